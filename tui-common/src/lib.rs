@@ -1,0 +1,2 @@
+//! Types that cross the kernel border.
+#![no_std]

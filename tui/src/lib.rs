@@ -1,0 +1,6 @@
+//! tlskeytop: a live view of the TLS handshakes of a Linux machine, and a key log of their secrets.
+//!
+//! One way through: `probe -> ring buffer -> capture decodes -> Msg -> model.update -> Effects -> runtime`,
+//! and on a tick, when something changed, `view::draw(&model)`.
+
+pub mod target;

@@ -1,0 +1,3 @@
+//! What runs here: processes, their maps, ELF images, library and version, and the plan for each image.
+
+pub mod plan;

@@ -1,0 +1,84 @@
+//! The plan: what will be attached to an image, and the reason for each choice.
+
+/// How code of a TLS library came into a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Linkage {
+    /// A shared library that the system's loader finds (`libssl.so.3`).
+    Shared,
+    /// A shared object that carries the library inside it or beside it (`libssl-1c5a3f9d.so.3`, `_wrapper.abi3.so`).
+    Bundled,
+    /// An executable with the library linked in.
+    Static,
+}
+
+/// The name and version of a TLS library, as far as the file says it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Library {
+    /// `OpenSSL`, `quictls`, `BoringSSL`, `AWS-LC`, `LibreSSL`.
+    pub name: &'static str,
+    /// As in the file's own version string (`3.0.17`); `None` where it has none (BoringSSL).
+    pub version: Option<String>,
+}
+
+/// Where the client random is, seen from the connection pointer (argument 0 of the tap).
+///
+/// `deref = None`: `connection + offset`. `deref = Some(d)`: `*(connection + d) + offset`. Bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RandomPath {
+    /// Offset of a pointer to follow first, if any.
+    pub deref: Option<u32>,
+    /// Offset of the 32 bytes.
+    pub offset: u32,
+}
+
+/// Why a site was chosen: it decides what a hit costs (facts, part 1, step 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SiteKind {
+    /// An instruction near the entry that the kernel emulates, with the arguments still in their registers.
+    Emulated,
+    /// A direct call or tail jump to the function, which the kernel emulates.
+    Call,
+    /// The entry, single-stepped by the kernel.
+    Entry,
+}
+
+/// One instruction to probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Site {
+    /// Virtual address as in the file's program headers.
+    pub address: u64,
+    /// Offset in the file: `address - p_vaddr + p_offset`.
+    pub file_offset: u64,
+    /// Why this instruction.
+    pub kind: SiteKind,
+}
+
+/// A probe on the image's own secret-logging function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tap {
+    /// Virtual address of the function's entry.
+    pub function: u64,
+    /// Name of the function where the file has a symbol for it.
+    pub symbol: Option<String>,
+    /// From the connection pointer to the client random.
+    pub client_random: RandomPath,
+    /// The instructions to probe; never empty.
+    pub sites: Vec<Site>,
+}
+
+/// Everything that is known about one image, and what will be attached to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImagePlan {
+    /// The GNU build id, if the file has one.
+    pub build_id: Option<Vec<u8>>,
+    /// Shared, bundled or static.
+    pub linkage: Linkage,
+    /// No `.symtab`: only exported symbols, or none.
+    pub stripped: bool,
+    /// The TLS library, where it could be recognised.
+    pub library: Option<Library>,
+    /// The taps that were found; a file with two TLS stacks has two.
+    pub taps: Vec<Tap>,
+    /// How the taps were found, or why there is none: one sentence for `scan`.
+    pub reason: String,
+}

@@ -1,0 +1,2 @@
+//! Build, test and run tlskeytop.
+fn main() {}
