@@ -1,1 +1,29 @@
-//! What the live tests share.
+//! What the live tests share: real programs, real handshakes, and the peers' own key logs as the truth.
+//!
+//! A live test needs root and sends traffic on 127.0.0.1 alone. It ends every process that it started, by
+//! process id, and waits for conditions, never for time. [`Lab::open`] is where each one starts.
+
+mod bench;
+mod capture;
+mod certificate;
+mod keylog;
+mod lab;
+mod peer;
+mod process;
+mod programs;
+mod summary;
+mod tlskeytop;
+mod transcript;
+mod wait;
+
+pub use bench::{Bench, VERSIONS};
+pub use capture::{Capture, decrypted_http};
+pub use certificate::Certificate;
+pub use keylog::{KeyLog, Line, check_capture};
+pub use lab::{Lab, require_live};
+pub use peer::{Peer, Protocol, Version};
+pub use process::{Ended, Process};
+pub use programs::{peer_script, program, shared_library};
+pub use summary::Summary;
+pub use tlskeytop::Tlskeytop;
+pub use wait::{DEADLINE, until};
