@@ -93,9 +93,8 @@ impl Bench {
     pub fn check(&self, tlskeytop: Tlskeytop, times: usize) -> Result<()> {
         let (ours, _) = tlskeytop.stop()?;
         for peer in &self.peers {
-            let truth = peer.truth()?;
+            let truth = peer.whole_truth(times)?;
             let version = peer.version();
-            truth.check_truth(times)?;
             ensure!(truth.lines() == times * version.lines(), "{version:?}");
             check_capture(&ours, &truth).with_context(|| format!("{version:?}"))?;
             eprintln!("{version:?}: {} of {0} lines captured", truth.lines());

@@ -9,6 +9,7 @@ use crate::keylog::KeyLog;
 use crate::lab::Lab;
 use crate::process::Process;
 use crate::programs::peer_script;
+use crate::wait::until;
 
 /// The one TLS version that a peer speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,13 +116,27 @@ impl Peer {
         format!("https://localhost:{}/{path}", self.port)
     }
 
-    /// Its key log so far: complete for every handshake whose client has had an answer.
+    /// Its key log, once it is whole: a client may be gone before the server has read its last flight.
     ///
     /// # Errors
-    /// When it cannot be read.
-    pub fn truth(&self) -> Result<KeyLog> {
-        KeyLog::truth(&self.truth).context("the peer's own key log")
+    /// When it does not become a whole truth of `handshakes` handshakes within the deadline.
+    pub fn whole_truth(&self, handshakes: usize) -> Result<KeyLog> {
+        whole_truth(&self.truth, handshakes)
     }
+}
+
+/// Waits until the key log at `path`, which a peer writes, is a whole truth of `handshakes` handshakes.
+///
+/// # Errors
+/// When it does not become that within the deadline: with what is wrong with it.
+pub fn whole_truth(path: &Path, handshakes: usize) -> Result<KeyLog> {
+    let mut wrong = None;
+    let truth = until("the peer's own key log: whole", || {
+        let truth = KeyLog::truth(path)?;
+        wrong = truth.check_truth(handshakes).err();
+        Ok(wrong.is_none().then_some(truth))
+    });
+    truth.with_context(|| format!("{}: {wrong:?}", path.display()))
 }
 
 fn s_server(lab: &Lab, version: Version, truth: &Path) -> Command {
