@@ -1,2 +1,287 @@
-//! Types that cross the kernel border.
+//! The types that cross the border between the eBPF programs and user space.
+//!
+//! Both sides are built from this one crate; sizes are asserted at compile time, so a change that
+//! would make them differ does not build. All integers are in the machine's byte order.
 #![no_std]
+
+use core::mem::{offset_of, size_of};
+
+/// Most bytes of a label that are carried. The longest of RFC 9850 has 31.
+pub const LABEL_MAX: usize = 48;
+/// Room for a label with its NUL; one that fills more than [`LABEL_MAX`] is known to be too long.
+pub const LABEL_ROOM: usize = 56;
+/// Most bytes of a secret that are carried: the largest digest TLS libraries hold. Real ones have 32 or 48.
+pub const SECRET_MAX: usize = 64;
+/// Bytes of a client random (RFC 8446, 4.1.2).
+pub const RANDOM_LEN: usize = 32;
+/// Bytes of a thread name with its NUL: `TASK_COMM_LEN` of `linux/sched.h`.
+pub const COMM_LEN: usize = 16;
+
+/// How many taps can be attached at one time: slots of the map `TAPS`.
+pub const TAP_SLOTS: u32 = 8192;
+
+/// One secret, as it is handed to the library's own secret-logging function.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct SecretEvent {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub time_ns: u64,
+    /// The attach cookie: see [`Cookie`].
+    pub cookie: u64,
+    /// The connection's address in the target (`SSL*`, `SSL_CONNECTION*`).
+    pub connection: u64,
+    /// Address of the label minus address of the probed instruction: a constant of the file, with
+    /// which user space finds the label there when its page was not resident.
+    pub label_delta: i64,
+    /// Process id (the kernel's tgid), in the initial pid namespace.
+    pub pid: u32,
+    /// Thread id (the kernel's pid).
+    pub tid: u32,
+    /// Bytes in `label`; 0 when it could not be read.
+    pub label_len: u32,
+    /// The length that the library gave; more than [`SECRET_MAX`] means that `secret` was cut.
+    pub secret_len: u32,
+    /// Name of the thread, padded with NUL. The process's name is in `/proc`.
+    pub comm: [u8; COMM_LEN],
+    /// The connection's client random.
+    pub client_random: [u8; RANDOM_LEN],
+    /// The label, padded with NUL.
+    pub label: [u8; LABEL_ROOM],
+    /// The secret; bytes past `secret_len` are 0.
+    pub secret: [u8; SECRET_MAX],
+}
+
+const _: () = assert!(size_of::<SecretEvent>() == 216);
+const _: () = assert!(offset_of!(SecretEvent, pid) == 32);
+const _: () = assert!(offset_of!(SecretEvent, comm) == 48);
+const _: () = assert!(offset_of!(SecretEvent, secret) == 152);
+
+/// From the connection pointer to the client random, for one tap: an element of the map `TAPS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct TapConfig {
+    /// 1: follow the pointer at `deref` first.
+    pub has_deref: u32,
+    /// Bytes from the connection pointer to the pointer to follow.
+    pub deref: u32,
+    /// Bytes from there to the client random.
+    pub offset: u32,
+    /// 0 keeps the struct free of padding.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<TapConfig>() == 16);
+
+/// What an attach cookie says: which tap, and which of its probed instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cookie {
+    /// Index in the map `TAPS`.
+    pub slot: u32,
+    /// Index in the tap's list of sites.
+    pub site: u32,
+}
+
+impl Cookie {
+    /// The cookie as it is given to the kernel.
+    pub const fn pack(self) -> u64 {
+        ((self.site as u64) << 32) | self.slot as u64
+    }
+
+    /// Reads a cookie that came back with an event.
+    pub const fn unpack(raw: u64) -> Self {
+        Self {
+            slot: raw as u32,
+            site: (raw >> 32) as u32,
+        }
+    }
+}
+
+/// What the map `PIDS` says of a process; absent means that [`Settings::report_unknown`] decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum PidRule {
+    /// Drop its events in the kernel.
+    No = 0,
+    /// Report its events.
+    Yes = 1,
+}
+
+/// The one element of the map `SETTINGS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Settings {
+    /// 1: a process that is not in `PIDS` reports, and user space decides.
+    pub report_unknown: u32,
+    /// 0 keeps the struct free of padding.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<Settings>() == 8);
+
+/// Indexes of the per-CPU map `COUNTERS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Counter {
+    /// Probe hits, of chosen processes or not.
+    Hits = 0,
+    /// Hits of processes that are not chosen.
+    Filtered = 1,
+    /// Events for which the ring buffer had no room.
+    RingFull = 2,
+    /// The client random could not be read.
+    RandomUnreadable = 3,
+    /// The secret could not be read.
+    SecretUnreadable = 4,
+    /// The label could not be read in the kernel; user space then tries the file.
+    LabelUnreadable = 5,
+}
+
+/// Elements of the map `COUNTERS`.
+pub const COUNTERS: u32 = 6;
+
+/// Why bytes from the ring buffer are not a [`SecretEvent`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecodeError {
+    /// The record has another size than the struct.
+    Size {
+        /// Bytes in the record.
+        got: usize,
+    },
+    /// The label's length is more than [`LABEL_MAX`].
+    LabelLength {
+        /// The length that the record states.
+        got: u32,
+    },
+}
+
+impl core::fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Size { got } => {
+                write!(
+                    f,
+                    "record of {got} bytes instead of {}",
+                    size_of::<SecretEvent>()
+                )
+            }
+            Self::LabelLength { got } => write!(f, "label of {got} bytes, more than {LABEL_MAX}"),
+        }
+    }
+}
+
+impl core::error::Error for DecodeError {}
+
+impl SecretEvent {
+    /// Reads a record of the ring buffer.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] when the size or the label's length cannot be right. The secret's length is
+    /// the library's own and judged by the model, with the label that it belongs to.
+    pub fn decode(record: &[u8]) -> Result<Self, DecodeError> {
+        if record.len() != size_of::<Self>() {
+            return Err(DecodeError::Size { got: record.len() });
+        }
+        // SAFETY: the length was checked, every bit pattern is a valid SecretEvent (integers and
+        // byte arrays only), and read_unaligned asks for no alignment.
+        let event: Self = unsafe { core::ptr::read_unaligned(record.as_ptr().cast()) };
+        if event.label_len as usize > LABEL_MAX {
+            return Err(DecodeError::LabelLength {
+                got: event.label_len,
+            });
+        }
+        Ok(event)
+    }
+
+    /// The label's bytes; empty when the kernel could not read them.
+    pub fn label(&self) -> &[u8] {
+        let len = (self.label_len as usize).min(LABEL_MAX);
+        &self.label[..len]
+    }
+
+    /// The secret's bytes; `None` when it is longer than can be carried.
+    pub fn secret(&self) -> Option<&[u8]> {
+        self.secret.get(..self.secret_len as usize)
+    }
+}
+
+impl core::fmt::Debug for SecretEvent {
+    /// Everything but the secret.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("SecretEvent")
+            .field("time_ns", &self.time_ns)
+            .field("cookie", &Cookie::unpack(self.cookie))
+            .field("pid", &self.pid)
+            .field("tid", &self.tid)
+            .field("label", &self.label())
+            .field("secret_len", &self.secret_len)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+
+    fn record(label_len: u32, secret_len: u32) -> std::vec::Vec<u8> {
+        let mut bytes = std::vec![0u8; size_of::<SecretEvent>()];
+        let put = |bytes: &mut [u8], at: usize, value: u32| {
+            bytes[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        };
+        put(&mut bytes, offset_of!(SecretEvent, label_len), label_len);
+        put(&mut bytes, offset_of!(SecretEvent, secret_len), secret_len);
+        bytes
+    }
+
+    #[test]
+    fn a_whole_record_is_read() {
+        let event = SecretEvent::decode(&record(13, 48)).unwrap();
+        assert_eq!(event.label().len(), 13);
+        assert_eq!(event.secret().unwrap().len(), 48);
+    }
+
+    #[test]
+    fn short_and_long_records_are_errors() {
+        let whole = record(1, 32);
+        for len in 0..whole.len() {
+            assert_eq!(
+                SecretEvent::decode(&whole[..len]).unwrap_err(),
+                DecodeError::Size { got: len }
+            );
+        }
+        let mut long = whole;
+        long.push(0);
+        assert!(SecretEvent::decode(&long).is_err());
+    }
+
+    #[test]
+    fn nonsense_lengths_do_not_panic() {
+        assert_eq!(
+            SecretEvent::decode(&record(49, 32)).unwrap_err(),
+            DecodeError::LabelLength { got: 49 }
+        );
+        assert_eq!(SecretEvent::decode(&record(0, 65)).unwrap().secret(), None);
+        assert_eq!(
+            SecretEvent::decode(&record(0, u32::MAX)).unwrap().secret(),
+            None
+        );
+    }
+
+    #[test]
+    fn cookies_survive_the_way_through_the_kernel() {
+        let cookie = Cookie {
+            slot: TAP_SLOTS - 1,
+            site: 7,
+        };
+        assert_eq!(Cookie::unpack(cookie.pack()), cookie);
+    }
+
+    #[test]
+    fn debug_output_has_no_secret() {
+        let mut bytes = record(0, 32);
+        bytes[offset_of!(SecretEvent, secret)] = 0xa7;
+        let text = std::format!("{:?}", SecretEvent::decode(&bytes).unwrap());
+        assert!(!text.contains("a7") && !text.contains("167"), "{text}");
+    }
+}

@@ -1,2 +1,17 @@
+//! tlskeytop's eBPF programs: read, bound, submit. What the bytes mean is for user space.
 #![no_std]
 #![no_main]
+
+mod maps;
+mod tap;
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier refuses a program in which a panic is reachable, so none is.
+    loop {}
+}
+
+/// The kernel gives the helpers that read user memory to programs with a GPL-compatible licence.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,155 @@
+//! The tap: a probe on the library's own secret-logging function,
+//! `ssl_log_secret(connection, label, secret, length)` in OpenSSL, BoringSSL and AWS-LC.
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::helpers::generated::{
+    bpf_get_attach_cookie, bpf_get_current_comm, bpf_probe_read_user, bpf_probe_read_user_str,
+};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
+use aya_ebpf::macros::uprobe;
+use aya_ebpf::programs::ProbeContext;
+use tlskeytop_common::{
+    COMM_LEN, Cookie, Counter, LABEL_ROOM, PidRule, RANDOM_LEN, SECRET_MAX, SecretEvent, TapConfig,
+};
+
+use crate::maps::{EVENTS, PIDS, SETTINGS, TAPS, count};
+
+/// Entry of the secret-logging function, or a place where its arguments are still in their registers.
+#[uprobe]
+pub fn tap(ctx: ProbeContext) -> u32 {
+    count(Counter::Hits);
+    let pid_tgid = bpf_get_current_pid_tgid();
+    if !reports((pid_tgid >> 32) as u32) {
+        count(Counter::Filtered);
+        return 0;
+    }
+    submit(&ctx, pid_tgid);
+    0
+}
+
+/// Whether this process's secrets are wanted, as far as the kernel's side can tell.
+#[inline(always)]
+fn reports(pid: u32) -> bool {
+    // SAFETY: the value is one byte that user space replaces as a whole.
+    match unsafe { PIDS.get(pid) } {
+        Some(rule) => *rule == PidRule::Yes as u8,
+        None => SETTINGS
+            .get(0)
+            .is_some_and(|settings| settings.report_unknown != 0),
+    }
+}
+
+#[inline(always)]
+fn submit(ctx: &ProbeContext, pid_tgid: u64) {
+    // SAFETY: the helper only wants the program's own context.
+    let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
+    let Some(tap) = TAPS.get(Cookie::unpack(cookie).slot) else {
+        return;
+    };
+    let Some(mut entry) = EVENTS.reserve::<SecretEvent>(0) else {
+        count(Counter::RingFull);
+        return;
+    };
+    let event = entry.as_mut_ptr();
+    // SAFETY: `event` points to room for one SecretEvent in the ring buffer, which is ours until it
+    // is submitted or discarded; each field is written before that.
+    let result = unsafe { fill(ctx, event, tap, cookie, pid_tgid) };
+    match result {
+        Ok(()) => entry.submit(0),
+        Err(counter) => {
+            count(counter);
+            entry.discard(0);
+        }
+    }
+}
+
+/// Writes every field of `event`.
+///
+/// # Safety
+///
+/// `event` must point to writable room for one [`SecretEvent`].
+#[inline(always)]
+unsafe fn fill(
+    ctx: &ProbeContext,
+    event: *mut SecretEvent,
+    tap: &TapConfig,
+    cookie: u64,
+    pid_tgid: u64,
+) -> Result<(), Counter> {
+    let connection: u64 = ctx.arg(0).unwrap_or(0);
+    let label: u64 = ctx.arg(1).unwrap_or(0);
+    let secret: u64 = ctx.arg(2).unwrap_or(0);
+    let length: u64 = ctx.arg(3).unwrap_or(0);
+
+    // SAFETY: `event` is valid by this function's contract, and the helpers check user addresses.
+    unsafe {
+        (*event).time_ns = bpf_ktime_get_ns();
+        (*event).cookie = cookie;
+        (*event).connection = connection;
+        (*event).label_delta = label.wrapping_sub(instruction_pointer(ctx)) as i64;
+        (*event).pid = (pid_tgid >> 32) as u32;
+        (*event).tid = pid_tgid as u32;
+        (*event).comm = [0; COMM_LEN];
+        bpf_get_current_comm((&raw mut (*event).comm).cast(), COMM_LEN as u32);
+
+        (*event).client_random = [0; RANDOM_LEN];
+        let random = client_random_address(connection, tap).ok_or(Counter::RandomUnreadable)?;
+        let to = (&raw mut (*event).client_random).cast();
+        if bpf_probe_read_user(to, RANDOM_LEN as u32, random as *const _) != 0 {
+            return Err(Counter::RandomUnreadable);
+        }
+
+        (*event).secret = [0; SECRET_MAX];
+        // One that is longer is carried with its first 64 bytes and its true length, to be rejected.
+        let room = if length > SECRET_MAX as u64 {
+            SECRET_MAX as u32
+        } else {
+            length as u32
+        };
+        let to = (&raw mut (*event).secret).cast();
+        if bpf_probe_read_user(to, room, secret as *const _) != 0 {
+            return Err(Counter::SecretUnreadable);
+        }
+        (*event).secret_len = if length > u32::MAX as u64 {
+            u32::MAX
+        } else {
+            length as u32
+        };
+
+        (*event).label = [0; LABEL_ROOM];
+        let to = (&raw mut (*event).label).cast();
+        let read = bpf_probe_read_user_str(to, LABEL_ROOM as u32, label as *const _);
+        // The page of .rodata may not be resident: user space then reads the label from the file.
+        (*event).label_len = if read > 0 {
+            (read - 1) as u32
+        } else {
+            count(Counter::LabelUnreadable);
+            0
+        };
+    }
+    Ok(())
+}
+
+/// The address of the client random in the target.
+///
+/// # Safety
+///
+/// None beyond the helper's own: it checks the address.
+#[inline(always)]
+unsafe fn client_random_address(connection: u64, tap: &TapConfig) -> Option<u64> {
+    if tap.has_deref == 0 {
+        return Some(connection.wrapping_add(tap.offset as u64));
+    }
+    let mut pointer = 0u64;
+    let from = connection.wrapping_add(tap.deref as u64);
+    // SAFETY: `pointer` has room for the 8 bytes, and the helper checks `from`.
+    let failed = unsafe { bpf_probe_read_user((&raw mut pointer).cast(), 8, from as *const _) };
+    (failed == 0).then(|| pointer.wrapping_add(tap.offset as u64))
+}
+
+/// Address of the probed instruction: the kernel sets it to the breakpoint's own.
+#[inline(always)]
+fn instruction_pointer(ctx: &ProbeContext) -> u64 {
+    // SAFETY: a uprobe's context is a whole pt_regs.
+    unsafe { (*ctx.regs).rip }
+}
