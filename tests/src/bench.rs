@@ -77,11 +77,7 @@ impl Bench {
         wait_until_loaded(&client)?;
         let pid = client.pid().to_string();
         let tlskeytop = Tlskeytop::keylog(&self.lab, ["--pid", &pid])?;
-        ensure!(
-            tlskeytop.targets == 1,
-            "{} targets for one pid",
-            tlskeytop.targets
-        );
+        ensure!(tlskeytop.targets == 1, "{} targets for one pid", tlskeytop.targets);
         shake_hands(&mut client)?;
         self.check(tlskeytop, times)
     }

@@ -26,28 +26,14 @@ impl Capture {
         let mut command = Command::new("tcpdump");
         command
             // Kept as root: the folder is root's alone. Written packet by packet, in the kernel's immediate mode.
-            .args([
-                "-i",
-                "lo",
-                "-Z",
-                "root",
-                "-U",
-                "--immediate-mode",
-                "-s",
-                "0",
-                "-w",
-            ])
+            .args(["-i", "lo", "-Z", "root", "-U", "--immediate-mode", "-s", "0", "-w"])
             .arg(&file)
             .args(["tcp", "port", &port.to_string()]);
         let tcpdump = Process::start(&mut command)?;
         tcpdump.wait_stderr("listening on lo", |line| {
             line.contains("listening on lo").then_some(())
         })?;
-        Ok(Self {
-            tcpdump,
-            file,
-            port,
-        })
+        Ok(Self { tcpdump, file, port })
     }
 
     /// Ends the recording: the file is complete.

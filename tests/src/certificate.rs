@@ -21,21 +21,10 @@ impl Certificate {
     /// # Errors
     /// When openssl is missing or fails.
     pub fn make(folder: &Path) -> Result<Self> {
-        let made = Self {
-            certificate: folder.join("cert.pem"),
-            key: folder.join("key.pem"),
-        };
+        let made = Self { certificate: folder.join("cert.pem"), key: folder.join("key.pem") };
         let mut openssl = Command::new("openssl");
         openssl
-            .args([
-                "req",
-                "-x509",
-                "-nodes",
-                "-days",
-                "2",
-                "-subj",
-                "/CN=localhost",
-            ])
+            .args(["req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
             .args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
             .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
             .arg("-keyout")

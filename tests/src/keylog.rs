@@ -38,16 +38,11 @@ impl KeyLog {
     /// # Errors
     /// As [`KeyLog::strict`].
     pub fn parse_strict(text: &str) -> Result<Self> {
-        ensure!(
-            text.is_empty() || text.ends_with('\n'),
-            "the last line has no newline"
-        );
+        ensure!(text.is_empty() || text.ends_with('\n'), "the last line has no newline");
         let mut keylog = Self::default();
         for (number, text) in (1..).zip(text.lines()) {
             let line = Line::parse(text).with_context(|| format!("line {number}: {text:?}"))?;
-            keylog
-                .add(line)
-                .with_context(|| format!("line {number}: {text:?}"))?;
+            keylog.add(line).with_context(|| format!("line {number}: {text:?}"))?;
         }
         Ok(keylog)
     }
@@ -74,10 +69,7 @@ impl KeyLog {
 
     fn add(&mut self, line: Line) -> Result<()> {
         let key = (line.client_random, line.label);
-        ensure!(
-            self.secrets.insert(key, line.secret).is_none(),
-            "there twice"
-        );
+        ensure!(self.secrets.insert(key, line.secret).is_none(), "there twice");
         Ok(())
     }
 
@@ -97,8 +89,7 @@ impl KeyLog {
     pub fn labels(&self, client_random: &str) -> Vec<&str> {
         let of = |(random, label)| (random == client_random).then_some(label);
         let keys = self.secrets.keys();
-        keys.filter_map(|(random, label)| of((random.as_str(), label.as_str())))
-            .collect()
+        keys.filter_map(|(random, label)| of((random.as_str(), label.as_str()))).collect()
     }
 
     /// The secret with this label in this handshake, in hex.
@@ -153,14 +144,9 @@ impl Line {
         };
         let upper = |c: u8| c.is_ascii_uppercase() || c.is_ascii_digit() || c == b'_';
         ensure!(!label.is_empty() && label.bytes().all(upper), "label");
-        let hex = |text: &str| {
-            text.bytes()
-                .all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
-        };
-        ensure!(
-            client_random.len() == 64 && hex(client_random),
-            "client random"
-        );
+        let hex =
+            |text: &str| text.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c));
+        ensure!(client_random.len() == 64 && hex(client_random), "client random");
         let lengths: &[usize] = match label {
             "CLIENT_RANDOM" => &[48],
             _ => &[32, 48],

@@ -23,14 +23,9 @@ impl Lab {
         if !require_live()? {
             return Ok(None);
         }
-        let folder = tempfile::Builder::new()
-            .prefix("tlskeytop-test-")
-            .tempdir()?;
+        let folder = tempfile::Builder::new().prefix("tlskeytop-test-").tempdir()?;
         let certificate = Certificate::make(folder.path())?;
-        Ok(Some(Self {
-            folder,
-            certificate,
-        }))
+        Ok(Some(Self { folder, certificate }))
     }
 
     /// The folder, readable by root alone.

@@ -29,16 +29,8 @@ impl Nginx {
         let configuration = folder.join("nginx.conf");
         std::fs::write(&configuration, text(lab, tls13, tls12))?;
         let mut command = Command::new("/usr/sbin/nginx");
-        command
-            .args(["-e", "stderr", "-p"])
-            .arg(&folder)
-            .arg("-c")
-            .arg(&configuration);
-        let mut nginx = Self {
-            process: Process::start(&mut command)?,
-            tls13,
-            tls12,
-        };
+        command.args(["-e", "stderr", "-p"]).arg(&folder).arg("-c").arg(&configuration);
+        let mut nginx = Self { process: Process::start(&mut command)?, tls13, tls12 };
         for port in [tls13, tls12] {
             until("nginx accepts", || {
                 if !nginx.process.is_running()? {

@@ -88,12 +88,7 @@ impl Peer {
         let port = process.wait_stdout("ACCEPT 127.0.0.1:PORT", |line| {
             line.strip_prefix("ACCEPT 127.0.0.1:")?.trim().parse().ok()
         })?;
-        Ok(Self {
-            process,
-            port,
-            truth,
-            version,
-        })
+        Ok(Self { process, port, truth, version })
     }
 
     /// The port it listens on.

@@ -84,12 +84,7 @@ impl Process {
     pub fn run_ok(command: &mut Command) -> Result<Ended> {
         let ended = Self::run(command)?;
         if !ended.status.success() {
-            bail!(
-                "{command:?}: {}\n{}{}",
-                ended.status,
-                ended.stdout,
-                ended.stderr
-            );
+            bail!("{command:?}: {}\n{}{}", ended.status, ended.stdout, ended.stderr);
         }
         Ok(ended)
     }
@@ -164,17 +159,11 @@ impl Process {
     /// # Errors
     /// When it does not end within the deadline: with all it printed.
     pub fn wait(&mut self) -> Result<Ended> {
-        let status = until(&format!("{}: end", self.name), || {
-            Ok(self.child.try_wait()?)
-        })
-        .with_context(|| self.story("still running"))?;
+        let status = until(&format!("{}: end", self.name), || Ok(self.child.try_wait()?))
+            .with_context(|| self.story("still running"))?;
         self.stdout.wait_for_end(DEADLINE);
         self.stderr.wait_for_end(DEADLINE);
-        Ok(Ended {
-            status,
-            stdout: self.stdout(),
-            stderr: self.stderr(),
-        })
+        Ok(Ended { status, stdout: self.stdout(), stderr: self.stderr() })
     }
 
     /// What it has printed on standard output so far.

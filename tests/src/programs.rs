@@ -19,14 +19,13 @@ pub(crate) fn target_folder() -> Result<PathBuf> {
 /// # Errors
 /// When it is missing and live tests must not be skipped.
 pub fn program(path: &str) -> Result<Option<PathBuf>> {
-    let program = target_folder()?.join("programs").join(path);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    let programs = root.context("no workspace")?.join("target/programs");
+    let program = programs.join(path);
     if program.exists() {
         return Ok(Some(program));
     }
-    skip(&format!(
-        "{} is missing: run cargo xtask setup",
-        program.display()
-    ))
+    skip(&format!("{} is missing: run cargo xtask setup", program.display()))
 }
 
 /// A shared object in the virtual environment's packages: `libs/libssl-` finds `libs/libssl-8b66dd34.so.3`,
@@ -60,7 +59,5 @@ pub fn shared_library(prefix: &str) -> Result<Option<PathBuf>> {
 
 /// A script in tests/peers.
 pub fn peer_script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("peers")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(name)
 }

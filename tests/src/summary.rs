@@ -53,11 +53,7 @@ fn find(line: &str, name: &str) -> Option<u64> {
         < words.iter().position(|word| word.starts_with("session"));
     let matches = |word: &&str| word.trim_end_matches('s') == name;
     let at = words.iter().position(matches)?;
-    let at = if numbers_first {
-        at.checked_sub(1)?
-    } else {
-        at + 1
-    };
+    let at = if numbers_first { at.checked_sub(1)? } else { at + 1 };
     words.get(at).and_then(number)
 }
 

@@ -57,10 +57,7 @@ impl Tlskeytop {
     pub fn keylog<A: AsRef<OsStr>>(lab: &Lab, args: impl IntoIterator<Item = A>) -> Result<Self> {
         let keylog = lab.path("captured.keylog");
         let mut command = Self::command(lab)?;
-        command
-            .args(["--mode", "keylog", "-k"])
-            .arg(&keylog)
-            .args(args);
+        command.args(["--mode", "keylog", "-k"]).arg(&keylog).args(args);
         Self::start(command, keylog)
     }
 
@@ -85,11 +82,7 @@ impl Tlskeytop {
             let rest = line.strip_prefix("tlskeytop: ready, ")?;
             rest.split(' ').next()?.parse().ok()
         })?;
-        Ok(Self {
-            process,
-            targets,
-            keylog,
-        })
+        Ok(Self { process, targets, keylog })
     }
 
     /// The key log that it writes.

@@ -63,9 +63,7 @@ impl Transcript {
                 Some(at) => at + 1,
                 None => 0,
             };
-            let found = String::from_utf8_lossy(&state.bytes[..whole])
-                .lines()
-                .find_map(&find);
+            let found = String::from_utf8_lossy(&state.bytes[..whole]).lines().find_map(&find);
             if found.is_some() || state.ended {
                 return found;
             }
@@ -88,17 +86,10 @@ impl Transcript {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.shared
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>, within: Duration) -> MutexGuard<'a, State> {
-        self.shared
-            .grown
-            .wait_timeout(state, within)
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
+        self.shared.grown.wait_timeout(state, within).unwrap_or_else(PoisonError::into_inner).0
     }
 }

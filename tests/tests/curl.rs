@@ -12,14 +12,7 @@ const TIMES: usize = 3;
 fn curl(bench: &Bench, peer: &Peer, path: &str) -> Command {
     let mut command = Command::new(CURL);
     command
-        .args([
-            "--silent",
-            "--show-error",
-            "--max-time",
-            "20",
-            "--http1.1",
-            "--cacert",
-        ])
+        .args(["--silent", "--show-error", "--max-time", "20", "--http1.1", "--cacert"])
         .arg(&bench.lab.certificate.certificate)
         .arg(peer.url(path));
     command

@@ -13,14 +13,7 @@ const TIMES: usize = 3;
 fn curl(lab: &Lab, port: u16, path: &str, truth: &Path) -> Command {
     let mut command = Command::new("/usr/bin/curl");
     command
-        .args([
-            "--silent",
-            "--show-error",
-            "--max-time",
-            "20",
-            "--http1.1",
-            "--cacert",
-        ])
+        .args(["--silent", "--show-error", "--max-time", "20", "--http1.1", "--cacert"])
         .arg(&lab.certificate.certificate)
         .arg(format!("https://localhost:{port}/{path}"))
         .env("SSLKEYLOGFILE", truth);
@@ -34,10 +27,8 @@ fn secrets_of_the_server_are_the_truth_and_tshark_decrypts() -> Result<()> {
     };
     let nginx = Nginx::start(&lab)?;
     let ports = VERSIONS.map(|version| nginx.port(version));
-    let captures: Vec<Capture> = ports
-        .iter()
-        .map(|&port| Capture::start(&lab, port))
-        .collect::<Result<_>>()?;
+    let captures: Vec<Capture> =
+        ports.iter().map(|&port| Capture::start(&lab, port)).collect::<Result<_>>()?;
     // curl is not chosen: what is captured comes from nginx.
     let tlskeytop = Tlskeytop::keylog(&lab, ["--name", "nginx"])?;
     ensure!(tlskeytop.targets >= 1, "nginx runs and is no target");

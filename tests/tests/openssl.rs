@@ -10,14 +10,7 @@ const TIMES: usize = 3;
 fn s_client(bench: &Bench, peer: &Peer) -> Command {
     let mut command = Command::new("openssl");
     command
-        .args([
-            "s_client",
-            "-verify_return_error",
-            "-servername",
-            "localhost",
-            "-alpn",
-            "h2",
-        ])
+        .args(["s_client", "-verify_return_error", "-servername", "localhost", "-alpn", "h2"])
         .args(["-connect", &format!("127.0.0.1:{}", peer.port())])
         .arg("-CAfile")
         .arg(&bench.lab.certificate.certificate);
@@ -39,11 +32,7 @@ fn s_server() -> Result<()> {
     let Some(bench) = Bench::open(Protocol::Http)? else {
         return Ok(());
     };
-    let pids: Vec<String> = bench
-        .peers
-        .iter()
-        .map(|peer| peer.pid().to_string())
-        .collect();
+    let pids: Vec<String> = bench.peers.iter().map(|peer| peer.pid().to_string()).collect();
     let tlskeytop = Tlskeytop::keylog(&bench.lab, ["--pid", &pids[0], "--pid", &pids[1]])?;
     assert_eq!(tlskeytop.targets, 2);
     shake_hands(&bench)?;

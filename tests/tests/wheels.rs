@@ -41,40 +41,20 @@ fn pycurl_bundled_openssl() -> Result<()> {
 #[test]
 fn psycopg2_bundled_openssl() -> Result<()> {
     let image = "psycopg2_binary.libs/libssl-";
-    wheel(
-        Protocol::Postgres,
-        image,
-        "client_psycopg2.py",
-        &Way::StartFirst,
-    )
+    wheel(Protocol::Postgres, image, "client_psycopg2.py", &Way::StartFirst)
 }
 
 #[test]
 fn pyopenssl_static_openssl_4_without_exports() -> Result<()> {
     let image = "cryptography/hazmat/bindings/_rust";
-    wheel(
-        Protocol::Http,
-        image,
-        "client_pyopenssl.py",
-        &Way::AttachFirst,
-    )?;
-    wheel(
-        Protocol::Http,
-        image,
-        "client_pyopenssl.py",
-        &Way::StartFirst,
-    )
+    wheel(Protocol::Http, image, "client_pyopenssl.py", &Way::AttachFirst)?;
+    wheel(Protocol::Http, image, "client_pyopenssl.py", &Way::StartFirst)
 }
 
 #[test]
 fn curl_cffi_static_boringssl() -> Result<()> {
     let image = "curl_cffi/_wrapper";
-    wheel(
-        Protocol::Http,
-        image,
-        "client_curl_cffi.py",
-        &Way::StartFirst,
-    )
+    wheel(Protocol::Http, image, "client_curl_cffi.py", &Way::StartFirst)
 }
 
 #[test]
