@@ -1,22 +1,9 @@
 //! curl with Debian's OpenSSL: the first path, from a live handshake to a decrypted capture.
 
-use std::process::Command;
-
 use anyhow::{Result, ensure};
-use tlskeytop_tests::{Bench, Capture, Peer, Process, Protocol, Tlskeytop, decrypted_http};
+use tlskeytop_tests::{Bench, Capture, Process, Protocol, Tlskeytop, curl, decrypted_http};
 
-/// Debian's curl; `/usr/bin` first, since another curl may be earlier in the path.
-const CURL: &str = "/usr/bin/curl";
 const TIMES: usize = 3;
-
-fn curl(bench: &Bench, peer: &Peer, path: &str) -> Command {
-    let mut command = Command::new(CURL);
-    command
-        .args(["--silent", "--show-error", "--max-time", "20", "--http1.1", "--cacert"])
-        .arg(&bench.lab.certificate.certificate)
-        .arg(peer.url(path));
-    command
-}
 
 #[test]
 fn secrets_are_the_truth_and_tshark_decrypts() -> Result<()> {
@@ -33,7 +20,7 @@ fn secrets_are_the_truth_and_tshark_decrypts() -> Result<()> {
     let keylog = tlskeytop.keylog_path().to_owned();
     for peer in &bench.peers {
         for number in 0..TIMES {
-            Process::run_ok(&mut curl(&bench, peer, &format!("secret-{number}")))?;
+            Process::run_ok(&mut curl(&bench.lab, peer.port(), &format!("secret-{number}")))?;
         }
     }
     bench.check(tlskeytop, TIMES)?;
@@ -56,7 +43,7 @@ fn no_option_in_keylog_mode_means_all() -> Result<()> {
     let none: [&str; 0] = [];
     let tlskeytop = Tlskeytop::keylog(&bench.lab, none)?;
     for peer in &bench.peers {
-        Process::run_ok(&mut curl(&bench, peer, ""))?;
+        Process::run_ok(&mut curl(&bench.lab, peer.port(), ""))?;
     }
     bench.check(tlskeytop, 1)
 }

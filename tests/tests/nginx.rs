@@ -1,24 +1,12 @@
 //! nginx as the server; the truth is the client's own key log.
 
-use std::path::Path;
-use std::process::Command;
-
 use anyhow::{Context, Result, ensure};
 use tlskeytop_tests::{
-    Capture, Lab, Nginx, Process, Tlskeytop, VERSIONS, check_capture, decrypted_http, whole_truth,
+    Capture, Lab, Nginx, Process, Tlskeytop, VERSIONS, check_capture, curl, decrypted_http,
+    whole_truth,
 };
 
 const TIMES: usize = 3;
-
-fn curl(lab: &Lab, port: u16, path: &str, truth: &Path) -> Command {
-    let mut command = Command::new("/usr/bin/curl");
-    command
-        .args(["--silent", "--show-error", "--max-time", "20", "--http1.1", "--cacert"])
-        .arg(&lab.certificate.certificate)
-        .arg(format!("https://localhost:{port}/{path}"))
-        .env("SSLKEYLOGFILE", truth);
-    command
-}
 
 #[test]
 fn secrets_of_the_server_are_the_truth_and_tshark_decrypts() -> Result<()> {
@@ -36,7 +24,9 @@ fn secrets_of_the_server_are_the_truth_and_tshark_decrypts() -> Result<()> {
     for port in ports {
         let truth = lab.path(&format!("truth-{port}"));
         for number in 0..TIMES {
-            let reply = Process::run_ok(&mut curl(&lab, port, &format!("page-{number}"), &truth))?;
+            let reply = Process::run_ok(
+                curl(&lab, port, &format!("page-{number}")).env("SSLKEYLOGFILE", &truth),
+            )?;
             ensure!(reply.stdout == "hello");
         }
     }
