@@ -12,7 +12,7 @@ use crate::wait::{DEADLINE, until};
 
 /// A child with its output; killed and reaped when dropped.
 ///
-/// Dropping prints what it said: the test runner shows that only for a failed test.
+/// Dropping one that had not ended well prints what it said: the test runner shows that only for a failed test.
 pub struct Process {
     name: String,
     child: Child,
@@ -189,9 +189,14 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if let Ok(None) = self.child.try_wait() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+        match self.child.try_wait() {
+            // It did what it should: nothing to tell.
+            Ok(Some(status)) if status.success() => return,
+            Ok(None) => {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+            }
+            Ok(Some(_)) | Err(_) => (),
         }
         eprintln!("{}", self.story("ended"));
     }
@@ -199,7 +204,7 @@ impl Drop for Process {
 
 /// The end of a long text: what matters is there.
 fn tail(text: &str) -> &str {
-    const KEPT: usize = 6000;
+    const KEPT: usize = 2000;
     let mut start = text.len().saturating_sub(KEPT);
     while !text.is_char_boundary(start) {
         start += 1;
