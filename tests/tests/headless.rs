@@ -71,6 +71,19 @@ fn help_and_version_exit_0() -> Result<()> {
 }
 
 #[test]
+fn completions_and_man_page_need_no_root() -> Result<()> {
+    if !require_live()? {
+        return Ok(());
+    }
+    for (args, word) in [(&["completions", "bash"][..], "complete"), (&["man"], ".TH")] {
+        let ended = run_as_nobody(args)?;
+        ensure!(ended.code() == Some(0), "{args:?}: {}\n{}", ended.status, ended.stderr);
+        ensure!(ended.stdout.contains(word), "{args:?}: {}", ended.stdout);
+    }
+    Ok(())
+}
+
+#[test]
 fn without_root_exits_3_and_says_what_to_do() -> Result<()> {
     if !require_live()? {
         return Ok(());
