@@ -89,10 +89,7 @@ impl Cookie {
 
     /// Reads a cookie that came back with an event.
     pub const fn unpack(raw: u64) -> Self {
-        Self {
-            slot: raw as u32,
-            site: (raw >> 32) as u32,
-        }
+        Self { slot: raw as u32, site: (raw >> 32) as u32 }
     }
 }
 
@@ -158,11 +155,7 @@ impl core::fmt::Display for DecodeError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Size { got } => {
-                write!(
-                    f,
-                    "record of {got} bytes instead of {}",
-                    size_of::<SecretEvent>()
-                )
+                write!(f, "record of {got} bytes instead of {}", size_of::<SecretEvent>())
             }
             Self::LabelLength { got } => write!(f, "label of {got} bytes, more than {LABEL_MAX}"),
         }
@@ -186,9 +179,7 @@ impl SecretEvent {
         // byte arrays only), and read_unaligned asks for no alignment.
         let event: Self = unsafe { core::ptr::read_unaligned(record.as_ptr().cast()) };
         if event.label_len as usize > LABEL_MAX {
-            return Err(DecodeError::LabelLength {
-                got: event.label_len,
-            });
+            return Err(DecodeError::LabelLength { got: event.label_len });
         }
         Ok(event)
     }
@@ -262,18 +253,12 @@ mod tests {
             DecodeError::LabelLength { got: 49 }
         );
         assert_eq!(SecretEvent::decode(&record(0, 65)).unwrap().secret(), None);
-        assert_eq!(
-            SecretEvent::decode(&record(0, u32::MAX)).unwrap().secret(),
-            None
-        );
+        assert_eq!(SecretEvent::decode(&record(0, u32::MAX)).unwrap().secret(), None);
     }
 
     #[test]
     fn cookies_survive_the_way_through_the_kernel() {
-        let cookie = Cookie {
-            slot: TAP_SLOTS - 1,
-            site: 7,
-        };
+        let cookie = Cookie { slot: TAP_SLOTS - 1, site: 7 };
         assert_eq!(Cookie::unpack(cookie.pack()), cookie);
     }
 

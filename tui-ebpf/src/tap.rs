@@ -33,9 +33,7 @@ fn reports(pid: u32) -> bool {
     // SAFETY: the value is one byte that user space replaces as a whole.
     match unsafe { PIDS.get(pid) } {
         Some(rule) => *rule == PidRule::Yes as u8,
-        None => SETTINGS
-            .get(0)
-            .is_some_and(|settings| settings.report_unknown != 0),
+        None => SETTINGS.get(0).is_some_and(|settings| settings.report_unknown != 0),
     }
 }
 
@@ -101,20 +99,12 @@ unsafe fn fill(
 
         (*event).secret = [0; SECRET_MAX];
         // One that is longer is carried with its first 64 bytes and its true length, to be rejected.
-        let room = if length > SECRET_MAX as u64 {
-            SECRET_MAX as u32
-        } else {
-            length as u32
-        };
+        let room = if length > SECRET_MAX as u64 { SECRET_MAX as u32 } else { length as u32 };
         let to = (&raw mut (*event).secret).cast();
         if bpf_probe_read_user(to, room, secret as *const _) != 0 {
             return Err(Counter::SecretUnreadable);
         }
-        (*event).secret_len = if length > u32::MAX as u64 {
-            u32::MAX
-        } else {
-            length as u32
-        };
+        (*event).secret_len = if length > u32::MAX as u64 { u32::MAX } else { length as u32 };
 
         (*event).label = [0; LABEL_ROOM];
         let to = (&raw mut (*event).label).cast();

@@ -3,4 +3,7 @@
 //! One way through: `probe -> ring buffer -> capture decodes -> Msg -> model.update -> Effects -> runtime`,
 //! and on a tick, when something changed, `view::draw(&model)`.
 
+pub mod model;
 pub mod target;
+pub mod text;
+pub mod tls;

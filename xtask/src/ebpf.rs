@@ -66,12 +66,7 @@ pub fn build() -> anyhow::Result<()> {
     fs::create_dir_all(folder())?;
     fs::write(object_path(), &object).context("writing the object")?;
     fs::write(record_path(), toml::to_string(&record)?).context("writing the record")?;
-    println!(
-        "{}: {} bytes, {}",
-        object_path().display(),
-        object.len(),
-        record.object
-    );
+    println!("{}: {} bytes, {}", object_path().display(), object.len(), record.object);
     Ok(())
 }
 
@@ -127,37 +122,24 @@ impl Tools {
     /// `None` when a part of the toolchain is not installed.
     fn find() -> anyhow::Result<Option<Self>> {
         let rustc = env::var_os("TLSKEYTOP_BPF_RUSTC").map_or(DEBIAN_RUSTC.into(), PathBuf::from);
-        let linker = env::var_os("TLSKEYTOP_BPF_LINKER").map_or_else(
-            || root().join("target/toolchain/bin/bpf-linker"),
-            PathBuf::from,
-        );
+        let linker = env::var_os("TLSKEYTOP_BPF_LINKER")
+            .map_or_else(|| root().join("target/toolchain/bin/bpf-linker"), PathBuf::from);
         let strip = env::var_os("TLSKEYTOP_BPF_STRIP").map_or(DEBIAN_STRIP.into(), PathBuf::from);
         if !rustc.exists() || !linker.exists() || !strip.exists() {
             return Ok(None);
         }
         let verbose = output(Command::new(&rustc).arg("-vV"))?;
         let field = |name: &str| {
-            verbose
-                .lines()
-                .find_map(|line| line.strip_prefix(name))
-                .unwrap_or("unknown")
-                .to_owned()
+            verbose.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("unknown").to_owned()
         };
         let toolchain = Toolchain {
             rustc: verbose.lines().next().unwrap_or("unknown").to_owned(),
             llvm: field("LLVM version: "),
-            bpf_linker: output(Command::new(&linker).arg("--version"))?
-                .trim()
-                .to_owned(),
+            bpf_linker: output(Command::new(&linker).arg("--version"))?.trim().to_owned(),
         };
         let sysroot = output(Command::new(&rustc).args(["--print", "sysroot"]))?;
         let core = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core/Cargo.toml");
-        Ok(core.exists().then_some(Self {
-            rustc,
-            linker,
-            strip,
-            toolchain,
-        }))
+        Ok(core.exists().then_some(Self { rustc, linker, strip, toolchain }))
     }
 }
 
@@ -180,14 +162,7 @@ fn compile(tools: &Tools) -> anyhow::Result<Vec<u8>> {
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .env_remove("RUSTFLAGS")
         .env_remove("RUSTC_WRAPPER")
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "--locked",
-            "--package",
-            "tlskeytop-ebpf",
-        ])
+        .args(["build", "--quiet", "--release", "--locked", "--package", "tlskeytop-ebpf"])
         .args(["--target", TARGET, "-Z", "build-std=core", "--target-dir"])
         .arg(&target_dir)
         .status()
@@ -196,13 +171,7 @@ fn compile(tools: &Tools) -> anyhow::Result<Vec<u8>> {
     let linked = target_dir.join(TARGET).join("release/tlskeytop");
     let built = target_dir.join("tlskeytop.o");
     // DWARF goes, BTF stays.
-    output(
-        Command::new(&tools.strip)
-            .arg("--strip-debug")
-            .arg("-o")
-            .arg(&built)
-            .arg(&linked),
-    )?;
+    output(Command::new(&tools.strip).arg("--strip-debug").arg("-o").arg(&built).arg(&linked))?;
     fs::read(&built).with_context(|| format!("reading {}", built.display()))
 }
 
@@ -231,9 +200,7 @@ fn hash_sources() -> anyhow::Result<String> {
         hash.update((bytes.len() as u64).to_le_bytes());
         hash.update(bytes);
     }
-    hash.update(locked_versions(&fs::read_to_string(
-        root.join("Cargo.lock"),
-    )?)?);
+    hash.update(locked_versions(&fs::read_to_string(root.join("Cargo.lock"))?)?);
     Ok(hex::encode(hash.finalize()))
 }
 
@@ -264,11 +231,7 @@ fn locked_versions(lock: &str) -> anyhow::Result<String> {
             if !name.starts_with("aya-ebpf") {
                 return None;
             }
-            Some(format!(
-                "{name} {} {}\n",
-                field("version")?,
-                field("checksum")?
-            ))
+            Some(format!("{name} {} {}\n", field("version")?, field("checksum")?))
         })
         .collect();
     lines.sort();
@@ -276,13 +239,7 @@ fn locked_versions(lock: &str) -> anyhow::Result<String> {
 }
 
 fn output(command: &mut Command) -> anyhow::Result<String> {
-    let output = command
-        .output()
-        .with_context(|| format!("running {command:?}"))?;
-    ensure!(
-        output.status.success(),
-        "{command:?} ended with {}",
-        output.status
-    );
+    let output = command.output().with_context(|| format!("running {command:?}"))?;
+    ensure!(output.status.success(), "{command:?} ended with {}", output.status);
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
