@@ -76,6 +76,7 @@ impl Model {
             }
             Msg::Attached { image, result } => self.attached(image, result, &mut effects),
             Msg::KeyLog(msg) => self.key_log(msg, &mut effects),
+            Msg::Warning(text) => effects.push(Effect::Warn(text)),
             Msg::Tick => self.stats.rate.advance(now),
             Msg::ChoosePid(pid, chosen) => {
                 let pids = &mut self.targets.selection.pids;

@@ -39,6 +39,8 @@ pub enum Msg {
     },
     /// Something about the key log.
     KeyLog(KeyLogMsg),
+    /// Something that the user should know.
+    Warning(String),
     /// Time goes on.
     Tick,
     /// Choose or drop a process.
