@@ -220,7 +220,12 @@ impl KeyLog {
     }
 
     /// One `write`; what the disk did not take is tried at once, and kept when that fails.
-    fn append(&mut self, mut bytes: Zeroizing<Vec<u8>>, name: KnownLine, mut begun: bool) -> io::Result<()> {
+    fn append(
+        &mut self,
+        mut bytes: Zeroizing<Vec<u8>>,
+        name: KnownLine,
+        mut begun: bool,
+    ) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.file.write(&bytes) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -260,7 +265,10 @@ fn read_lines(file: &File) -> io::Result<(Vec<KnownLine>, bool)> {
         let whole = !in_long_line;
         in_long_line = !ends_with_newline && line.len() as u64 == LONGEST;
         // A last line without its newline may be cut; even a whole one is only repeated.
-        if whole && ends_with_newline && let ParsedLine::Key(key) = parse_line(&line) {
+        if whole
+            && ends_with_newline
+            && let ParsedLine::Key(key) = parse_line(&line)
+        {
             let tag = ValueTag::new(&key.client_random, &key.secret);
             let id = LineId::new(&key.label, &key.client_random, &key.secret);
             known.push_back((id, tag));
@@ -286,7 +294,10 @@ mod tests {
     fn line(random: u8) -> PendingLine {
         let secret = Secret::new(&Label::Exporter, &[random ^ 0xff; 32], 32).unwrap();
         let client_random = ClientRandom([random; 32]);
-        PendingLine { line: KeyLine { label: Label::Exporter, client_random, secret }, version: None }
+        PendingLine {
+            line: KeyLine { label: Label::Exporter, client_random, secret },
+            version: None,
+        }
     }
 
     fn write(keylog: &mut KeyLog, lines: &[PendingLine]) -> usize {
@@ -319,7 +330,8 @@ mod tests {
         symlink(path("open"), path("link")).unwrap();
         fs::create_dir(path("folder")).unwrap();
         let fifo = std::ffi::CString::new(path("fifo").to_str().unwrap()).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+            .unwrap();
         fs::write(path("two"), "").unwrap();
         fs::set_permissions(path("two"), fs::Permissions::from_mode(0o600)).unwrap();
         fs::hard_link(path("two"), path("names")).unwrap();
@@ -356,7 +368,9 @@ mod tests {
         let (mut keylog, _) = KeyLog::open(&path, us()).unwrap();
         write(&mut keylog, &[line(1)]);
         fs::rename(&path, folder.path().join("k.1")).unwrap();
-        assert!(matches!(keylog.write(&[line(2)]).unwrap(), Written::Replaced(known) if known.is_empty()));
+        assert!(
+            matches!(keylog.write(&[line(2)]).unwrap(), Written::Replaced(known) if known.is_empty())
+        );
         write(&mut keylog, &[line(1), line(2)]);
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
         fs::remove_file(&path).unwrap();

@@ -31,7 +31,11 @@ impl Control {
     /// # Errors
     ///
     /// When the thread cannot be started.
-    pub fn start(mut probes: Probes, files: ImageFiles, replies: Sender<Msg>) -> std::io::Result<Self> {
+    pub fn start(
+        mut probes: Probes,
+        files: ImageFiles,
+        replies: Sender<Msg>,
+    ) -> std::io::Result<Self> {
         let (orders, inbox) = sync_channel(QUEUE);
         let thread = thread::Builder::new().name("attach".to_owned()).spawn(move || {
             while let Ok(order) = inbox.recv() {

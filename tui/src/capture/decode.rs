@@ -11,6 +11,8 @@ use zeroize::Zeroize as _;
 use super::processes::Processes;
 use super::slots::{Slot, Slots};
 use crate::model::{Captured, Method, Msg, Time};
+use crate::target::elf::Elf;
+use crate::target::window::Window;
 use crate::text::Foreign;
 use crate::tls::{ClientRandom, Label, Secret};
 
@@ -97,7 +99,7 @@ impl Decoder {
         }
         let site = slot.tap()?.sites.get(Cookie::unpack(event.cookie).site as usize)?;
         let address = site.address.checked_add_signed(event.label_delta)?;
-        let offset = slot.plan.file_offset(address)?;
+        let offset = Elf::read(&mut Window::new(&slot.file).ok()?).ok()?.file_offset(address)?;
         let mut bytes = [0u8; LABEL_MAX + 1];
         let read = slot.file.read_at(&mut bytes, offset).ok()?;
         let end = memchr::memchr(0, &bytes[..read])?;

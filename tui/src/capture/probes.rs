@@ -114,9 +114,10 @@ impl Probes {
                 location: UProbeAttachLocation::AbsoluteOffset(site.file_offset),
                 cookie: Some(cookie),
             };
-            let link = program.attach(point, &path, UProbeScope::AllProcesses).map_err(|error| {
-                CaptureError::Attach { offset: site.file_offset, reason: explain(&error) }
-            })?;
+            let link =
+                program.attach(point, &path, UProbeScope::AllProcesses).map_err(|error| {
+                    CaptureError::Attach { offset: site.file_offset, reason: explain(&error) }
+                })?;
             links.links.push(link);
         }
         Ok(())

@@ -47,11 +47,5 @@ impl Processes {
 }
 
 fn ended(pid: u32, thread: &[u8]) -> Process {
-    Process {
-        pid,
-        start_ticks: 0,
-        comm: Foreign::from_bytes(thread),
-        exe: None,
-        container: None,
-    }
+    Process { pid, start_ticks: 0, comm: Foreign::from_bytes(thread), exe: None, container: None }
 }

@@ -39,14 +39,23 @@ pub struct Slots {
 
 impl Slots {
     /// Takes a slot for a tap; `None` when all are attached.
-    pub fn insert(&mut self, image: ImageId, file: &Arc<File>, plan: &Arc<ImagePlan>, tap: usize) -> Option<u32> {
-        let new = Slot { image, file: Arc::clone(file), plan: Arc::clone(plan), tap, attached: true };
+    pub fn insert(
+        &mut self,
+        image: ImageId,
+        file: &Arc<File>,
+        plan: &Arc<ImagePlan>,
+        tap: usize,
+    ) -> Option<u32> {
+        let new =
+            Slot { image, file: Arc::clone(file), plan: Arc::clone(plan), tap, attached: true };
         if self.slots.len() < TAP_SLOTS as usize {
             self.slots.push(new);
             return u32::try_from(self.slots.len() - 1).ok();
         }
         let count = self.slots.len();
-        let free = (0..count).map(|step| (self.next + step) % count).find(|&at| !self.slots[at].attached)?;
+        let free = (0..count)
+            .map(|step| (self.next + step) % count)
+            .find(|&at| !self.slots[at].attached)?;
         self.slots[free] = new;
         self.next = free + 1;
         u32::try_from(free).ok()

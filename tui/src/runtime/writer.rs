@@ -113,7 +113,9 @@ fn run(inbox: &Receiver<Order>, mut reply: impl FnMut(KeyLogMsg) -> bool) {
                 _ => None,
             },
         };
-        if let Some(msg) = msg && !reply(msg) {
+        if let Some(msg) = msg
+            && !reply(msg)
+        {
             return;
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -102,14 +102,17 @@ impl Registry {
     /// [`ImageError`] says why it cannot be used.
     pub fn add_named(&mut self, path: &Path) -> Result<ImageId, ImageError> {
         let shown = Foreign::from(path.as_os_str());
-        let opened = open(path).map_err(|source| ImageError::Open { path: shown.clone(), source })?;
+        let opened =
+            open(path).map_err(|source| ImageError::Open { path: shown.clone(), source })?;
         let is_file = opened.metadata().is_ok_and(|metadata| metadata.is_file());
         if !is_file {
             return Err(ImageError::NotAFile(shown));
         }
         let id = match self.add(path, opened) {
             Ok(Some(id)) => id,
-            Ok(None) if self.images.len() >= LIMIT => return Err(ImageError::TooMany { path: shown }),
+            Ok(None) if self.images.len() >= LIMIT => {
+                return Err(ImageError::TooMany { path: shown });
+            }
             Ok(None) => {
                 let reason = "it has no TLS code that is known".to_owned();
                 return Err(ImageError::NothingToProbe { path: shown, reason });
@@ -166,8 +169,12 @@ impl Registry {
         if !metadata.is_file() {
             return None;
         }
-        if let Some(known) = self.by_key.get(&FileKey::of(&metadata)) {
+        let key = FileKey::of(&metadata);
+        if let Some(known) = self.by_key.get(&key) {
             return Some(*known);
+        }
+        if self.plans.is_known_without_tls(&key) {
+            return None;
         }
         let file = open(&link).ok()?;
         self.add(Path::new(mapping.path.raw()), file).ok().flatten()
@@ -196,18 +203,4 @@ impl Registry {
 /// Opens without waiting for the writer of a FIFO.
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
-}
-
-impl FileKey {
-    /// The same for the same bytes, as far as the file system tells.
-    pub fn of(metadata: &std::fs::Metadata) -> Self {
-        let nanoseconds = |seconds: i64, part: i64| i128::from(seconds) * 1_000_000_000 + i128::from(part);
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            mtime: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-            ctime: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
 }
