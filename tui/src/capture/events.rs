@@ -3,6 +3,7 @@
 use std::io;
 
 use aya::maps::{MapData, RingBuf};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::Decoder;
@@ -19,7 +20,10 @@ pub struct Events {
 
 impl Events {
     pub(super) fn new(ring: RingBuf<MapData>, decoder: Decoder) -> io::Result<Self> {
-        Ok(Self { ring: AsyncFd::new(ring)?, decoder })
+        // SAFETY: the ring buffer owns its file descriptor, which stays open and the same as long as it.
+        let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
+            .map_err(|error| error.into_parts().1)?;
+        Ok(Self { ring, decoder })
     }
 
     /// Waits until there are records, and appends a bounded number of them. Cancel-safe: nothing is

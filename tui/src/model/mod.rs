@@ -242,6 +242,7 @@ impl Model {
             }
             KeyLogMsg::Refused { reason } => {
                 effects.push(Effect::Warn(reason.clone()));
+                self.saving.refusal = reason.clone();
                 self.saving.state = match self.saving.state {
                     SavingState::Opening => SavingState::Off,
                     _ => SavingState::Failing(reason),

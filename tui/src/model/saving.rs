@@ -52,6 +52,8 @@ pub struct Saving {
     queue: VecDeque<(SessionRef, Label)>,
     in_flight: Vec<PendingLine>,
     retry_at: Time,
+    /// Why the file could not be opened.
+    pub(super) refusal: String,
 }
 
 /// What the file says of a line.
@@ -77,12 +79,18 @@ impl Saving {
             queue: VecDeque::new(),
             in_flight: Vec::new(),
             retry_at: Time(0),
+            refusal: String::new(),
         }
     }
 
     /// Whether secrets should go to the file, even if that fails at the moment.
     pub fn is_wanted(&self) -> bool {
         self.state != SavingState::Off
+    }
+
+    /// Why the file could not be opened, when that was tried last.
+    pub fn refusal(&self) -> &str {
+        &self.refusal
     }
 
     /// Lines that are waiting to be written.

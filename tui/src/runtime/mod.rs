@@ -5,7 +5,11 @@ use std::io;
 
 use crate::model::{Effect, Msg, Time};
 
+mod machine;
+mod scanner;
 mod writer;
+
+pub use machine::Machine;
 
 /// What the loop needs from the outside: where messages come from and effects go.
 pub trait Engine {

@@ -26,9 +26,14 @@ pub fn tls_libraries() -> Vec<PathBuf> {
     let mut bytes = Vec::new();
     let read = File::open(PATH).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes));
     match read {
-        Ok(_) => parse(&bytes),
+        Ok(_) => parse(&bytes).into_iter().map(real).collect::<BTreeSet<_>>().into_iter().collect(),
         Err(_) => Vec::new(),
     }
+}
+
+/// `libssl.so` and `libssl.so.3` name one file: under its own name it is shown as processes map it.
+fn real(path: PathBuf) -> PathBuf {
+    path.canonicalize().unwrap_or(path)
 }
 
 fn parse(bytes: &[u8]) -> Vec<PathBuf> {
