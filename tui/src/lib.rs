@@ -3,4 +3,17 @@
 //! One way through: `probe -> ring buffer -> capture decodes -> Msg -> model.update -> Effects -> runtime`,
 //! and on a tick, when something changed, `view::draw(&model)`.
 
+pub mod capture;
+pub mod cli;
+pub mod headless;
+pub mod json;
+pub mod keylog;
+pub mod logging;
+pub mod model;
+pub mod preflight;
+pub mod report;
+pub mod run;
+pub mod runtime;
 pub mod target;
+pub mod text;
+pub mod tls;

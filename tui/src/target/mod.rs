@@ -1,3 +1,22 @@
 //! What runs here: processes, their maps, ELF images, library and version, and the plan for each image.
 
+pub mod arch;
+mod bytes;
+pub mod cache;
+pub mod dynamic;
+pub mod elf;
+pub mod image;
+pub mod labels;
+pub mod library;
+pub mod loader_cache;
+pub mod machine;
+pub mod maps;
+pub mod notes;
 pub mod plan;
+pub mod process;
+pub mod random;
+pub mod registry;
+pub mod site;
+pub mod tap;
+pub mod walk;
+pub mod window;

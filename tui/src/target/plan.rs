@@ -14,7 +14,7 @@ pub enum Linkage {
 /// The name and version of a TLS library, as far as the file says it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Library {
-    /// `OpenSSL`, `quictls`, `BoringSSL`, `AWS-LC`, `LibreSSL`.
+    /// `OpenSSL`, `quictls`, `BoringSSL`, `AWS-LC`, `LibreSSL`, `GnuTLS`, `NSS`.
     pub name: &'static str,
     /// As in the file's own version string (`3.0.17`); `None` where it has none (BoringSSL).
     pub version: Option<String>,
@@ -81,4 +81,11 @@ pub struct ImagePlan {
     pub taps: Vec<Tap>,
     /// How the taps were found, or why there is none: one sentence for `scan`.
     pub reason: String,
+}
+
+impl ImagePlan {
+    /// Whether the file holds TLS code as far as could be told: a tap was found, or a library recognised.
+    pub fn is_tls(&self) -> bool {
+        !self.taps.is_empty() || self.library.is_some()
+    }
 }

@@ -1,0 +1,103 @@
+//! Capture: loads the eBPF object, attaches the probes of a plan, and reads what they send.
+
+mod control;
+mod decode;
+mod events;
+mod probes;
+mod processes;
+mod rules;
+mod slots;
+
+use std::io;
+use std::sync::{Arc, RwLock};
+
+use aya::maps::{MapData, MapError, RingBuf};
+use aya::programs::ProgramError;
+use aya::{EbpfError, EbpfLoader};
+
+pub use control::Control;
+pub use decode::Decoder;
+pub use events::Events;
+pub use probes::{Attached, Probes};
+pub use rules::{Counters, Rules};
+
+/// The object that `cargo xtask ebpf` built.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/tlskeytop.o");
+/// Name of the program in the object.
+const PROGRAM: &str = "tap";
+
+/// Why capture failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// The kernel or aya refused the object.
+    #[error("loading the eBPF object: {0}")]
+    Load(#[from] EbpfError),
+    /// The kernel refused the program.
+    #[error("loading the eBPF program: {0}")]
+    Program(#[from] ProgramError),
+    /// A map could not be used.
+    #[error("eBPF map {name}: {source}")]
+    Map {
+        /// Which map.
+        name: &'static str,
+        /// What happened.
+        source: MapError,
+    },
+    /// The embedded object has no such part: it does not fit this binary.
+    #[error("the eBPF object has no {0}: run `cargo xtask ebpf`")]
+    Missing(&'static str),
+    /// A probe could not be attached.
+    #[error("attaching at file offset {offset:#x}: {reason}")]
+    Attach {
+        /// File offset of the instruction.
+        offset: u64,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// More taps than the kernel side has room for.
+    #[error("more than {max} taps are attached", max = tlskeytop_common::TAP_SLOTS)]
+    NoSlot,
+    /// The ring buffer could not be waited for.
+    #[error("waiting for the ring buffer: {0}")]
+    Wait(#[from] io::Error),
+}
+
+/// The parts of a loaded object. Each has its owner: probes attach off the loop, events are read on it.
+pub struct Loaded {
+    /// Attaches and detaches.
+    pub probes: Probes,
+    /// The ring buffer.
+    pub events: Events,
+    /// Who reports.
+    pub rules: Rules,
+    /// What was counted.
+    pub counters: Counters,
+}
+
+/// Loads the object into the kernel, with a ring buffer of `ring_bytes` (a power of two, at least a page).
+///
+/// # Errors
+///
+/// [`CaptureError`] when the kernel refuses it or the object does not fit.
+pub fn load(ring_bytes: u32) -> Result<Loaded, CaptureError> {
+    let mut ebpf = EbpfLoader::new().map_max_entries("EVENTS", ring_bytes).load(OBJECT)?;
+    let mut take = |name: &'static str| ebpf.take_map(name).ok_or(CaptureError::Missing(name));
+    let events = take("EVENTS")?;
+    let taps = take("TAPS")?;
+    let pids = take("PIDS")?;
+    let settings = take("SETTINGS")?;
+    let counters = take("COUNTERS")?;
+    let named = |name| move |source| CaptureError::Map { name, source };
+
+    let slots = Arc::new(RwLock::new(slots::Slots::default()));
+    let ring: RingBuf<MapData> = RingBuf::try_from(events).map_err(named("EVENTS"))?;
+    Ok(Loaded {
+        events: Events::new(ring, Decoder::new(Arc::clone(&slots)))?,
+        rules: Rules::new(
+            pids.try_into().map_err(named("PIDS"))?,
+            settings.try_into().map_err(named("SETTINGS"))?,
+        ),
+        counters: Counters::new(counters.try_into().map_err(named("COUNTERS"))?),
+        probes: Probes::new(ebpf, taps.try_into().map_err(named("TAPS"))?, slots)?,
+    })
+}

@@ -1,0 +1,73 @@
+//! Who reports, and what was counted: the small maps.
+
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
+use tlskeytop_common::{COUNTERS, Counter, PidRule};
+
+use crate::model::KernelCounters;
+use crate::model::target::Change;
+
+/// Decides in the kernel which processes report.
+pub struct Rules {
+    pids: HashMap<MapData, u32, u8>,
+    /// `Settings`, whose two words are one u64.
+    settings: Array<MapData, u64>,
+}
+
+impl Rules {
+    pub(super) fn new(pids: HashMap<MapData, u32, u8>, settings: Array<MapData, u64>) -> Self {
+        Self { pids, settings }
+    }
+
+    /// Carries out a change of a rule; attaching is not its business.
+    ///
+    /// # Errors
+    ///
+    /// When the map is full: user space then still decides, only later.
+    pub fn apply(&mut self, change: &Change) -> Result<(), MapError> {
+        match change {
+            Change::Rule(pid, chosen) => {
+                let rule = if *chosen { PidRule::Yes } else { PidRule::No };
+                self.pids.insert(pid, rule as u8, 0)
+            }
+            Change::ForgetRule(pid) => match self.pids.remove(pid) {
+                Err(MapError::KeyNotFound) | Ok(()) => Ok(()),
+                Err(error) => Err(error),
+            },
+            // The first word of `Settings`, on a little-endian machine.
+            Change::ReportUnknown(report) => self.settings.set(0, u64::from(*report), 0),
+            Change::Attach(_) | Change::Detach(_) => Ok(()),
+        }
+    }
+}
+
+/// What the eBPF programs count.
+pub struct Counters {
+    map: PerCpuArray<MapData, u64>,
+}
+
+impl Counters {
+    pub(super) fn new(map: PerCpuArray<MapData, u64>) -> Self {
+        Self { map }
+    }
+
+    /// Sums the counters over all CPUs.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be read.
+    pub fn read(&self) -> Result<KernelCounters, MapError> {
+        let mut sums = [0u64; COUNTERS as usize];
+        for (index, sum) in (0..).zip(&mut sums) {
+            *sum = self.map.get(&index, 0)?.iter().sum();
+        }
+        let of = |counter: Counter| sums[counter as usize];
+        Ok(KernelCounters {
+            hits: of(Counter::Hits),
+            filtered: of(Counter::Filtered),
+            ring_full: of(Counter::RingFull),
+            random_unreadable: of(Counter::RandomUnreadable),
+            secret_unreadable: of(Counter::SecretUnreadable),
+            label_unreadable: of(Counter::LabelUnreadable),
+        })
+    }
+}

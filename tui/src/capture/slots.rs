@@ -1,0 +1,75 @@
+//! What each attach cookie stands for.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use tlskeytop_common::{Cookie, TAP_SLOTS};
+
+use crate::model::target::ImageId;
+use crate::target::plan::{ImagePlan, Tap};
+
+/// One attached tap.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    /// The image.
+    pub image: ImageId,
+    /// The image's file, to read labels from.
+    pub file: Arc<File>,
+    /// The image's plan.
+    pub plan: Arc<ImagePlan>,
+    /// Which of the plan's taps.
+    pub tap: usize,
+    attached: bool,
+}
+
+impl Slot {
+    /// The tap.
+    pub fn tap(&self) -> Option<&Tap> {
+        self.plan.taps.get(self.tap)
+    }
+}
+
+/// All slots. A slot is kept when its tap is detached, since events of it may still be on their way,
+/// and is used again as late as possible.
+#[derive(Debug, Default)]
+pub struct Slots {
+    slots: Vec<Slot>,
+    next: usize,
+}
+
+impl Slots {
+    /// Takes a slot for a tap; `None` when all are attached.
+    pub fn insert(
+        &mut self,
+        image: ImageId,
+        file: &Arc<File>,
+        plan: &Arc<ImagePlan>,
+        tap: usize,
+    ) -> Option<u32> {
+        let new =
+            Slot { image, file: Arc::clone(file), plan: Arc::clone(plan), tap, attached: true };
+        if self.slots.len() < TAP_SLOTS as usize {
+            self.slots.push(new);
+            return u32::try_from(self.slots.len() - 1).ok();
+        }
+        let count = self.slots.len();
+        let free = (0..count)
+            .map(|step| (self.next + step) % count)
+            .find(|&at| !self.slots[at].attached)?;
+        self.slots[free] = new;
+        self.next = free + 1;
+        u32::try_from(free).ok()
+    }
+
+    /// Notes that the tap of a slot is detached.
+    pub fn release(&mut self, slot: u32) {
+        if let Some(slot) = self.slots.get_mut(slot as usize) {
+            slot.attached = false;
+        }
+    }
+
+    /// What a cookie stands for.
+    pub fn get(&self, cookie: Cookie) -> Option<&Slot> {
+        self.slots.get(cookie.slot as usize)
+    }
+}

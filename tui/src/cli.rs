@@ -1,0 +1,302 @@
+//! The command line: what was typed, then what it means, checked.
+
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use globset::{Glob, GlobMatcher};
+
+use crate::model::target::Selection;
+
+/// Where secrets go unless the user says otherwise.
+const DEFAULT_KEYLOG: &str = "./tlskeytop.keylog";
+
+/// See the TLS handshakes of this machine as they happen, and log their secrets for Wireshark.
+///
+/// Without a selection the terminal interface opens with nothing attached and lets you pick; without a
+/// terminal, all processes are captured to the key log.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tlskeytop",
+    version,
+    args_conflicts_with_subcommands = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Args)]
+struct Options {
+    /// Capture every TLS process, present and future
+    #[arg(short, long)]
+    all: bool,
+    /// Capture this process; may be given several times
+    #[arg(short, long, value_name = "PID", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+    pid: Vec<u32>,
+    /// Capture processes whose name matches, as `nginx` or `python3*`; may be given several times
+    #[arg(short, long, value_name = "GLOB")]
+    name: Vec<String>,
+    /// Capture only what uses this library or executable; may be given several times
+    #[arg(long, value_name = "PATH")]
+    image: Vec<PathBuf>,
+    /// Write secrets to this file (default ./tlskeytop.keylog; '-' is stdout, without the interface only)
+    #[arg(short, long, value_name = "FILE")]
+    keylog_file: Option<PathBuf>,
+    /// Write secrets from the start (implied by -k)
+    #[arg(short, long)]
+    save: bool,
+    /// What to show; without a terminal the default is keylog
+    #[arg(long, value_enum, value_name = "MODE")]
+    mode: Option<ModeArg>,
+    /// Stop after so many seconds (keylog and json)
+    #[arg(long, value_name = "SECS", value_parser = seconds)]
+    duration: Option<Duration>,
+    /// Stop after so many complete sessions (keylog and json)
+    #[arg(long, value_name = "SESSIONS", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Show secrets in full (they are masked otherwise)
+    #[arg(long)]
+    reveal: bool,
+    /// Log to this file
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+    /// How much to log
+    #[arg(long, value_enum, value_name = "LEVEL", default_value = "info")]
+    log_level: LogLevel,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show which processes use which TLS library, and how each would be captured
+    Scan {
+        /// One JSON object for each process and image
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check whether this machine can run tlskeytop, and say what to do if not
+    Doctor,
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page
+    Man,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ModeArg {
+    /// The terminal interface
+    Tui,
+    /// Key log lines to the key log, nothing on the terminal
+    #[value(alias = "key")]
+    Keylog,
+    /// One JSON object a line on stdout for each session that changed
+    Json,
+}
+
+/// How much to log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// Only what went wrong.
+    Error,
+    /// Also rejections, failed writes, conflicts.
+    Warn,
+    /// Also each saved secret (never its value).
+    Info,
+    /// Also what is attached.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// How results are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The terminal interface.
+    Tui,
+    /// Key log lines only.
+    Keylog,
+    /// JSON lines.
+    Json,
+}
+
+/// What to do, checked.
+#[derive(Debug)]
+pub enum Task {
+    /// Capture.
+    Capture(Box<CaptureTask>),
+    /// List what could be captured.
+    Scan {
+        /// As JSON.
+        json: bool,
+    },
+    /// Check the machine.
+    Doctor,
+    /// Print completions.
+    Completions(clap_complete::Shell),
+    /// Print the man page.
+    Man,
+}
+
+/// A capture, as it was asked for.
+#[derive(Debug)]
+pub struct CaptureTask {
+    /// Terminal interface, key log or JSON.
+    pub mode: Mode,
+    /// Which processes.
+    pub selection: Selection,
+    /// Images that were named.
+    pub images: Vec<PathBuf>,
+    /// The key log; `-` is stdout.
+    pub keylog: PathBuf,
+    /// Write secrets from the start.
+    pub save: bool,
+    /// Stop after this time.
+    pub duration: Option<Duration>,
+    /// Stop after so many complete sessions.
+    pub count: Option<u64>,
+    /// Show secrets in full.
+    pub reveal: bool,
+    /// Log file and level.
+    pub log: Option<(PathBuf, LogLevel)>,
+}
+
+/// Reads the command line.
+///
+/// # Errors
+///
+/// clap's error, also for `--help` and `--version`: it knows how to print itself and its exit code.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Task, clap::Error> {
+    let cli = Cli::try_parse_from(args)?;
+    match cli.command {
+        Some(Command::Scan { json }) => Ok(Task::Scan { json }),
+        Some(Command::Doctor) => Ok(Task::Doctor),
+        Some(Command::Completions { shell }) => Ok(Task::Completions(shell)),
+        Some(Command::Man) => Ok(Task::Man),
+        None => cli.options.check().map(Box::new).map(Task::Capture),
+    }
+}
+
+/// The command, for completions and the man page.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+impl Options {
+    fn check(self) -> Result<CaptureTask, clap::Error> {
+        let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+        let mode = match self.mode {
+            Some(ModeArg::Tui) => Mode::Tui,
+            Some(ModeArg::Keylog) => Mode::Keylog,
+            Some(ModeArg::Json) => Mode::Json,
+            None if terminal => Mode::Tui,
+            None => Mode::Keylog,
+        };
+        if mode == Mode::Tui && !terminal {
+            return Err(usage("--mode tui needs a terminal on stdin and stdout"));
+        }
+        if mode == Mode::Tui && (self.duration.is_some() || self.count.is_some()) {
+            return Err(usage("--duration and --count go with --mode keylog or json"));
+        }
+        let to_stdout = self.keylog_file.as_ref().is_some_and(|path| path.as_os_str() == "-");
+        if to_stdout && mode != Mode::Keylog {
+            return Err(usage("'-k -' goes with --mode keylog only: stdout is in use otherwise"));
+        }
+        let names = self.name.iter().map(|name| glob(name)).collect::<Result<Vec<_>, _>>()?;
+        let chosen = self.all || !self.pid.is_empty() || !names.is_empty();
+        // An image alone means everything that uses it; headless, nothing at all means everything.
+        let all = self.all || (!chosen && (mode != Mode::Tui || !self.image.is_empty()));
+        Ok(CaptureTask {
+            mode,
+            selection: Selection {
+                all,
+                pids: self.pid.into_iter().collect(),
+                names,
+                only_named_images: !self.image.is_empty(),
+            },
+            images: self.image,
+            save: self.save || self.keylog_file.is_some() || mode == Mode::Keylog,
+            keylog: self.keylog_file.unwrap_or_else(|| DEFAULT_KEYLOG.into()),
+            duration: self.duration,
+            count: self.count,
+            reveal: self.reveal,
+            log: self.log_file.map(|path| (path, self.log_level)),
+        })
+    }
+}
+
+fn glob(text: &str) -> Result<GlobMatcher, clap::Error> {
+    let glob = Glob::new(text).map_err(|error| usage(&format!("--name: {error}")))?;
+    Ok(glob.compile_matcher())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("not a number of seconds above 0".to_owned()),
+    }
+}
+
+fn usage(text: &str) -> clap::Error {
+    Cli::command().error(ErrorKind::ArgumentConflict, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<CaptureTask, clap::Error> {
+        let args = std::iter::once("tlskeytop").chain(args.iter().copied()).map(OsString::from);
+        match super::parse(args)? {
+            Task::Capture(task) => Ok(*task),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn clap_agrees_with_itself() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn headless_means_all() {
+        let task = parse(&["--mode", "key"]).unwrap();
+        assert_eq!(task.mode, Mode::Keylog);
+        assert!(task.selection.all && task.save);
+        assert_eq!(task.keylog, PathBuf::from(DEFAULT_KEYLOG));
+    }
+
+    #[test]
+    fn a_selection_is_no_longer_all() {
+        let task = parse(&["--mode", "json", "-p", "12,13", "-n", "py*"]).unwrap();
+        assert!(!task.selection.all && !task.save);
+        assert_eq!(task.selection.pids, [12, 13].into());
+        let task = parse(&["--mode", "json", "--image", "/bin/x", "-s"]).unwrap();
+        assert!(task.selection.all && task.selection.only_named_images && task.save);
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        for args in [
+            &["--mode", "json", "-k", "-"][..],
+            &["--mode", "tui"],
+            &["--mode", "keylog", "--name", "a["],
+            &["--mode", "keylog", "--duration", "0"],
+            &["--mode", "keylog", "--duration", "nan"],
+            &["--mode", "keylog", "--pid", "0"],
+            &["--all", "scan"],
+        ] {
+            assert_eq!(parse(args).unwrap_err().exit_code(), 2, "{args:?}");
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The modes without a terminal interface: key log lines, or JSON.
+
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep_until};
+
+use crate::cli::{CaptureTask, Mode};
+use crate::json;
+use crate::model::{Effect, Model, Msg, SavingState};
+use crate::runtime::{Engine as _, Machine};
+use crate::text::sanitize;
+
+/// How long changes of a session are gathered into one JSON line.
+const COALESCE: Duration = Duration::from_millis(100);
+/// How long the end waits for the disk.
+const FLUSH: Duration = Duration::from_secs(5);
+/// Warnings shown in one second; the others are counted.
+const WARNINGS: u32 = 10;
+
+/// Why a run ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum HeadlessError {
+    /// Signals or the ring buffer could not be waited for.
+    #[error("waiting for events: {0}")]
+    Wait(io::Error),
+    /// The key log could not be opened.
+    #[error("{0}")]
+    KeyLog(String),
+    /// Secrets were captured and could not be written.
+    #[error("{lines} secrets could not be written to the key log: {reason}")]
+    Unsaved {
+        /// How many.
+        lines: usize,
+        /// Why.
+        reason: String,
+    },
+    /// stdout could not be written.
+    #[error("writing to stdout: {0}")]
+    Stdout(io::Error),
+}
+
+/// Runs until a signal, `--duration` or `--count` ends it, and gives back the model for the summary.
+///
+/// # Errors
+///
+/// [`HeadlessError`]; what was captured until then was written as far as possible.
+pub async fn run(
+    mut machine: Machine,
+    model: Model,
+    task: &CaptureTask,
+) -> Result<Model, HeadlessError> {
+    let mut run = Run { model, warnings: Warnings::default(), closed: false, task };
+    let mut signals = Signals::new().map_err(HeadlessError::Wait)?;
+    let mut inbox = Vec::new();
+    if task.save {
+        run.update(&mut machine, Msg::Save(true));
+    }
+    let mut ready = false;
+    let mut end = None;
+    let mut flush_at = None;
+    let reason = loop {
+        tokio::select! {
+            read = machine.next(&mut inbox) => read.map_err(HeadlessError::Wait)?,
+            () = signals.any() => break Ok(()),
+            () = at(end) => break Ok(()),
+            () = at(flush_at) => {
+                flush_at = None;
+                run.print_changed().map_err(HeadlessError::Stdout)?;
+            }
+        }
+        for msg in inbox.drain(..) {
+            run.update(&mut machine, msg);
+        }
+        if run.closed {
+            break Ok(());
+        }
+        if let Some(refusal) = run.refusal() {
+            break Err(refusal);
+        }
+        if !ready && run.model.is_ready() && run.model.saving.state != SavingState::Opening {
+            ready = true;
+            end = task.duration.map(|duration| Instant::now() + duration);
+            say(&format!("ready, {} targets", run.model.targets.attached_processes()));
+        }
+        if task.mode == Mode::Json && flush_at.is_none() {
+            flush_at = Some(Instant::now() + COALESCE);
+        }
+        if task.count.is_some_and(|count| run.model.stats.complete >= count) {
+            break Ok(());
+        }
+    };
+    run.finish(&mut machine).await;
+    reason?;
+    run.print_changed().map_err(HeadlessError::Stdout)?;
+    run.unsaved()?;
+    Ok(run.model)
+}
+
+struct Run<'t> {
+    model: Model,
+    warnings: Warnings,
+    /// Whoever read our stdout is gone.
+    closed: bool,
+    task: &'t CaptureTask,
+}
+
+impl Run<'_> {
+    fn update(&mut self, machine: &mut Machine, msg: Msg) {
+        let now = machine.now();
+        for effect in self.model.update(now, msg) {
+            if let Effect::Warn(text) = &effect {
+                self.warnings.show(text);
+            }
+            machine.perform(effect);
+        }
+        if let SavingState::Failing(_) = self.model.saving.state
+            && self.model.saving.path.as_os_str() == "-"
+        {
+            self.closed = true;
+        }
+    }
+
+    /// The key log that was asked for cannot be had at all.
+    fn refusal(&self) -> Option<HeadlessError> {
+        let refused = self.task.save && self.model.saving.state == SavingState::Off;
+        refused.then(|| HeadlessError::KeyLog(self.model.saving.refusal().to_owned()))
+    }
+
+    fn print_changed(&mut self) -> io::Result<()> {
+        if self.task.mode != Mode::Json || self.closed {
+            return Ok(());
+        }
+        let mut stdout = io::stdout().lock();
+        for session in self.model.sessions.take_changed() {
+            let Some(session) = self.model.sessions.get(session) else { continue };
+            let line = json::session(session, &self.model.targets, self.task.reveal);
+            match stdout.write_all(line.as_bytes()) {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    self.closed = true;
+                    return Ok(());
+                }
+                result => result?,
+            }
+        }
+        match stdout.flush() {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.closed = true;
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Detaches, takes what was still on its way, and waits for the disk.
+    async fn finish(&mut self, machine: &mut Machine) {
+        let mut last = Vec::new();
+        machine.detach(&mut last);
+        for msg in last {
+            self.update(machine, msg);
+        }
+        let end = Instant::now() + FLUSH;
+        while self.model.saving.pending() > 0 && self.model.saving.state == SavingState::On {
+            let left = end.saturating_duration_since(Instant::now());
+            match machine.reply(left).await {
+                Some(msg) => self.update(machine, msg),
+                None => break,
+            }
+        }
+    }
+
+    fn unsaved(&self) -> Result<(), HeadlessError> {
+        let lines = self.model.saving.pending();
+        let reason = match &self.model.saving.state {
+            SavingState::Failing(reason) => reason.clone(),
+            _ => "the disk did not answer".to_owned(),
+        };
+        if lines == 0 || self.closed {
+            return Ok(());
+        }
+        Err(HeadlessError::Unsaved { lines, reason })
+    }
+}
+
+/// Tells the user something on stderr, which may be gone.
+pub fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "tlskeytop: {text}");
+}
+
+/// The last line: what was counted.
+pub fn summary(model: &Model) -> String {
+    let stats = &model.stats;
+    let mut text = format!(
+        "{} sessions, {} secrets, {} saved, {} duplicates, {} nulls, {} conflicts, {} lost",
+        stats.sessions,
+        stats.secrets,
+        model.saving.lines,
+        stats.duplicates,
+        stats.nulls,
+        stats.conflicts,
+        stats.lost()
+    );
+    let seldom =
+        [(stats.rejected, "rejected"), (stats.evicted.unsaved, "sessions dropped unsaved")];
+    for (count, what) in seldom.into_iter().filter(|(count, _)| *count > 0) {
+        text.push_str(&format!(", {count} {what}"));
+    }
+    text
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The signals that end a run.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self([
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ]))
+    }
+
+    async fn any(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+/// Shows warnings, but not a flood of them: a hostile process can cause as many as it likes.
+#[derive(Default)]
+struct Warnings {
+    second: Option<std::time::Instant>,
+    shown: u32,
+    hidden: u64,
+}
+
+impl Warnings {
+    fn show(&mut self, text: &str) {
+        let now = std::time::Instant::now();
+        if self.second.is_none_or(|start| now.duration_since(start) > Duration::from_secs(1)) {
+            if self.hidden > 0 {
+                say(&format!("warning: {} more warnings in the last second", self.hidden));
+            }
+            *self = Self { second: Some(now), ..Self::default() };
+        }
+        if self.shown < WARNINGS {
+            self.shown += 1;
+            say(&format!("warning: {}", sanitize(text)));
+        } else {
+            self.hidden += 1;
+        }
+    }
+}

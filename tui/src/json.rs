@@ -1,0 +1,129 @@
+//! JSON lines: one object for a session each time it changed, and one for each process and image of a scan.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::model::Session;
+use crate::model::target::{Image, Process, Targets};
+use crate::target::plan::Linkage;
+use crate::tls::Label;
+
+/// A session; what is not known is null.
+#[derive(Serialize)]
+struct SessionLine<'a> {
+    time: String,
+    pid: u32,
+    comm: &'a str,
+    exe: Option<&'a str>,
+    container: Option<&'a str>,
+    library: Option<String>,
+    image: Option<&'a str>,
+    method: Option<&'static str>,
+    role: Option<&'static str>,
+    version: Option<String>,
+    cipher: Option<&'static str>,
+    client_random: String,
+    server_name: Option<&'a str>,
+    peer: Option<&'a str>,
+    state: &'static str,
+    secrets: BTreeMap<String, String>,
+}
+
+/// One line for a session, with its newline. Secrets are hexadecimal with `reveal`, else `captured`.
+pub fn session(session: &Session, targets: &Targets, reveal: bool) -> String {
+    let image = targets.images.get(&session.image);
+    let mut secrets = BTreeMap::new();
+    let mut after_key_update = BTreeMap::new();
+    for entry in &session.entries {
+        let value = match (entry.is_null(), reveal) {
+            (true, _) => "null".to_owned(),
+            (false, true) => hex::encode(entry.secret.expose()),
+            (false, false) => "captured".to_owned(),
+        };
+        secrets.insert(name(&entry.label, &mut after_key_update), value);
+    }
+    line(&SessionLine {
+        time: session.first_seen.to_string(),
+        pid: session.key.pid,
+        comm: session.process.comm.raw(),
+        exe: session.process.exe.as_ref().map(crate::text::Foreign::raw),
+        container: session.process.container.as_ref().map(crate::text::Foreign::raw),
+        library: image.and_then(library),
+        image: image.map(|image| image.path.raw()),
+        method: session.entries.first().map(|entry| entry.method.as_str()),
+        role: None,
+        version: session.version.map(|version| version.to_string()),
+        cipher: None,
+        client_random: session.key.client_random.to_string(),
+        server_name: None,
+        peer: None,
+        state: session.state().as_str(),
+        secrets,
+    })
+}
+
+/// The label, with a number where it comes again: an object has each name once.
+fn name(label: &Label, seen: &mut BTreeMap<String, u32>) -> String {
+    let count = seen.entry(label.to_string()).or_insert(0);
+    *count += 1;
+    if *count == 1 { label.to_string() } else { format!("{label} #{count}") }
+}
+
+fn library(image: &Image) -> Option<String> {
+    image.plan.library.as_ref().map(|_| image.library())
+}
+
+/// One process and image of a scan; an image that nobody uses has no process.
+#[derive(Serialize)]
+struct ScanLine<'a> {
+    pid: Option<u32>,
+    comm: Option<&'a str>,
+    exe: Option<&'a str>,
+    container: Option<&'a str>,
+    library: Option<&'static str>,
+    version: Option<&'a str>,
+    image: &'a str,
+    build_id: Option<String>,
+    linkage: &'static str,
+    stripped: bool,
+    method: Option<&'static str>,
+    probes: usize,
+    reason: &'a str,
+}
+
+/// One line for a process and an image, with its newline.
+pub fn scan(process: Option<&Process>, image: &Image) -> String {
+    let plan = &image.plan;
+    line(&ScanLine {
+        pid: process.map(|process| process.pid),
+        comm: process.map(|process| process.comm.raw()),
+        exe: process.and_then(|process| process.exe.as_ref()).map(crate::text::Foreign::raw),
+        container: process.and_then(|p| p.container.as_ref()).map(crate::text::Foreign::raw),
+        library: plan.library.as_ref().map(|library| library.name),
+        version: plan.library.as_ref().and_then(|library| library.version.as_deref()),
+        image: image.path.raw(),
+        build_id: plan.build_id.as_ref().map(hex::encode),
+        linkage: linkage(plan.linkage),
+        stripped: plan.stripped,
+        method: (!plan.taps.is_empty()).then_some("tap"),
+        probes: plan.taps.iter().map(|tap| tap.sites.len()).sum(),
+        reason: &plan.reason,
+    })
+}
+
+/// The word for a linkage.
+pub fn linkage(linkage: Linkage) -> &'static str {
+    match linkage {
+        Linkage::Shared => "shared",
+        Linkage::Bundled => "bundled",
+        Linkage::Static => "static",
+    }
+}
+
+fn line(value: &impl Serialize) -> String {
+    // It fails only for maps with keys that are no strings, and these have none.
+    let mut line = serde_json::to_string(value).unwrap_or_default();
+    line.push('\n');
+    line
+}

@@ -1,0 +1,391 @@
+//! The key log's file: private, append-only, one `write` a line (RFC 9850, the SSLKEYLOGFILE format).
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::path::{Path, PathBuf};
+
+use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::model::{KnownLine, LINES_REMEMBERED, PendingLine};
+use crate::text::Foreign;
+use crate::tls::{LineId, ParsedLine, ValueTag, parse_line};
+
+/// Why a file is not written to.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyLogError {
+    /// It cannot be opened or created.
+    #[error("{path}: {source}")]
+    Open {
+        /// The file.
+        path: Foreign,
+        /// What happened.
+        source: io::Error,
+    },
+    /// The last part of the path is a symbolic link.
+    #[error("{0}: is a symbolic link; name the file itself")]
+    Symlink(Foreign),
+    /// It is a directory, a FIFO, a device.
+    #[error("{0}: not a regular file; name another path")]
+    NotAFile(Foreign),
+    /// It has a second name.
+    #[error("{path}: has {links} hard links; name a file of its own")]
+    Links {
+        /// The file.
+        path: Foreign,
+        /// How many names.
+        links: u64,
+    },
+    /// It belongs to somebody else.
+    #[error("{path}: belongs to user {owner}, not to you or root; name another path")]
+    Owner {
+        /// The file.
+        path: Foreign,
+        /// Its owner.
+        owner: u32,
+    },
+    /// Others can read or write it.
+    #[error("{path}: mode {mode:04o} lets others in; run `chmod 600` on it or name another path")]
+    Mode {
+        /// The file.
+        path: Foreign,
+        /// Its permission bits.
+        mode: u32,
+    },
+}
+
+/// Whose the files are that we create: the user behind sudo, or ourselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+impl Owner {
+    /// The user behind sudo (sudo(8): `SUDO_UID`, `SUDO_GID`, which only count for root), or who we are.
+    pub fn of_this_run() -> Self {
+        let own = Self {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+        };
+        let variable = |name| std::env::var(name).ok()?.parse().ok();
+        match (variable("SUDO_UID"), variable("SUDO_GID")) {
+            (Some(uid), Some(gid)) if own.uid == 0 => Self { uid, gid },
+            _ => own,
+        }
+    }
+}
+
+/// Opens a file for appending that nobody else can read or has prepared for us.
+///
+/// # Errors
+///
+/// [`KeyLogError`] when it is not a regular file with one name, of mode 0600 or stricter, that belongs
+/// to `owner` or root.
+pub fn open_private(path: &Path, owner: Owner) -> Result<File, KeyLogError> {
+    let shown = || Foreign::from(path.as_os_str());
+    let failed = |source: io::Error| match source.raw_os_error() {
+        Some(libc::ELOOP) => KeyLogError::Symlink(shown()),
+        // What open(2) says of a directory, and of a FIFO or socket that nobody holds.
+        Some(libc::EISDIR | libc::ENXIO) => KeyLogError::NotAFile(shown()),
+        _ => KeyLogError::Open { path: shown(), source },
+    };
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .append(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC);
+    let file = match options.clone().create_new(true).open(path) {
+        Ok(file) => {
+            fchown(&file, Some(owner.uid), Some(owner.gid)).map_err(failed)?;
+            file
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            options.open(path).map_err(failed)?
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(KeyLogError::NotAFile(shown()));
+    }
+    if metadata.nlink() != 1 {
+        return Err(KeyLogError::Links { path: shown(), links: metadata.nlink() });
+    }
+    if metadata.uid() != 0 && metadata.uid() != owner.uid {
+        return Err(KeyLogError::Owner { path: shown(), owner: metadata.uid() });
+    }
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(KeyLogError::Mode { path: shown(), mode });
+    }
+    Ok(file)
+}
+
+/// What happened to a batch of lines.
+#[derive(Debug)]
+pub enum Written {
+    /// So many were written; the others were not, for this reason.
+    Lines {
+        /// Lines that are in the file now.
+        count: usize,
+        /// Why not all.
+        error: Option<io::Error>,
+    },
+    /// The path no longer named the open file. It was created again, these lines are in it, and none
+    /// of the batch is.
+    Replaced(Vec<KnownLine>),
+}
+
+/// An open key log.
+#[derive(Debug)]
+pub struct KeyLog {
+    path: PathBuf,
+    owner: Owner,
+    file: File,
+    /// What is left of a line of which the disk took only a part, and which line that is.
+    rest: Option<(Zeroizing<Vec<u8>>, KnownLine)>,
+    needs_newline: bool,
+}
+
+impl KeyLog {
+    /// Opens or creates the file, and says which lines are in it.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyLogError`]; see [`open_private`].
+    pub fn open(path: &Path, owner: Owner) -> Result<(Self, Vec<KnownLine>), KeyLogError> {
+        let file = open_private(path, owner)?;
+        let (known, needs_newline) = read_lines(&file).map_err(|source| KeyLogError::Open {
+            path: Foreign::from(path.as_os_str()),
+            source,
+        })?;
+        let keylog = Self { path: path.to_owned(), owner, file, rest: None, needs_newline };
+        Ok((keylog, known))
+    }
+
+    /// Writes each line with one `write`.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyLogError`] when the path names no file that may be written any more.
+    pub fn write(&mut self, lines: &[PendingLine]) -> Result<Written, KeyLogError> {
+        if let Some(known) = self.reopen_if_replaced()? {
+            return Ok(Written::Replaced(known));
+        }
+        for (count, pending) in lines.iter().enumerate() {
+            if let Err(error) = self.write_line(pending) {
+                return Ok(Written::Lines { count, error: Some(error) });
+            }
+        }
+        Ok(Written::Lines { count: lines.len(), error: None })
+    }
+
+    /// Creates the file again when the path no longer names it: deleted, moved away, rotated.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyLogError`] when that cannot be done.
+    pub fn reopen_if_replaced(&mut self) -> Result<Option<Vec<KnownLine>>, KeyLogError> {
+        let named = fs::symlink_metadata(&self.path);
+        let same = match (&named, self.file.metadata()) {
+            (Ok(named), Ok(open)) => (named.dev(), named.ino()) == (open.dev(), open.ino()),
+            _ => false,
+        };
+        if same {
+            return Ok(None);
+        }
+        let (new, known) = Self::open(&self.path, self.owner)?;
+        *self = new;
+        Ok(Some(known))
+    }
+
+    fn write_line(&mut self, pending: &PendingLine) -> io::Result<()> {
+        let line = &pending.line;
+        let name = (line.id(), ValueTag::new(&line.client_random, &line.secret));
+        if let Some((rest, begun)) = self.rest.take() {
+            self.append(rest, begun, true)?;
+            if begun == name {
+                return Ok(());
+            }
+        }
+        if self.needs_newline {
+            self.file.write_all(b"\n")?;
+            self.needs_newline = false;
+        }
+        self.append(Zeroizing::new(line.to_text().as_bytes().to_vec()), name, false)
+    }
+
+    /// One `write`; what the disk did not take is tried at once, and kept when that fails.
+    fn append(
+        &mut self,
+        mut bytes: Zeroizing<Vec<u8>>,
+        name: KnownLine,
+        mut begun: bool,
+    ) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.file.write(&bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    begun = true;
+                    bytes.copy_within(count.., 0);
+                    let left = bytes.len() - count;
+                    bytes[left..].zeroize();
+                    bytes.truncate(left);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.rest = begun.then_some((bytes, name));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The lines that are in a file, the last million of them, and whether its last one lacks a newline.
+fn read_lines(file: &File) -> io::Result<(Vec<KnownLine>, bool)> {
+    /// Longer ones are no key lines: a label of 48, 64 and 128 digits.
+    const LONGEST: u64 = 4096;
+    let mut reader = BufReader::new(file);
+    let mut known: std::collections::VecDeque<KnownLine> = std::collections::VecDeque::new();
+    let mut line = Zeroizing::new(Vec::new());
+    let mut ends_with_newline = true;
+    let mut in_long_line = false;
+    loop {
+        line.zeroize();
+        if io::Read::take(&mut reader, LONGEST).read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        ends_with_newline = line.last() == Some(&b'\n');
+        let whole = !in_long_line;
+        in_long_line = !ends_with_newline && line.len() as u64 == LONGEST;
+        // A last line without its newline may be cut; even a whole one is only repeated.
+        if whole
+            && ends_with_newline
+            && let ParsedLine::Key(key) = parse_line(&line)
+        {
+            let tag = ValueTag::new(&key.client_random, &key.secret);
+            let id = LineId::new(&key.label, &key.client_random, &key.secret);
+            known.push_back((id, tag));
+            if known.len() > LINES_REMEMBERED {
+                known.pop_front();
+            }
+        }
+    }
+    Ok((known.into(), !ends_with_newline))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+    use crate::tls::{ClientRandom, KeyLine, Label, Secret};
+
+    fn us() -> Owner {
+        Owner::of_this_run()
+    }
+
+    fn line(random: u8) -> PendingLine {
+        let secret = Secret::new(&Label::Exporter, &[random ^ 0xff; 32], 32).unwrap();
+        let client_random = ClientRandom([random; 32]);
+        PendingLine {
+            line: KeyLine { label: Label::Exporter, client_random, secret },
+            version: None,
+        }
+    }
+
+    fn write(keylog: &mut KeyLog, lines: &[PendingLine]) -> usize {
+        match keylog.write(lines).unwrap() {
+            Written::Lines { count, error: None } => count,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_new_file_is_private_and_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("k");
+        let (mut keylog, known) = KeyLog::open(&path, us()).unwrap();
+        assert!(known.is_empty());
+        assert_eq!(write(&mut keylog, &[line(1), line(2)]), 2);
+        let metadata = fs::metadata(&path).unwrap();
+        assert_eq!(metadata.mode() & 0o7777, 0o600);
+        assert_eq!(metadata.uid(), us().uid);
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text, format!("{}{}", *line(1).line.to_text(), *line(2).line.to_text()));
+    }
+
+    #[test]
+    fn what_others_prepared_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("open"), "").unwrap();
+        fs::set_permissions(path("open"), fs::Permissions::from_mode(0o644)).unwrap();
+        symlink(path("open"), path("link")).unwrap();
+        fs::create_dir(path("folder")).unwrap();
+        let fifo = std::ffi::CString::new(path("fifo").to_str().unwrap()).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+            .unwrap();
+        fs::write(path("two"), "").unwrap();
+        fs::set_permissions(path("two"), fs::Permissions::from_mode(0o600)).unwrap();
+        fs::hard_link(path("two"), path("names")).unwrap();
+
+        let refused = |name: &str| KeyLog::open(&path(name), us()).unwrap_err();
+        assert!(matches!(refused("open"), KeyLogError::Mode { mode: 0o644, .. }));
+        assert!(matches!(refused("link"), KeyLogError::Symlink(_)));
+        assert!(matches!(refused("folder"), KeyLogError::NotAFile(_)));
+        assert!(matches!(refused("fifo"), KeyLogError::NotAFile(_)));
+        assert!(matches!(refused("two"), KeyLogError::Links { links: 2, .. }));
+        assert!(matches!(refused("missing/k"), KeyLogError::Open { .. }));
+    }
+
+    #[test]
+    fn an_existing_file_is_read_and_gets_its_newline() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("k");
+        let whole = line(1).line.to_text();
+        let cut = line(2).line.to_text();
+        fs::write(&path, format!("# comment\n{}{}", *whole, &cut[..cut.len() - 1])).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let (mut keylog, known) = KeyLog::open(&path, us()).unwrap();
+        assert_eq!(known.len(), 1);
+        assert_eq!(known[0].0, line(1).line.id());
+        write(&mut keylog, &[line(3)]);
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text, format!("# comment\n{}{}{}", *whole, *cut, *line(3).line.to_text()));
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("k");
+        let (mut keylog, _) = KeyLog::open(&path, us()).unwrap();
+        write(&mut keylog, &[line(1)]);
+        fs::rename(&path, folder.path().join("k.1")).unwrap();
+        assert!(
+            matches!(keylog.write(&[line(2)]).unwrap(), Written::Replaced(known) if known.is_empty())
+        );
+        write(&mut keylog, &[line(1), line(2)]);
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
+        fs::remove_file(&path).unwrap();
+        symlink("/dev/null", &path).unwrap();
+        assert!(matches!(keylog.write(&[line(3)]), Err(KeyLogError::Symlink(_))));
+    }
+
+    #[test]
+    fn a_very_long_line_is_no_danger() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("k");
+        let key = line(1).line.to_text();
+        fs::write(&path, format!("{}{}\n{}", "A".repeat(4096), *key, *key)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let (_, known) = KeyLog::open(&path, us()).unwrap();
+        assert_eq!(known.len(), 1, "a key line is only what begins a line");
+    }
+}

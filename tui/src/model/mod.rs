@@ -1,0 +1,259 @@
+//! What tlskeytop knows, and the rules by which it changes. Pure: no I/O, no clock, no terminal.
+//!
+//! The TUI and the headless modes run this same model: messages come in, effects go out.
+
+mod msg;
+mod saving;
+mod session;
+mod stats;
+mod store;
+pub mod target;
+mod time;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use msg::{Effect, KeyLogMsg, Msg};
+pub use saving::{InFile, KnownLine, LINES_REMEMBERED, PendingLine, Saving, SavingState};
+pub use session::{Captured, Entry, Method, Outcome, SecretState, Session, SessionKey};
+pub use stats::{KernelCounters, Rate, Stats};
+pub use store::{Evicted, SessionRef, Store};
+pub use time::Time;
+
+use target::{Change, ImageState, Selection, Targets};
+
+/// Sessions kept unless the user says otherwise.
+pub const DEFAULT_SESSION_LIMIT: usize = 100_000;
+/// How long after a failed write the next one is tried.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Everything.
+#[derive(Debug)]
+pub struct Model {
+    /// The handshakes.
+    pub sessions: Store,
+    /// Processes, images, and what was chosen.
+    pub targets: Targets,
+    /// The key log.
+    pub saving: Saving,
+    /// What was counted.
+    pub stats: Stats,
+    /// Time of the last message.
+    pub now: Time,
+    /// A look at the machine has come in.
+    pub scanned: bool,
+}
+
+impl Model {
+    /// An empty model with what was chosen on the command line.
+    pub fn new(selection: Selection, keylog: PathBuf, session_limit: usize) -> Self {
+        Self {
+            sessions: Store::new(session_limit),
+            targets: Targets::new(selection),
+            saving: Saving::new(keylog),
+            stats: Stats::default(),
+            now: Time(0),
+            scanned: false,
+        }
+    }
+
+    /// Takes a message and says what to do.
+    pub fn update(&mut self, now: Time, msg: Msg) -> Vec<Effect> {
+        self.now = now;
+        let mut effects = Vec::new();
+        match msg {
+            Msg::Secret(event) => self.secret(event, &mut effects),
+            Msg::Rejected { pid, thread, reason } => {
+                self.stats.rejected += 1;
+                effects.push(Effect::Warn(format!("rejected from {thread} ({pid}): {reason}")));
+            }
+            Msg::LabelLost => self.stats.label_lost += 1,
+            Msg::Counters(counters) => self.stats.kernel = counters,
+            Msg::Scanned(scan) => {
+                self.targets.merge(scan);
+                self.scanned = true;
+                self.reconcile(&mut effects);
+            }
+            Msg::Attached { image, result } => self.attached(image, result, &mut effects),
+            Msg::KeyLog(msg) => self.key_log(msg, &mut effects),
+            Msg::Warning(text) => effects.push(Effect::Warn(text)),
+            Msg::Tick => self.stats.rate.advance(now),
+            Msg::ChoosePid(pid, chosen) => {
+                let pids = &mut self.targets.selection.pids;
+                if chosen {
+                    pids.insert(pid)
+                } else {
+                    pids.remove(&pid)
+                };
+                self.reconcile(&mut effects);
+            }
+            Msg::ChooseAll(all) => {
+                self.targets.selection.all = all;
+                self.reconcile(&mut effects);
+            }
+            Msg::Save(on) => self.save(on, &mut effects),
+        }
+        if let Some(batch) = self.saving.next_batch(&self.sessions, now) {
+            effects.push(Effect::WriteLines(batch));
+        }
+        effects
+    }
+
+    /// Whether everything that was chosen is attached, or failed to be.
+    pub fn is_ready(&self) -> bool {
+        self.scanned && !self.targets.is_attaching()
+    }
+
+    fn reconcile(&mut self, effects: &mut Vec<Effect>) {
+        effects.extend(self.targets.reconcile().into_iter().map(Effect::Capture));
+    }
+
+    fn secret(&mut self, event: Captured, effects: &mut Vec<Effect>) {
+        let (chosen, change) = self.targets.decide(&event.process);
+        effects.extend(change.map(Effect::Capture));
+        if !chosen {
+            return;
+        }
+        let label = event.label.clone();
+        let taken = self.sessions.take(event);
+        if taken.created {
+            self.stats.sessions += 1;
+            self.stats.rate.count(self.now);
+        }
+        self.stats.complete += u64::from(taken.completed);
+        match taken.outcome {
+            Outcome::Null => self.stats.nulls += 1,
+            Outcome::Duplicate => self.stats.duplicates += 1,
+            Outcome::Conflict => {
+                self.stats.conflicts += 1;
+                self.warn_conflict(taken.session, &label, "in one session", effects);
+            }
+            Outcome::New => {
+                self.stats.secrets += 1;
+                self.new_secret(taken.session, &label, effects);
+            }
+        }
+        let evicted = self.sessions.evict();
+        self.stats.evicted.sessions += evicted.sessions;
+        self.stats.evicted.unsaved += evicted.unsaved;
+    }
+
+    fn new_secret(
+        &mut self,
+        session: SessionRef,
+        label: &crate::tls::Label,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.sessions.check_other_processes(session, label) {
+            self.stats.conflicts += 1;
+            self.warn_conflict(session, label, "between processes", effects);
+        } else if self.saving.is_wanted() {
+            self.offer(session, effects);
+        }
+    }
+
+    /// Gives a session's unsaved entries to the key log, or notes that they are there already.
+    fn offer(&mut self, reference: SessionRef, effects: &mut Vec<Effect>) {
+        let Some(session) = self.sessions.get(reference) else { return };
+        let random = session.key.client_random;
+        let unsaved: Vec<_> = session
+            .entries
+            .iter()
+            .filter(|entry| entry.wants_saving())
+            .map(|entry| {
+                let found = self.saving.look_up(&entry.label, &random, &entry.secret);
+                (session.key_line(entry), found)
+            })
+            .collect();
+        for (line, found) in unsaved {
+            match found {
+                InFile::No => self.saving.enqueue(reference, line.label),
+                InFile::Same => {
+                    let tag = crate::tls::ValueTag::new(&random, &line.secret);
+                    self.sessions.mark_saved(&random, line.id(), tag);
+                }
+                InFile::Different => {
+                    self.sessions.shadow(reference, &line.label);
+                    self.stats.conflicts += 1;
+                    self.warn_conflict(reference, &line.label, "with the key log", effects);
+                }
+            }
+        }
+    }
+
+    fn warn_conflict(
+        &self,
+        session: SessionRef,
+        label: &crate::tls::Label,
+        place: &str,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(session) = self.sessions.get(session) {
+            effects.push(Effect::Warn(format!(
+                "conflict {place}: {label} of {} from {} ({})",
+                session.key.client_random, session.process.comm, session.key.pid
+            )));
+        }
+    }
+
+    fn attached(
+        &mut self,
+        image: target::ImageId,
+        result: Result<usize, String>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(image) = self.targets.images.get_mut(&image) else { return };
+        image.state = match result {
+            Ok(probes) => ImageState::Attached { probes },
+            Err(reason) => {
+                effects.push(Effect::Warn(format!("{}: {reason}", image.path)));
+                ImageState::Failed(reason)
+            }
+        };
+        // Nobody may want it any more.
+        let changes = self.targets.reconcile();
+        effects.extend(
+            changes.into_iter().filter(|c| matches!(c, Change::Detach(_))).map(Effect::Capture),
+        );
+    }
+
+    fn save(&mut self, on: bool, effects: &mut Vec<Effect>) {
+        if on && !self.saving.is_wanted() {
+            self.saving.state = SavingState::Opening;
+            effects.push(Effect::OpenKeyLog(self.saving.path.clone()));
+        } else if !on && self.saving.is_wanted() {
+            self.saving.state = SavingState::Off;
+            self.saving.forget();
+            effects.push(Effect::CloseKeyLog);
+        }
+    }
+
+    fn key_log(&mut self, msg: KeyLogMsg, effects: &mut Vec<Effect>) {
+        if !self.saving.is_wanted() {
+            return;
+        }
+        match msg {
+            KeyLogMsg::Opened { known } | KeyLogMsg::Replaced { known } => {
+                self.saving.opened(known);
+                self.sessions.clear_saved();
+                for session in self.sessions.references().collect::<Vec<_>>() {
+                    self.offer(session, effects);
+                }
+            }
+            KeyLogMsg::Refused { reason } => {
+                effects.push(Effect::Warn(reason.clone()));
+                self.saving.refusal = reason.clone();
+                self.saving.state = match self.saving.state {
+                    SavingState::Opening => SavingState::Off,
+                    _ => SavingState::Failing(reason),
+                };
+            }
+            // Of a file that was closed since.
+            KeyLogMsg::Wrote { .. } if self.saving.state == SavingState::Opening => {}
+            KeyLogMsg::Wrote { written, error } => {
+                effects.extend(error.clone().map(Effect::Warn));
+                self.saving.wrote(&mut self.sessions, written, error, self.now + RETRY);
+            }
+        }
+    }
+}

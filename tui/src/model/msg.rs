@@ -1,0 +1,105 @@
+//! What comes into the model, and what it asks for.
+
+use std::path::PathBuf;
+
+use zeroize::Zeroizing;
+
+use super::saving::{KnownLine, PendingLine};
+use super::session::Captured;
+use super::stats::KernelCounters;
+use super::target::{Change, ImageId, Scan};
+use crate::text::Foreign;
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Msg {
+    /// A secret came out of the ring buffer.
+    Secret(Captured),
+    /// A record came out of the ring buffer that cannot be right.
+    Rejected {
+        /// The process.
+        pid: u32,
+        /// The name of its thread.
+        thread: Foreign,
+        /// Why.
+        reason: String,
+    },
+    /// A record whose label neither the kernel nor the file gave.
+    LabelLost,
+    /// What the kernel side counted.
+    Counters(KernelCounters),
+    /// A look at the machine.
+    Scanned(Scan),
+    /// An attach was carried out.
+    Attached {
+        /// The image.
+        image: ImageId,
+        /// The number of probes, or why there are none.
+        result: Result<usize, String>,
+    },
+    /// Something about the key log.
+    KeyLog(KeyLogMsg),
+    /// Something that the user should know.
+    Warning(String),
+    /// Time goes on.
+    Tick,
+    /// Choose or drop a process.
+    ChoosePid(u32, bool),
+    /// Choose or drop everything, now and in future.
+    ChooseAll(bool),
+    /// Turn saving on or off.
+    Save(bool),
+}
+
+/// What the key log's writer reports.
+#[derive(Debug)]
+pub enum KeyLogMsg {
+    /// The file is open, and these lines are in it.
+    Opened {
+        /// Lines in the file.
+        known: Vec<KnownLine>,
+    },
+    /// It could not be opened, or not recreated after it was moved away.
+    Refused {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A batch was written, or a part of it.
+    Wrote {
+        /// Lines written.
+        written: usize,
+        /// Why the others were not.
+        error: Option<String>,
+    },
+    /// The path no longer named the open file; it was recreated, and these lines are in the new one.
+    Replaced {
+        /// Lines in the file.
+        known: Vec<KnownLine>,
+    },
+}
+
+/// Something to do, outside of the model.
+#[derive(Debug)]
+pub enum Effect {
+    /// Change what is attached, or who reports.
+    Capture(Change),
+    /// Open the key log.
+    OpenKeyLog(PathBuf),
+    /// Close it.
+    CloseKeyLog,
+    /// Write these lines, each with one `write`.
+    WriteLines(Vec<PendingLine>),
+    /// Put a text on the clipboard.
+    Copy {
+        /// The text.
+        text: Zeroizing<String>,
+        /// What it is, for the user.
+        what: &'static str,
+    },
+    /// Tell the log.
+    Warn(String),
+    /// Look at the machine now.
+    Rescan,
+    /// End the program.
+    Quit,
+}

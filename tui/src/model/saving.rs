@@ -1,0 +1,201 @@
+//! What is in the key log, what still has to go there, and how it is doing.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::PathBuf;
+
+use super::Time;
+use super::store::{SessionRef, Store};
+use crate::tls::{ClientRandom, KeyLine, Label, LineId, Secret, ValueTag, Version};
+
+/// Lines that are remembered as being in the file, also after their sessions are gone: 60 MiB.
+pub const LINES_REMEMBERED: usize = 1_000_000;
+/// Lines handed to the writer at a time.
+const BATCH: usize = 512;
+
+/// Whether captured secrets go to the key log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SavingState {
+    /// They don't.
+    Off,
+    /// The file is being opened.
+    Opening,
+    /// They do.
+    On,
+    /// They should, and the last attempt failed; it is tried again.
+    Failing(String),
+}
+
+/// A line in the file: what it is, and which value it has.
+pub type KnownLine = (LineId, ValueTag);
+
+/// A line on its way to the file.
+#[derive(Clone, Debug)]
+pub struct PendingLine {
+    /// The line.
+    pub line: KeyLine,
+    /// The version of its session, for the log.
+    pub version: Option<Version>,
+}
+
+/// The key log as the model sees it.
+#[derive(Debug)]
+pub struct Saving {
+    /// Where to.
+    pub path: PathBuf,
+    /// On, off or failing.
+    pub state: SavingState,
+    /// Lines written since the start.
+    pub lines: u64,
+    known: HashMap<LineId, ValueTag>,
+    /// The known lines in the order in which they will be forgotten.
+    known_order: VecDeque<LineId>,
+    queue: VecDeque<(SessionRef, Label)>,
+    in_flight: Vec<PendingLine>,
+    retry_at: Time,
+    /// Why the file could not be opened.
+    pub(super) refusal: String,
+}
+
+/// What the file says of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InFile {
+    /// It is not there.
+    No,
+    /// It is there with this value.
+    Same,
+    /// It is there with another value.
+    Different,
+}
+
+impl Saving {
+    /// Off, for a key log at `path`.
+    pub fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            state: SavingState::Off,
+            lines: 0,
+            known: HashMap::new(),
+            known_order: VecDeque::new(),
+            queue: VecDeque::new(),
+            in_flight: Vec::new(),
+            retry_at: Time(0),
+            refusal: String::new(),
+        }
+    }
+
+    /// Whether secrets should go to the file, even if that fails at the moment.
+    pub fn is_wanted(&self) -> bool {
+        self.state != SavingState::Off
+    }
+
+    /// Why the file could not be opened, when that was tried last.
+    pub fn refusal(&self) -> &str {
+        &self.refusal
+    }
+
+    /// Lines that are waiting to be written.
+    pub fn pending(&self) -> usize {
+        self.queue.len() + self.in_flight.len()
+    }
+
+    /// What the file has of a line.
+    pub fn look_up(&self, label: &Label, random: &ClientRandom, secret: &Secret) -> InFile {
+        match self.known.get(&LineId::new(label, random, secret)) {
+            None => InFile::No,
+            Some(tag) if *tag == ValueTag::new(random, secret) => InFile::Same,
+            Some(_) => InFile::Different,
+        }
+    }
+
+    /// Remembers that a line is in the file.
+    pub(super) fn remember(&mut self, (id, tag): KnownLine) {
+        if self.known.insert(id, tag).is_none() {
+            self.known_order.push_back(id);
+        }
+        while self.known_order.len() > LINES_REMEMBERED {
+            if let Some(oldest) = self.known_order.pop_front() {
+                self.known.remove(&oldest);
+            }
+        }
+    }
+
+    /// Starts over with a file that was opened, and the lines that are in it.
+    pub(super) fn opened(&mut self, known: Vec<KnownLine>) {
+        self.forget();
+        for line in known {
+            self.remember(line);
+        }
+        self.state = SavingState::On;
+    }
+
+    /// Nothing is known of the file any more.
+    pub(super) fn forget(&mut self) {
+        self.known.clear();
+        self.known_order.clear();
+        self.queue.clear();
+        self.in_flight.clear();
+    }
+
+    /// Wants a line to be written.
+    pub(super) fn enqueue(&mut self, session: SessionRef, label: Label) {
+        self.queue.push_back((session, label));
+    }
+
+    /// The next lines to write; none while others are on their way or a retry is not due.
+    pub(super) fn next_batch(&mut self, store: &Store, now: Time) -> Option<Vec<PendingLine>> {
+        let due = match &self.state {
+            SavingState::On => true,
+            SavingState::Failing(_) => now >= self.retry_at,
+            SavingState::Off | SavingState::Opening => false,
+        };
+        if !due || !self.in_flight.is_empty() {
+            return None;
+        }
+        let mut in_batch = HashSet::new();
+        while self.in_flight.len() < BATCH {
+            let Some((reference, label)) = self.queue.pop_front() else { break };
+            let Some(session) = store.get(reference) else { continue };
+            let unsaved = session.entries.iter().filter(|e| e.label == label && e.wants_saving());
+            for entry in unsaved {
+                let line = session.key_line(entry);
+                let id = line.id();
+                if !self.known.contains_key(&id) && in_batch.insert(id) {
+                    self.in_flight.push(PendingLine { line, version: session.version });
+                }
+            }
+        }
+        (!self.in_flight.is_empty()).then(|| self.in_flight.clone())
+    }
+
+    /// The writer has written the first `written` lines of what is on its way. What is left is tried
+    /// again at `retry_at`.
+    pub(super) fn wrote(
+        &mut self,
+        store: &mut Store,
+        written: usize,
+        error: Option<String>,
+        retry_at: Time,
+    ) {
+        let mut sent = std::mem::take(&mut self.in_flight);
+        let left = sent.split_off(written.min(sent.len()));
+        for PendingLine { line, .. } in sent {
+            let tag = ValueTag::new(&line.client_random, &line.secret);
+            store.mark_saved(&line.client_random, line.id(), tag);
+            self.remember((line.id(), tag));
+            self.lines += 1;
+        }
+        // What is left goes back by reference: its session still holds it, if it is still kept.
+        for PendingLine { line, .. } in left.into_iter().rev() {
+            for session in store.with_line(&line) {
+                self.queue.push_front((session, line.label.clone()));
+            }
+        }
+        self.state = match error {
+            Some(error) => {
+                self.retry_at = retry_at;
+                SavingState::Failing(error)
+            }
+            None => SavingState::On,
+        };
+    }
+}

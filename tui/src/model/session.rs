@@ -1,0 +1,291 @@
+//! One handshake as seen in one process.
+
+use std::sync::Arc;
+
+use super::Time;
+use super::target::{ImageId, Process};
+use crate::tls::{ClientRandom, KeyLine, Label, Secret, Version};
+
+/// How a secret was captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// A probe on the library's own secret-logging function.
+    Tap,
+}
+
+impl Method {
+    /// As it stands in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tap => "tap",
+        }
+    }
+}
+
+/// A secret as the probes delivered it.
+#[derive(Clone, Debug)]
+pub struct Captured {
+    /// When the probe was hit.
+    pub time: Time,
+    /// The process, as `/proc` knew it when the event was read.
+    pub process: Arc<Process>,
+    /// The image whose probe was hit.
+    pub image: ImageId,
+    /// By tap or walk.
+    pub method: Method,
+    /// The connection's client random.
+    pub client_random: ClientRandom,
+    /// What the secret is.
+    pub label: Label,
+    /// The value; its length is right for the label.
+    pub secret: Secret,
+}
+
+/// What names a session: a process id and a client random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionKey {
+    /// Process id.
+    pub pid: u32,
+    /// Client random.
+    pub client_random: ClientRandom,
+}
+
+/// One label of a session.
+#[derive(Debug)]
+pub struct Entry {
+    /// What the secret is.
+    pub label: Label,
+    /// The value; all bytes are 0 while the state is null.
+    pub secret: Secret,
+    /// When it was captured.
+    pub time: Time,
+    /// By tap or walk.
+    pub method: Method,
+    /// Whether a line with this value is in the key log.
+    pub saved: bool,
+    /// The key log's line for this label has another value, from another process or an earlier run.
+    pub shadowed: bool,
+}
+
+impl Entry {
+    /// Whether every byte is 0.
+    pub fn is_null(&self) -> bool {
+        self.secret.is_null()
+    }
+
+    /// Whether the key log lacks this entry and should get it.
+    pub fn wants_saving(&self) -> bool {
+        !self.saved && !self.shadowed && !self.is_null()
+    }
+}
+
+/// How much of a session's secrets is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SecretState {
+    /// None yet.
+    Waiting,
+    /// Some of those with which it is complete.
+    Partial {
+        /// Captured.
+        have: u8,
+        /// Needed.
+        need: u8,
+    },
+    /// All that decrypt the traffic.
+    Complete,
+    /// Seen, and all zero.
+    Null,
+}
+
+impl SecretState {
+    /// As it stands in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Partial { .. } => "partial",
+            Self::Complete => "complete",
+            Self::Null => "null",
+        }
+    }
+}
+
+/// What became of a captured secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A new label, or the first real value of a null one.
+    New,
+    /// All zero, and nothing better was there.
+    Null,
+    /// The value was there already.
+    Duplicate,
+    /// Another value was there already; it stays.
+    Conflict,
+}
+
+/// One handshake in one process.
+#[derive(Debug)]
+pub struct Session {
+    /// Counts sessions since the start: a name that is never used again.
+    pub serial: u64,
+    /// Process id and client random.
+    pub key: SessionKey,
+    /// The process.
+    pub process: Arc<Process>,
+    /// The image whose probe reported it first.
+    pub image: ImageId,
+    /// Of the first event.
+    pub first_seen: Time,
+    /// Of the last event that told something new.
+    pub last_seen: Time,
+    /// As far as the labels tell.
+    pub version: Option<Version>,
+    /// In the order of arrival.
+    pub entries: Vec<Entry>,
+    /// Values that were there already.
+    pub duplicates: u32,
+    /// Values that differed, within the session or from another process's.
+    pub conflicts: u32,
+    /// Something changed since `take_changed`.
+    pub(super) changed: bool,
+}
+
+/// Values kept of a label that repeats (traffic secrets after KeyUpdate): enough to look at, and
+/// bounded, since analysers derive them from the first by themselves.
+const REPEATS_KEPT: usize = 16;
+/// Labels kept of one session: all of RFC 9850, the repeating ones, and room for what is new.
+const ENTRIES_KEPT: usize = 2 * REPEATS_KEPT + 16;
+
+impl Session {
+    pub(super) fn new(serial: u64, event: &Captured) -> Self {
+        Self {
+            serial,
+            key: SessionKey { pid: event.process.pid, client_random: event.client_random },
+            process: Arc::clone(&event.process),
+            image: event.image,
+            first_seen: event.time,
+            last_seen: event.time,
+            version: None,
+            entries: Vec::new(),
+            duplicates: 0,
+            conflicts: 0,
+            changed: true,
+        }
+    }
+
+    /// Takes one secret by the rules of the model: the first value that is not null wins.
+    pub(super) fn take(&mut self, event: Captured) -> Outcome {
+        let repeats = event.label.repeats();
+        let same_line = |entry: &Entry| {
+            entry.label == event.label && (!repeats || entry.secret == event.secret)
+        };
+        let null = event.secret.is_null();
+        let time = event.time;
+        let full = self.is_full(&event.label);
+        let outcome = match self.entries.iter_mut().find(|entry| same_line(entry)) {
+            Some(held) if held.secret == event.secret || null => Outcome::Duplicate,
+            Some(held) if held.is_null() => {
+                *held = Entry::new(event);
+                Outcome::New
+            }
+            Some(_) => Outcome::Conflict,
+            None if full => Outcome::Duplicate,
+            None => {
+                if self.version.is_none() {
+                    self.version = event.label.version();
+                }
+                self.push(Entry::new(event));
+                if null { Outcome::Null } else { Outcome::New }
+            }
+        };
+        match outcome {
+            Outcome::New | Outcome::Null => self.last_seen = time,
+            Outcome::Duplicate => self.duplicates = self.duplicates.saturating_add(1),
+            Outcome::Conflict => self.conflicts = self.conflicts.saturating_add(1),
+        }
+        self.changed |= outcome != Outcome::Duplicate;
+        outcome
+    }
+
+    fn is_full(&self, label: &Label) -> bool {
+        let same = self.entries.iter().filter(|entry| entry.label == *label).count();
+        self.entries.len() >= ENTRIES_KEPT || same >= REPEATS_KEPT
+    }
+
+    /// Grows by hand: a `Vec` that grows frees the old memory with the secrets still in it.
+    fn push(&mut self, entry: Entry) {
+        if self.entries.len() == self.entries.capacity() {
+            // A TLS 1.2 session has one entry, one of TLS 1.3 five.
+            let room = if self.entries.is_empty() { 1 } else { self.entries.len() + 4 };
+            let mut grown = Vec::with_capacity(room);
+            grown.extend(self.entries.iter_mut().map(Entry::take));
+            self.entries = grown;
+        }
+        self.entries.push(entry);
+    }
+
+    /// How much of its secrets is there.
+    pub fn state(&self) -> SecretState {
+        let captured = |label: &Label| {
+            self.entries.iter().any(|entry| entry.label == *label && !entry.is_null())
+        };
+        if self.entries.is_empty() {
+            return SecretState::Waiting;
+        }
+        if self.is_null() {
+            return SecretState::Null;
+        }
+        if self.version != Some(Version::Tls13) {
+            return match captured(&Label::ClientRandom) {
+                true => SecretState::Complete,
+                false => SecretState::Partial { have: 0, need: 1 },
+            };
+        }
+        let need = Label::TLS13_COMPLETE.len() as u8;
+        match Label::TLS13_COMPLETE.iter().filter(|label| captured(label)).count() as u8 {
+            have if have == need => SecretState::Complete,
+            have => SecretState::Partial { have, need },
+        }
+    }
+
+    /// Whether it has only null secrets.
+    pub fn is_null(&self) -> bool {
+        !self.entries.is_empty() && self.entries.iter().all(Entry::is_null)
+    }
+
+    /// Whether every secret that can be written is in the key log, and there is one.
+    pub fn is_saved(&self) -> bool {
+        let mut real = self.entries.iter().filter(|entry| !entry.is_null()).peekable();
+        real.peek().is_some() && real.all(|entry| entry.saved || entry.shadowed)
+    }
+
+    /// The key lines of all secrets that are not null, in the order of arrival.
+    pub fn key_lines(&self) -> impl Iterator<Item = KeyLine> + '_ {
+        self.entries.iter().filter(|entry| !entry.is_null()).map(|entry| self.key_line(entry))
+    }
+
+    /// The key line of one of its entries.
+    pub fn key_line(&self, entry: &Entry) -> KeyLine {
+        KeyLine {
+            label: entry.label.clone(),
+            client_random: self.key.client_random,
+            secret: entry.secret.clone(),
+        }
+    }
+}
+
+impl Entry {
+    fn new(event: Captured) -> Self {
+        Self {
+            label: event.label,
+            secret: event.secret,
+            time: event.time,
+            method: event.method,
+            saved: false,
+            shadowed: false,
+        }
+    }
+
+    fn take(&mut self) -> Self {
+        Self { label: self.label.clone(), secret: self.secret.take(), ..*self }
+    }
+}

@@ -1,0 +1,277 @@
+//! The sessions that are kept, in the order of arrival, up to a limit.
+
+use std::collections::{HashMap, VecDeque};
+
+use slab::Slab;
+use smallvec::SmallVec;
+
+use super::session::{Captured, Entry, Outcome, Session, SessionKey};
+use crate::tls::{ClientRandom, KeyLine, Label, LineId, ValueTag};
+
+/// Finds one session again, or finds that it is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SessionRef {
+    slot: usize,
+    serial: u64,
+}
+
+/// All sessions.
+#[derive(Debug)]
+pub struct Store {
+    sessions: Slab<Session>,
+    /// Oldest first.
+    order: VecDeque<usize>,
+    /// A session of one client random for each process that has it; seldom more than client and server.
+    by_random: HashMap<ClientRandom, SmallVec<[u32; 4]>>,
+    changed: Vec<SessionRef>,
+    limit: usize,
+    next_serial: u64,
+}
+
+/// What became of a secret, and of its session.
+#[derive(Debug)]
+pub struct Taken {
+    /// The session.
+    pub session: SessionRef,
+    /// What became of the secret.
+    pub outcome: Outcome,
+    /// This secret made the session complete.
+    pub completed: bool,
+    /// The session is new.
+    pub created: bool,
+}
+
+/// What had to go to make room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evicted {
+    /// Sessions.
+    pub sessions: u64,
+    /// Of those, sessions with a secret that was in no key log.
+    pub unsaved: u64,
+}
+
+impl Store {
+    /// A store for at most `limit` sessions.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            sessions: Slab::new(),
+            order: VecDeque::new(),
+            by_random: HashMap::new(),
+            changed: Vec::new(),
+            limit: limit.max(1),
+            next_serial: 0,
+        }
+    }
+
+    /// Number of sessions.
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// Sessions, newest first.
+    pub fn newest_first(&self) -> impl DoubleEndedIterator<Item = &Session> + ExactSizeIterator {
+        self.order.iter().rev().map(|&slot| &self.sessions[slot])
+    }
+
+    /// The session, if it is still kept.
+    pub fn get(&self, session: SessionRef) -> Option<&Session> {
+        self.sessions.get(session.slot).filter(|held| held.serial == session.serial)
+    }
+
+    /// The session of a process and a client random.
+    pub fn find(&self, key: &SessionKey) -> Option<&Session> {
+        self.slot_of(key).map(|slot| &self.sessions[slot])
+    }
+
+    fn slot_of(&self, key: &SessionKey) -> Option<usize> {
+        let slots = self.by_random.get(&key.client_random)?;
+        slots.iter().map(|&slot| slot as usize).find(|&slot| self.sessions[slot].key == *key)
+    }
+
+    /// Takes a secret into its session, which is made if it is new.
+    pub fn take(&mut self, event: Captured) -> Taken {
+        let key = SessionKey { pid: event.process.pid, client_random: event.client_random };
+        let known = self.slot_of(&key);
+        let slot = known.unwrap_or_else(|| self.insert(&event));
+        let session = &mut self.sessions[slot];
+        let was_complete = session.state() == super::SecretState::Complete;
+        let was_changed = session.changed && known.is_some();
+        let outcome = session.take(event);
+        let reference = SessionRef { slot, serial: session.serial };
+        if session.changed && !was_changed {
+            self.changed.push(reference);
+        }
+        let completed = !was_complete && session.state() == super::SecretState::Complete;
+        Taken { session: reference, outcome, completed, created: known.is_none() }
+    }
+
+    fn insert(&mut self, event: &Captured) -> usize {
+        let session = Session::new(self.next_serial, event);
+        self.next_serial += 1;
+        let slot = self.sessions.insert(session);
+        self.order.push_back(slot);
+        self.by_random.entry(event.client_random).or_default().push(slot as u32);
+        slot
+    }
+
+    /// Sessions that changed since the last call, in the order of their change.
+    pub fn take_changed(&mut self) -> Vec<SessionRef> {
+        let changed = std::mem::take(&mut self.changed);
+        for session in &changed {
+            if let Some(held) = self.held_mut(*session) {
+                held.changed = false;
+            }
+        }
+        changed
+    }
+
+    fn held_mut(&mut self, session: SessionRef) -> Option<&mut Session> {
+        self.sessions.get_mut(session.slot).filter(|held| held.serial == session.serial)
+    }
+
+    /// Compares a new value with what other processes have of the same line. Where one differs, both
+    /// sessions have a conflict, and the newer value is kept from the key log.
+    pub fn check_other_processes(&mut self, session: SessionRef, label: &Label) -> bool {
+        let Some(held) = self.get(session) else { return false };
+        let random = held.key.client_random;
+        let Some(value) = held.entries.iter().rfind(|entry| entry.label == *label) else {
+            return false;
+        };
+        let (value, repeats) = (value.secret.clone(), label.repeats());
+        let differs = |entry: &Entry| {
+            entry.label == *label && !repeats && !entry.is_null() && entry.secret != value
+        };
+        let slots = self.by_random.get(&random).cloned().unwrap_or_default();
+        let others = slots.iter().map(|&slot| slot as usize).filter(|&slot| slot != session.slot);
+        let mut conflict = false;
+        let mut already_saved = false;
+        for slot in others {
+            let other = &mut self.sessions[slot];
+            if other.entries.iter().any(differs) {
+                other.conflicts = other.conflicts.saturating_add(1);
+                conflict = true;
+            }
+            already_saved |= other
+                .entries
+                .iter()
+                .any(|entry| entry.label == *label && entry.saved && entry.secret == value);
+        }
+        self.mark(session, label, |entry| {
+            entry.shadowed |= conflict;
+            entry.saved |= already_saved;
+        });
+        if conflict {
+            self.count_conflict(session);
+        }
+        conflict
+    }
+
+    /// Notes that the key log has another value for this line.
+    pub fn shadow(&mut self, session: SessionRef, label: &Label) {
+        self.mark(session, label, |entry| entry.shadowed = true);
+        self.count_conflict(session);
+    }
+
+    fn count_conflict(&mut self, session: SessionRef) {
+        if let Some(held) = self.held_mut(session) {
+            held.conflicts = held.conflicts.saturating_add(1);
+        }
+    }
+
+    fn mark(&mut self, session: SessionRef, label: &Label, change: impl Fn(&mut Entry)) {
+        if let Some(held) = self.held_mut(session)
+            && let Some(entry) = held.entries.iter_mut().rfind(|entry| entry.label == *label)
+        {
+            change(entry);
+        }
+    }
+
+    /// Marks every entry with this line and value as saved, in all processes that have it.
+    pub fn mark_saved(&mut self, random: &ClientRandom, line: LineId, tag: ValueTag) {
+        let Some(slots) = self.by_random.get(random) else { return };
+        for &slot in slots {
+            for entry in &mut self.sessions[slot as usize].entries {
+                if !entry.is_null()
+                    && LineId::new(&entry.label, random, &entry.secret) == line
+                    && ValueTag::new(random, &entry.secret) == tag
+                {
+                    entry.saved = true;
+                }
+            }
+        }
+    }
+
+    /// The sessions that hold this line with this value.
+    pub(super) fn with_line(&self, line: &KeyLine) -> Vec<SessionRef> {
+        let slots = self.by_random.get(&line.client_random).map_or(&[][..], |slots| slots);
+        let holds = |session: &&Session| {
+            session.entries.iter().any(|e| e.label == line.label && e.secret == line.secret)
+        };
+        slots
+            .iter()
+            .map(|&slot| (slot as usize, &self.sessions[slot as usize]))
+            .filter(|(_, session)| holds(session))
+            .map(|(slot, session)| SessionRef { slot, serial: session.serial })
+            .collect()
+    }
+
+    /// Forgets what was saved: the key log is another file now.
+    pub fn clear_saved(&mut self) {
+        for (_, session) in &mut self.sessions {
+            for entry in &mut session.entries {
+                entry.saved = false;
+                entry.shadowed = false;
+            }
+        }
+    }
+
+    /// Every session, oldest first, as references.
+    pub fn references(&self) -> impl Iterator<Item = SessionRef> + '_ {
+        self.order.iter().map(|&slot| SessionRef { slot, serial: self.sessions[slot].serial })
+    }
+
+    /// Drops sessions while there are more than the limit: first the oldest that are complete and
+    /// saved, then the oldest.
+    pub fn evict(&mut self) -> Evicted {
+        let mut evicted = Evicted::default();
+        if self.sessions.len() <= self.limit {
+            return evicted;
+        }
+        // A hundredth more than needed, so that not every new session walks through all of them.
+        let mut excess = self.sessions.len() - self.limit + self.limit / 100;
+        for only_done in [true, false] {
+            let order = std::mem::take(&mut self.order);
+            for slot in order {
+                let session = &self.sessions[slot];
+                let done = session.is_saved() && session.state() == super::SecretState::Complete;
+                if excess == 0 || (only_done && !done) {
+                    self.order.push_back(slot);
+                    continue;
+                }
+                excess -= 1;
+                evicted.sessions += 1;
+                evicted.unsaved += u64::from(session.entries.iter().any(Entry::wants_saving));
+                self.remove(slot);
+            }
+            if self.sessions.len() <= self.limit {
+                break;
+            }
+        }
+        evicted
+    }
+
+    fn remove(&mut self, slot: usize) {
+        let session = self.sessions.remove(slot);
+        if let Some(slots) = self.by_random.get_mut(&session.key.client_random) {
+            slots.retain(|other| *other as usize != slot);
+            if slots.is_empty() {
+                self.by_random.remove(&session.key.client_random);
+            }
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Targets: processes, images, and which of them were chosen.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use globset::GlobMatcher;
+
+use crate::target::plan::ImagePlan;
+use crate::text::Foreign;
+
+/// Names an image while the program runs; never used again for another file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ImageId(pub u32);
+
+/// What is known of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Process id, in the initial pid namespace.
+    pub pid: u32,
+    /// Clock ticks from boot to its start (`/proc/PID/stat`, field 22): with the pid, a unique name.
+    pub start_ticks: u64,
+    /// Name (`/proc/PID/comm`), or that of the thread when the process had ended.
+    pub comm: Foreign,
+    /// Path of the executable as the process sees it; `None` when it could not be read.
+    pub exe: Option<Foreign>,
+    /// Id of the container, where the cgroup's path shows one.
+    pub container: Option<Foreign>,
+}
+
+/// What is attached to an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageState {
+    /// Nothing, since no chosen process needs it.
+    Idle,
+    /// Asked for.
+    Attaching,
+    /// Probes are in place.
+    Attached {
+        /// Their number.
+        probes: usize,
+    },
+    /// The kernel refused.
+    Failed(String),
+}
+
+/// One file with TLS code.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Its name while the program runs.
+    pub id: ImageId,
+    /// Its path as the first target sees it.
+    pub path: Foreign,
+    /// What can be attached.
+    pub plan: Arc<ImagePlan>,
+    /// What is attached.
+    pub state: ImageState,
+    /// Named with `--image`.
+    pub named: bool,
+}
+
+impl Image {
+    /// `OpenSSL 3.0.17`, `BoringSSL`, `unknown`.
+    pub fn library(&self) -> String {
+        match &self.plan.library {
+            Some(library) => match &library.version {
+                Some(version) => format!("{} {}", library.name, crate::text::sanitize(version)),
+                None => library.name.to_owned(),
+            },
+            None => "unknown".to_owned(),
+        }
+    }
+}
+
+/// A process that has images mapped.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The process.
+    pub process: Arc<Process>,
+    /// The images with TLS code that it has mapped.
+    pub images: Vec<ImageId>,
+}
+
+/// What a look at the machine found.
+#[derive(Clone, Debug, Default)]
+pub struct Scan {
+    /// Every process with TLS code.
+    pub targets: Vec<Target>,
+    /// Every image with TLS code that is mapped, in the loader's cache, or named.
+    pub images: Vec<Image>,
+}
+
+/// Which processes report.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Everything, now and in future.
+    pub all: bool,
+    /// Chosen by process id.
+    pub pids: BTreeSet<u32>,
+    /// Chosen by name.
+    pub names: Vec<GlobMatcher>,
+    /// Only images that were named (`--image`).
+    pub only_named_images: bool,
+}
+
+impl Selection {
+    /// Whether nothing at all was chosen.
+    pub fn is_empty(&self) -> bool {
+        !self.all && self.pids.is_empty() && self.names.is_empty()
+    }
+
+    /// Whether this process is chosen.
+    pub fn chooses(&self, process: &Process) -> bool {
+        self.all
+            || self.pids.contains(&process.pid)
+            || self.names.iter().any(|name| name.is_match(process.comm.raw()))
+    }
+
+    /// Whether processes that are not known yet can turn out to be chosen.
+    pub fn is_open(&self) -> bool {
+        self.all || !self.names.is_empty()
+    }
+}
+
+/// What the kernel should do, as a difference to what it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Attach the plan of an image.
+    Attach(ImageId),
+    /// Remove its probes.
+    Detach(ImageId),
+    /// Let a process report, or not.
+    Rule(u32, bool),
+    /// Forget what was said of a process.
+    ForgetRule(u32),
+    /// Whether processes without a rule report.
+    ReportUnknown(bool),
+}
+
+/// The processes and images of this machine, and what was chosen of them.
+#[derive(Debug, Default)]
+pub struct Targets {
+    /// What was chosen.
+    pub selection: Selection,
+    /// Every process with TLS code, by pid.
+    pub processes: BTreeMap<u32, Target>,
+    /// Every image.
+    pub images: BTreeMap<ImageId, Image>,
+    rules: HashMap<u32, bool>,
+    reports_unknown: bool,
+}
+
+impl Targets {
+    /// Nothing known yet, with what was chosen.
+    pub fn new(selection: Selection) -> Self {
+        Self { selection, ..Self::default() }
+    }
+
+    /// Takes over what a scan found. Images and their states stay; new ones are added.
+    pub fn merge(&mut self, scan: Scan) {
+        for image in scan.images {
+            let known = self.images.entry(image.id).or_insert_with(|| image.clone());
+            known.named |= image.named;
+        }
+        self.processes =
+            scan.targets.into_iter().map(|target| (target.process.pid, target)).collect();
+    }
+
+    /// Number of chosen processes with an image that is attached.
+    pub fn attached_processes(&self) -> usize {
+        let attached = |id: &ImageId| {
+            self.images.get(id).is_some_and(|i| matches!(i.state, ImageState::Attached { .. }))
+        };
+        self.processes
+            .values()
+            .filter(|target| self.selection.chooses(&target.process))
+            .filter(|target| target.images.iter().any(attached))
+            .count()
+    }
+
+    /// Number of images with probes in place.
+    pub fn attached_images(&self) -> usize {
+        let attached = |image: &&Image| matches!(image.state, ImageState::Attached { .. });
+        self.images.values().filter(attached).count()
+    }
+
+    /// Whether an attach that was asked for has not been answered.
+    pub fn is_attaching(&self) -> bool {
+        self.images.values().any(|image| image.state == ImageState::Attaching)
+    }
+
+    /// Decides on a process that reported without a rule, and remembers it.
+    pub fn decide(&mut self, process: &Process) -> (bool, Option<Change>) {
+        let chosen = self.selection.chooses(process);
+        if self.selection.all || self.rules.get(&process.pid) == Some(&chosen) {
+            return (chosen, None);
+        }
+        self.rules.insert(process.pid, chosen);
+        (chosen, Some(Change::Rule(process.pid, chosen)))
+    }
+
+    /// What has to change in the kernel so that it does what is chosen.
+    pub fn reconcile(&mut self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        // First the rules, then the probes: nothing reports that was not chosen.
+        self.reconcile_rules(&mut changes);
+        let wanted = self.wanted_images();
+        for image in self.images.values_mut() {
+            match (&image.state, wanted.contains(&image.id)) {
+                (ImageState::Idle, true) => {
+                    image.state = ImageState::Attaching;
+                    changes.push(Change::Attach(image.id));
+                }
+                (ImageState::Attached { .. } | ImageState::Attaching, false) => {
+                    image.state = ImageState::Idle;
+                    changes.push(Change::Detach(image.id));
+                }
+                (ImageState::Failed(_), false) => image.state = ImageState::Idle,
+                _ => {}
+            }
+        }
+        changes
+    }
+
+    fn reconcile_rules(&mut self, changes: &mut Vec<Change>) {
+        let open = self.selection.is_open();
+        if open != self.reports_unknown {
+            self.reports_unknown = open;
+            changes.push(Change::ReportUnknown(open));
+        }
+        let mut wanted: HashMap<u32, bool> = HashMap::new();
+        if !self.selection.all {
+            for pid in &self.selection.pids {
+                wanted.insert(*pid, true);
+            }
+            if open {
+                for target in self.processes.values() {
+                    let chosen = self.selection.chooses(&target.process);
+                    wanted.insert(target.process.pid, chosen);
+                }
+            }
+        }
+        for pid in self.rules.keys().filter(|pid| !wanted.contains_key(pid)) {
+            changes.push(Change::ForgetRule(*pid));
+        }
+        for (pid, rule) in &wanted {
+            if self.rules.get(pid) != Some(rule) {
+                changes.push(Change::Rule(*pid, *rule));
+            }
+        }
+        self.rules = wanted;
+    }
+
+    fn wanted_images(&self) -> BTreeSet<ImageId> {
+        let allowed = |image: &&Image| {
+            !image.plan.taps.is_empty() && (image.named || !self.selection.only_named_images)
+        };
+        let used: BTreeSet<ImageId> = self
+            .processes
+            .values()
+            .filter(|target| self.selection.chooses(&target.process))
+            .flat_map(|target| target.images.iter().copied())
+            .collect();
+        self.images
+            .values()
+            .filter(allowed)
+            .filter(|image| self.selection.is_open() || used.contains(&image.id))
+            .map(|image| image.id)
+            .collect()
+    }
+}

@@ -1,0 +1,121 @@
+//! `tlskeytop scan` and `tlskeytop doctor`.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use crate::json;
+use crate::model::target::{Image, Process, Scan};
+use crate::preflight::Check;
+use crate::text::sanitize;
+
+/// Every process with its images, by pid, then the images that nobody uses.
+fn rows(scan: &Scan) -> Vec<(Option<&Arc<Process>>, &Image)> {
+    let mut rows = Vec::new();
+    let mut targets: Vec<_> = scan.targets.iter().collect();
+    targets.sort_by_key(|target| target.process.pid);
+    for target in targets {
+        for id in &target.images {
+            let image = scan.images.iter().find(|image| image.id == *id);
+            rows.extend(image.map(|image| (Some(&target.process), image)));
+        }
+    }
+    let unused = scan
+        .images
+        .iter()
+        .filter(|image| !scan.targets.iter().any(|target| target.images.contains(&image.id)));
+    rows.extend(unused.map(|image| (None, image)));
+    rows
+}
+
+/// The scan as JSON lines.
+pub fn scan_json(scan: &Scan) -> String {
+    rows(scan)
+        .into_iter()
+        .map(|(process, image)| json::scan(process.map(|p| &**p), image))
+        .collect()
+}
+
+/// The scan as a table, the reason for each image below it.
+pub fn scan_table(scan: &Scan) -> String {
+    let header = ["PID", "PROCESS", "LIBRARY", "LINKAGE", "CAPTURE", "IMAGE"].map(str::to_owned);
+    let mut cells = vec![header];
+    cells.extend(rows(scan).into_iter().map(|(process, image)| {
+        [
+            process.map_or_else(|| "-".to_owned(), |process| process.pid.to_string()),
+            process.map_or_else(|| "(not in use)".to_owned(), |process| process.comm.to_string()),
+            image.library(),
+            linkage(image),
+            capture(image),
+            image.path.to_string(),
+        ]
+    }));
+    let mut text = table(&cells);
+    if scan.images.is_empty() {
+        text.push_str(
+            "No process uses a TLS library that is known, and the loader's cache has none.\n",
+        );
+    }
+    for image in &scan.images {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\n{}\n    {}\n", image.path, sanitize(&image.plan.reason));
+        for tap in &image.plan.taps {
+            let name = tap.symbol.as_deref().map_or_else(|| "no symbol".to_owned(), sanitize);
+            let random = match tap.client_random.deref {
+                Some(deref) => format!("[arg0+{deref:#x}]+{:#x}", tap.client_random.offset),
+                None => format!("arg0+{:#x}", tap.client_random.offset),
+            };
+            let _ = writeln!(
+                text,
+                "    tap at {:#x} ({name}), client random at {random}",
+                tap.function
+            );
+        }
+    }
+    text
+}
+
+fn linkage(image: &Image) -> String {
+    let stripped = if image.plan.stripped { ", stripped" } else { "" };
+    format!("{}{stripped}", json::linkage(image.plan.linkage))
+}
+
+fn capture(image: &Image) -> String {
+    match image.plan.taps.iter().map(|tap| tap.sites.len()).sum::<usize>() {
+        0 => "none".to_owned(),
+        1 => "tap, 1 probe".to_owned(),
+        probes => format!("tap, {probes} probes"),
+    }
+}
+
+/// Columns as wide as their widest cell; the last one is not padded.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| unicode_width::UnicodeWidthStr::width(row[column].as_str()))
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: [usize; N] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in rows {
+        for (column, cell) in row.iter().enumerate() {
+            text.push_str(cell);
+            if column + 1 < N {
+                let used = unicode_width::UnicodeWidthStr::width(cell.as_str());
+                text.extend(std::iter::repeat_n(' ', widths[column].saturating_sub(used) + 2));
+            }
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// What `tlskeytop doctor` prints.
+pub fn doctor(checks: &[Check]) -> String {
+    let mut text: String = checks.iter().map(|check| format!("{check}\n")).collect();
+    text.push_str(match checks.iter().any(Check::is_bad) {
+        true => "\nThis machine cannot run tlskeytop as things are; see above.\n",
+        false => "\nThis machine can run tlskeytop.\n",
+    });
+    text
+}

@@ -1,0 +1,149 @@
+//! From a checked task to an exit code: 0, 1 failed while running, 3 not permitted or not supported (2 is usage).
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use crate::capture;
+use crate::cli::{self, CaptureTask, Mode, Task};
+use crate::headless::{self, say};
+use crate::logging;
+use crate::model::{DEFAULT_SESSION_LIMIT, Model};
+use crate::preflight::{self, Check};
+use crate::report;
+use crate::runtime::Machine;
+use crate::target::process;
+use crate::target::registry::Registry;
+
+const FAILED: u8 = 1;
+const NOT_PERMITTED: u8 = 3;
+/// Bytes of the ring buffer: 19,000 secrets, some ten seconds at the highest rate that was measured.
+const RING: u32 = 4 << 20;
+
+/// Does it.
+pub fn run(task: Task) -> ExitCode {
+    let result = match task {
+        Task::Capture(task) => return capture(&task),
+        Task::Scan { json } => scan(json),
+        Task::Doctor => doctor(),
+        Task::Completions(shell) => print(|out| {
+            clap_complete::generate(shell, &mut cli::command(), "tlskeytop", out);
+            Ok(())
+        }),
+        Task::Man => print(|out| clap_mangen::Man::new(cli::command()).render(out)),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => failed(&error.into()),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    say(&crate::text::sanitize(&format!("{error:#}")));
+    ExitCode::from(FAILED)
+}
+
+fn print(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<u8> {
+    let mut text = Vec::new();
+    write(&mut text)?;
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(&text).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(0),
+    }
+}
+
+fn scan(json: bool) -> io::Result<u8> {
+    let mut registry = Registry::default();
+    registry.add_system_libraries();
+    let scan = registry.scan();
+    let text = if json { report::scan_json(&scan) } else { report::scan_table(&scan) };
+    if rustix::process::geteuid().as_raw() != 0 {
+        say("not root: only your own processes were looked at; `sudo tlskeytop scan` sees all");
+    }
+    print(|out| out.write_all(text.as_bytes()))
+}
+
+fn doctor() -> io::Result<u8> {
+    let checks = preflight::checks();
+    let code = if checks.iter().any(Check::is_bad) { NOT_PERMITTED } else { 0 };
+    print(|out| out.write_all(report::doctor(&checks).as_bytes()))?;
+    Ok(code)
+}
+
+fn capture(task: &CaptureTask) -> ExitCode {
+    let bad: Vec<Check> = preflight::checks().into_iter().filter(Check::is_bad).collect();
+    if !bad.is_empty() {
+        for check in &bad {
+            say(&check.to_string());
+        }
+        return ExitCode::from(NOT_PERMITTED);
+    }
+    match capture_checked(task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn capture_checked(task: &CaptureTask) -> anyhow::Result<()> {
+    let _log = match &task.log {
+        Some((path, level)) => Some(logging::start(path, *level)?),
+        None => None,
+    };
+    let mut registry = Registry::default();
+    add_images(&mut registry, task)?;
+    raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the event loop")?;
+    runtime.block_on(async {
+        let loaded = capture::load(RING)?;
+        let machine = Machine::start(loaded, registry)?;
+        let selection = task.selection.clone();
+        let model = Model::new(selection, task.keylog.clone(), DEFAULT_SESSION_LIMIT);
+        let model = match task.mode {
+            Mode::Tui => {
+                anyhow::bail!("the terminal interface is not built yet; use --mode keylog")
+            }
+            Mode::Keylog | Mode::Json => headless::run(machine, model, task).await?,
+        };
+        say(&headless::summary(&model));
+        Ok(())
+    })
+}
+
+/// Adds what was named. One that cannot be used is told, and the rest goes on.
+fn add_images(registry: &mut Registry, task: &CaptureTask) -> anyhow::Result<()> {
+    let mut usable = 0;
+    for path in &task.images {
+        match registry.add_named(path) {
+            Ok(_) => usable += 1,
+            Err(error) => say(&format!("warning: {error}")),
+        }
+    }
+    for &pid in &task.selection.pids {
+        match process::start_ticks(pid) {
+            Ok(_) => usable += 1,
+            Err(error) => {
+                say(&format!("warning: process {pid}: {error}; `tlskeytop scan` lists processes"))
+            }
+        }
+    }
+    let named = task.images.len() + task.selection.pids.len();
+    let others = task.selection.all || !task.selection.names.is_empty();
+    let nothing_left = task.images.is_empty() && others;
+    if named > 0 && usable == 0 && !nothing_left {
+        anyhow::bail!("none of the named processes and images can be used");
+    }
+    registry.add_system_libraries();
+    Ok(())
+}
+
+/// Each probe takes two file descriptors. Where the limit stays low, attaching says so.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}

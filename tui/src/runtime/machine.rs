@@ -1,0 +1,138 @@
+//! The engine on a real machine: eBPF, `/proc`, the key log's file.
+
+use std::io;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::mpsc::{Receiver, channel};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+use tracing::{debug, warn};
+
+use super::Engine;
+use super::scanner::Scanner;
+use super::writer::Writer;
+use crate::capture::{CaptureError, Control, Counters, Events, Loaded, Rules};
+use crate::model::target::Change;
+use crate::model::{Effect, Msg, Time};
+use crate::target::registry::Registry;
+
+/// Replies of the threads that can wait at a time.
+const REPLIES: usize = 256;
+/// How often counters are read and the key log's path is checked.
+const TICK: Duration = Duration::from_millis(250);
+/// Ticks from one scan to the next.
+const SCAN_TICKS: u64 = 8;
+
+/// Everything outside of the model.
+pub struct Machine {
+    events: Events,
+    rules: Rules,
+    counters: Counters,
+    /// `None` once the probes are detached.
+    control: Option<Control>,
+    writer: Writer,
+    scanner: Scanner,
+    replies: Receiver<Msg>,
+    tick: Interval,
+    ticks: u64,
+}
+
+impl Machine {
+    /// Starts the threads; nothing is attached yet. To be called within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`CaptureError::Wait`] when a thread cannot be started.
+    pub fn start(loaded: Loaded, registry: Registry) -> Result<Self, CaptureError> {
+        let (sender, replies) = channel(REPLIES);
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        Ok(Self {
+            events: loaded.events,
+            rules: loaded.rules,
+            counters: loaded.counters,
+            control: Some(Control::start(loaded.probes, registry.files(), sender.clone())?),
+            writer: Writer::start(sender.clone())?,
+            scanner: Scanner::start(registry, sender)?,
+            replies,
+            tick,
+            ticks: 0,
+        })
+    }
+
+    /// Removes all probes, and appends what they delivered last.
+    pub fn detach(&mut self, into: &mut Vec<Msg>) {
+        self.control = None;
+        self.events.drain(into);
+        self.read_counters(into);
+    }
+
+    /// Waits for what the threads have to say, but no longer than `limit`.
+    pub async fn reply(&mut self, limit: Duration) -> Option<Msg> {
+        tokio::time::timeout(limit, self.replies.recv()).await.ok().flatten()
+    }
+
+    fn on_tick(&mut self, into: &mut Vec<Msg>) {
+        if self.ticks % SCAN_TICKS == 0 {
+            self.scanner.request();
+        }
+        self.ticks += 1;
+        self.writer.check();
+        self.read_counters(into);
+        into.push(Msg::Tick);
+    }
+
+    fn read_counters(&self, into: &mut Vec<Msg>) {
+        match self.counters.read() {
+            Ok(counters) => into.push(Msg::Counters(counters)),
+            Err(error) => warn!(%error, "the counters cannot be read"),
+        }
+    }
+
+    fn change(&mut self, change: Change) {
+        debug!(?change, "capture");
+        let done = match (&change, &self.control) {
+            (Change::Attach(image), Some(control)) => control.attach(*image),
+            (Change::Detach(image), Some(control)) => control.detach(*image),
+            (rule, _) => match self.rules.apply(rule) {
+                Ok(()) => true,
+                Err(error) => {
+                    warn!(?rule, %error, "a rule could not be set; user space decides alone");
+                    true
+                }
+            },
+        };
+        if !done {
+            warn!(?change, "too many orders are waiting");
+        }
+    }
+}
+
+impl Engine for Machine {
+    async fn next(&mut self, into: &mut Vec<Msg>) -> io::Result<()> {
+        tokio::select! {
+            read = self.events.next(into) => read?,
+            Some(msg) = self.replies.recv() => into.push(msg),
+            _ = self.tick.tick() => self.on_tick(into),
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Capture(change) => self.change(change),
+            Effect::OpenKeyLog(path) => self.writer.open(path),
+            Effect::CloseKeyLog => self.writer.close(),
+            Effect::WriteLines(lines) => self.writer.write(lines),
+            Effect::Warn(text) => warn!("{text}"),
+            Effect::Rescan => self.scanner.request(),
+            Effect::Copy { .. } | Effect::Quit => {}
+        }
+    }
+
+    fn now(&self) -> Time {
+        let time = clock_gettime(ClockId::Realtime);
+        let (seconds, part) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
+        Time(seconds.unwrap_or(0) * 1_000_000_000 + part.unwrap_or(0))
+    }
+}

@@ -1,0 +1,200 @@
+//! Byte scans over x86-64 code: at every offset, with no disassembly.
+
+use memchr::memchr_iter;
+
+use crate::target::arch::{Addresses, Code, Mention};
+use crate::target::bytes::u32_at;
+
+/// `lea reg, [rip + disp32]` with a REX.W prefix: 48 or 4C, 8D, ModRM, displacement.
+const LEA: u8 = 0x8d;
+const LEA_LENGTH: u64 = 7;
+/// `call rel32`.
+const CALL: u8 = 0xe8;
+/// `jmp rel32`.
+const JUMP: u8 = 0xe9;
+/// `jmp rel8`.
+const SHORT_JUMP: u8 = 0xeb;
+
+/// Finds what may be instructions that load one of `wanted`: `lea` relative to the instruction pointer, and in
+/// images at a fixed address moves of 32-bit constants to a register or a stack slot.
+pub fn references(code: Code<'_>, wanted: &Addresses, found: &mut Vec<u64>) {
+    let Code { bytes, address, own, .. } = code;
+    for opcode in memchr_iter(LEA, bytes) {
+        let Some(start) = opcode.checked_sub(1) else {
+            continue;
+        };
+        if start >= own || bytes[start] & 0xfb != 0x48 {
+            continue;
+        }
+        let (Some(&modrm), Some(displacement)) = (bytes.get(opcode + 1), u32_at(bytes, opcode + 2))
+        else {
+            continue;
+        };
+        let at = address.wrapping_add(start as u64);
+        if modrm & 0xc7 == 0x05 && wanted.contains(relative(at + LEA_LENGTH, displacement)) {
+            found.push(at);
+        }
+    }
+    if code.fixed {
+        constants(bytes, wanted, |constant| {
+            if let Some(start) = constant_move(bytes, constant)
+                && start < own
+            {
+                found.push(address.wrapping_add(start as u64));
+            }
+        });
+    }
+}
+
+/// Calls `visit` with each offset of a 32-bit constant that is in `wanted`.
+///
+/// The labels of a library lie together, so that the third byte of their addresses has few values, and is rarer in
+/// code than the fourth: search for that one byte, and compare the rest.
+fn constants(bytes: &[u8], wanted: &Addresses, mut visit: impl FnMut(usize)) {
+    let mut thirds: Vec<u8> =
+        wanted.as_slice().iter().map(|address| (address >> 16) as u8).collect();
+    thirds.sort_unstable();
+    thirds.dedup();
+    for third in thirds {
+        for at in memchr_iter(third, bytes) {
+            if let Some(start) = at.checked_sub(2)
+                && let Some(value) = u32_at(bytes, start)
+                && wanted.contains(u64::from(value))
+            {
+                visit(start);
+            }
+        }
+    }
+}
+
+/// Where the move starts whose constant operand is at `constant`, if the bytes before it are those of one.
+fn constant_move(bytes: &[u8], constant: usize) -> Option<usize> {
+    let before =
+        |distance: usize| constant.checked_sub(distance).and_then(|at| bytes.get(at).copied());
+    let start = |distance: usize| Some(constant - distance);
+    // C7 /0 stores: [rsp+disp8], [rsp+disp32], [rbp+disp8], [rbp+disp32], with REX.W.
+    if before(5) == Some(0x48)
+        && before(4) == Some(0xc7)
+        && before(3) == Some(0x44)
+        && before(2) == Some(0x24)
+    {
+        return start(5);
+    }
+    if before(8) == Some(0x48)
+        && before(7) == Some(0xc7)
+        && before(6) == Some(0x84)
+        && before(5) == Some(0x24)
+    {
+        return start(8);
+    }
+    if before(4) == Some(0x48) && before(3) == Some(0xc7) && before(2) == Some(0x45) {
+        return start(4);
+    }
+    if before(7) == Some(0x48) && before(6) == Some(0xc7) && before(5) == Some(0x85) {
+        return start(7);
+    }
+    // mov r64, imm32 (C7 /0, sign-extended).
+    if matches!(before(3), Some(0x48 | 0x49))
+        && before(2) == Some(0xc7)
+        && before(1)? & 0xf8 == 0xc0
+    {
+        return start(3);
+    }
+    // mov r32, imm32.
+    if before(1)? & 0xf8 == 0xb8 {
+        return start(if before(2) == Some(0x41) { 2 } else { 1 });
+    }
+    None
+}
+
+/// Finds every place where `wanted` is the target of a relative 32-bit operand that ends an instruction, of a short
+/// jump, or, in images at a fixed address, a 32-bit constant.
+pub fn mentions(code: Code<'_>, wanted: u64, found: &mut Vec<Mention>) {
+    let Code { bytes, address, own, fixed } = code;
+    // address + start + 5 + operand == wanted, modulo 2^32: the images are smaller than that.
+    let goal = (wanted.wrapping_sub(address) as u32).wrapping_sub(5);
+    let constant = if fixed { u32::try_from(wanted).ok() } else { None };
+    for (start, window) in bytes.windows(5).enumerate().take(own) {
+        let operand = u32::from_le_bytes([window[1], window[2], window[3], window[4]]);
+        let relative = operand.wrapping_add(start as u32) == goal;
+        if relative || constant == Some(operand) {
+            found.push(Mention {
+                address: address.wrapping_add(start as u64),
+                call: relative && matches!(window[0], CALL | JUMP),
+            });
+        }
+    }
+    short_jumps(code, wanted, found);
+}
+
+/// `jmp rel8`, conditional jumps and loops: they reach 128 bytes, so that only code beside `wanted` is looked at.
+fn short_jumps(code: Code<'_>, wanted: u64, found: &mut Vec<Mention>) {
+    let Code { bytes, address, own, .. } = code;
+    let from = wanted.saturating_sub(130).max(address);
+    let to = wanted.saturating_add(130).min(address.saturating_add(own as u64));
+    for at in from..to {
+        let offset = (at - address) as usize;
+        if let Some(&[opcode, distance]) = bytes.get(offset..offset + 2)
+            && matches!(opcode, SHORT_JUMP | 0x70..=0x7f | 0xe0..=0xe3)
+            && at.wrapping_add(2).wrapping_add_signed(i64::from(distance as i8)) == wanted
+        {
+            found.push(Mention { address: at, call: opcode == SHORT_JUMP });
+        }
+    }
+}
+
+fn relative(next: u64, displacement: u32) -> u64 {
+    next.wrapping_add_signed(i64::from(displacement as i32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(bytes: &[u8], fixed: bool) -> Code<'_> {
+        Code { bytes, address: 0x40_1000, own: bytes.len(), fixed }
+    }
+
+    #[test]
+    fn finds_lea_at_any_offset() {
+        // 4 bytes of something, then lea r10, [rip+0x100] at 0x401004: 0x40100b + 0x100.
+        let bytes = [0xe8, 0x8d, 0x05, 0x00, 0x4c, 0x8d, 0x15, 0x00, 0x01, 0, 0];
+        let mut found = Vec::new();
+        references(code(&bytes, false), &Addresses::new(vec![0x40_110b, 0x50_0000]), &mut found);
+        assert_eq!(found, [0x40_1004]);
+    }
+
+    #[test]
+    fn finds_constants_only_at_fixed_addresses() {
+        let wanted = Addresses::new(vec![0x02d5_6f6a]);
+        let bytes = [
+            0xbe, 0x6a, 0x6f, 0xd5, 0x02, // mov esi, imm32
+            0x41, 0xb8, 0x6a, 0x6f, 0xd5, 0x02, // mov r8d, imm32
+            0x48, 0xc7, 0xc0, 0x6a, 0x6f, 0xd5, 0x02, // mov rax, imm32
+            0x48, 0xc7, 0x44, 0x24, 0x30, 0x6a, 0x6f, 0xd5,
+            0x02, // mov qword [rsp+0x30], imm32
+            0x3d, 0x6a, 0x6f, 0xd5, 0x02, // cmp eax, imm32: not a move
+        ];
+        let mut found = Vec::new();
+        references(code(&bytes, true), &wanted, &mut found);
+        assert_eq!(found, [0x40_1000, 0x40_1005, 0x40_100b, 0x40_1012]);
+        found.clear();
+        references(code(&bytes, false), &wanted, &mut found);
+        assert!(found.is_empty());
+    }
+
+    #[test]
+    fn mentions_are_calls_jumps_and_addresses() {
+        let bytes = [
+            0xe8, 0x0b, 0, 0, 0, // call 0x401010
+            0x48, 0x8d, 0x05, 0x04, 0, 0, 0, // lea rax, [0x401010]
+            0xeb, 0x02, // jmp 0x401010
+            0x74, 0x00, // je 0x401010
+            0xc3,
+        ];
+        let mut found = Vec::new();
+        mentions(code(&bytes, true), 0x40_1010, &mut found);
+        let found: Vec<_> = found.iter().map(|m| (m.address - 0x40_1000, m.call)).collect();
+        assert_eq!(found, [(0, true), (7, false), (12, true), (14, false)]);
+    }
+}

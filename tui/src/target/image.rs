@@ -1,0 +1,211 @@
+//! The plan for one image, from an open file.
+
+use std::fs::File;
+use std::path::Path;
+
+use super::arch::x86_64::X86_64;
+use super::dynamic::Dynamic;
+use super::elf::{Elf, ElfError};
+use super::labels::{LabelSet, Labels};
+use super::library;
+use super::notes::{self, SymbolTable};
+use super::plan::{ImagePlan, Library, Linkage, RandomPath, Tap};
+use super::random::{Evidence, Rule};
+use super::site;
+use super::tap::{self, Candidate, Search};
+use super::walk::Program;
+use super::window::{ReadError, Window};
+
+/// Instructions that are decoded for one file on all walks together: about a second.
+const BUDGET: u32 = 5_000_000;
+/// Taps in one file; two TLS stacks are the most that was seen.
+const MAX_TAPS: usize = 8;
+/// The exported function that copies the client random out.
+const ACCESSOR: &str = "SSL_get_client_random";
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The file is no image that can be planned.
+    #[error(transparent)]
+    Elf(#[from] ElfError),
+    /// The file cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// Plans `file`. `path_hint` is its path as the target sees it: only the linkage is judged by it.
+///
+/// A file without the key log's labels is done after one pass over its bytes; its plan has no taps, and no library
+/// unless it exports `SSL_new`: [`ImagePlan::is_tls`] is the question to ask.
+///
+/// # Errors
+/// [`PlanError::Elf`] for what is not an x86-64 image, [`PlanError::Read`] when reading fails.
+pub fn plan_image(file: &File, path_hint: &Path) -> Result<ImagePlan, PlanError> {
+    let mut window = Window::new(file)?;
+    let elf = Elf::read(&mut window)?;
+    let labels = Labels::find(&mut window, &elf)?;
+    let dynamic = Dynamic::read(&mut window, &elf);
+    let mut plan = ImagePlan {
+        build_id: notes::build_id(&mut window, &elf),
+        linkage: linkage(&elf, &dynamic, path_hint),
+        stripped: true,
+        library: None,
+        taps: Vec::new(),
+        reason: String::new(),
+    };
+    let symbols = SymbolTable::find(&mut window, &elf);
+    plan.stripped = symbols.is_none();
+    let known = labels.all() != LabelSet::default()
+        || ["SSL_new", "gnutls_init"]
+            .iter()
+            .any(|name| dynamic.export(&mut window, &elf, name).is_some());
+    if known {
+        plan.library =
+            library::recognise(&mut window, &elf, &dynamic, labels.addresses().as_slice());
+    }
+    if !labels.all().has(LabelSet::NEEDED) {
+        plan.reason = "no tap: the file does not hold the labels of the key log format".to_owned();
+        return Ok(plan);
+    }
+    if let Some(Library { name: name @ ("GnuTLS" | "NSS"), .. }) = plan.library {
+        plan.reason = format!("no tap: {name} is not yet supported");
+        return Ok(plan);
+    }
+    let mut program = Program { window: &mut window, elf: &elf, arch: &X86_64, budget: BUDGET };
+    let search = tap::search(&mut program, &labels)?;
+    let accessor = dynamic.export(program.window, &elf, ACCESSOR);
+    let accessor = match accessor {
+        Some(address) => Evidence::of(&mut program, address)?,
+        None => Evidence::default(),
+    };
+    let mut clauses = vec![summary(&search, labels.cut)];
+    for candidate in search.candidates.iter().take(MAX_TAPS) {
+        let (tap, clause) = tap_of(&mut program, candidate, &accessor)?;
+        clauses.push(format!("{:#x}: {clause}", candidate.function));
+        if let Some(mut tap) = tap {
+            tap.symbol = symbols.and_then(|table| table.name_at(program.window, tap.function));
+            plan.taps.push(tap);
+        }
+    }
+    plan.reason = clauses.join("; ");
+    Ok(plan)
+}
+
+/// Completes a candidate, or says why it cannot be tapped.
+fn tap_of(
+    program: &mut Program<'_, '_>,
+    candidate: &Candidate,
+    accessor: &Evidence,
+) -> Result<(Option<Tap>, String), PlanError> {
+    let evidence = Evidence::of(program, candidate.function)?;
+    let Some((path, how)) = client_random(&evidence, accessor) else {
+        return Ok((None, "no tap: its code does not show where the client random is".to_owned()));
+    };
+    let Some(choice) = site::choose(program, candidate.function, &candidate.calls)? else {
+        return Ok((None, "no tap: the kernel would refuse a probe at its entry".to_owned()));
+    };
+    let tap = Tap {
+        function: candidate.function,
+        symbol: None,
+        client_random: path,
+        sites: choice.sites,
+    };
+    Ok((Some(tap), format!("{how}, probing {}", choice.why)))
+}
+
+/// The path to the client random, and how it was found. The function itself is the best source, since its argument
+/// is the pointer that the probe sees; the exported accessor only confirms it, or stands in.
+fn client_random(evidence: &Evidence, accessor: &Evidence) -> Option<(RandomPath, String)> {
+    let Some((path, rule)) = evidence.path() else {
+        let (path, _) = accessor.path()?;
+        return Some((path, format!("client random from {ACCESSOR} alone")));
+    };
+    let rule = match rule {
+        Rule::Argument => "client random from the arguments of a call",
+        Rule::Load => "client random from a load",
+    };
+    let check = if accessor.is_empty() {
+        String::new()
+    } else if accessor.mentions(path) {
+        format!(", confirmed by {ACCESSOR}")
+    } else {
+        format!(", not confirmed by {ACCESSOR}")
+    };
+    Some((path, format!("{rule}{check}")))
+}
+
+fn summary(search: &Search, labels_cut: bool) -> String {
+    let limit = if search.cut || labels_cut { " (cut short by a limit)" } else { "" };
+    let found = match search.candidates.len() {
+        0 => {
+            "no tap: no function gets both CLIENT_RANDOM and EXPORTER_SECRET as its second argument"
+                .to_owned()
+        }
+        1 => "one function gets the labels as its second argument".to_owned(),
+        many => format!("{many} functions get the labels as their second argument"),
+    };
+    format!("{found}, {} references{limit}", search.references)
+}
+
+fn linkage(elf: &Elf, dynamic: &Dynamic, path: &Path) -> Linkage {
+    let executable = elf.fixed
+        || dynamic.pie
+        || elf.dynamic.is_none()
+        || (elf.interpreter && dynamic.soname.is_none());
+    if executable {
+        return Linkage::Static;
+    }
+    let soname = dynamic.soname.as_deref().unwrap_or_default();
+    let plain = ["libssl", "libboringssl", "libgnutls"].iter().any(|name| soname.starts_with(name))
+        && !has_hash(soname);
+    if plain && in_system_folder(path) { Linkage::Shared } else { Linkage::Bundled }
+}
+
+/// `libssl-1c5a3f9d.so.3`: the name that `auditwheel` gives to a library that it puts into a wheel.
+fn has_hash(name: &str) -> bool {
+    let stem = name.split(".so").next().unwrap_or(name);
+    stem.rsplit_once('-').is_some_and(|(_, hash)| {
+        hash.len() >= 8 && hash.bytes().all(|digit| digit.is_ascii_hexdigit())
+    })
+}
+
+/// A folder of the loader, or its subfolder for one architecture; the stores of Nix and Guix.
+fn in_system_folder(path: &Path) -> bool {
+    if path.starts_with("/nix/store") || path.starts_with("/gnu/store") {
+        return true;
+    }
+    let Some(folder) = path.parent() else {
+        return false;
+    };
+    let is_system = |folder: &Path| {
+        ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/local/lib64"]
+            .iter()
+            .any(|system| folder == Path::new(system))
+    };
+    let for_machine =
+        folder.file_name().is_some_and(|name| name.to_string_lossy().contains("-linux-"));
+    is_system(folder) || (for_machine && folder.parent().is_some_and(is_system))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashed_names_and_system_folders() {
+        assert!(has_hash("libssl-1c5a3f9d.so.3"));
+        assert!(!has_hash("libssl.so.3"));
+        assert!(!has_hash("libssl-devel.so"));
+        for path in [
+            "/usr/lib/x86_64-linux-gnu/libssl.so.3",
+            "/lib64/libssl.so.3",
+            "/usr/local/lib/libssl.so.3",
+        ] {
+            assert!(in_system_folder(Path::new(path)), "{path}");
+        }
+        for path in ["/usr/lib/chromium/libssl.so", "/opt/app/lib/libssl.so.3", "libssl.so.3", ""] {
+            assert!(!in_system_folder(Path::new(path)), "{path}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Finding the labels of the key log format in a file.
+
+use memchr::memmem;
+
+use super::arch::Addresses;
+use super::elf::{Elf, ElfError};
+use super::window::Window;
+
+/// What every label but the first one contains: one search finds them all.
+const COMMON: &[u8] = b"_SECRET";
+const CLIENT_RANDOM: &[u8] = b"CLIENT_RANDOM\0";
+
+/// The labels of RFC 9850 and those that libraries add, as they are in a file: with the NUL that ends them.
+/// `N` is a letter: OpenSSL logs later generations of traffic secrets under that name.
+const LABELS: [&[u8]; 11] = [
+    CLIENT_RANDOM,
+    b"EXPORTER_SECRET\0",
+    b"CLIENT_HANDSHAKE_TRAFFIC_SECRET\0",
+    b"SERVER_HANDSHAKE_TRAFFIC_SECRET\0",
+    b"CLIENT_TRAFFIC_SECRET_0\0",
+    b"SERVER_TRAFFIC_SECRET_0\0",
+    b"CLIENT_EARLY_TRAFFIC_SECRET\0",
+    b"EARLY_EXPORTER_SECRET\0",
+    b"CLIENT_TRAFFIC_SECRET_N\0",
+    b"SERVER_TRAFFIC_SECRET_N\0",
+    b"ECH_SECRET\0",
+];
+
+/// Bytes that a label may reach beyond the start of what is searched for.
+const OVERLAP: u64 = 32;
+/// Copies of labels that are kept; real files have fewer than 50.
+const MAX_FOUND: usize = 512;
+
+/// A set of labels, one bit for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LabelSet(u16);
+
+impl LabelSet {
+    /// The labels that every library passes to its secret-logging function.
+    pub const NEEDED: Self = Self(0b11);
+
+    /// Adds all labels of `other`.
+    pub fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    /// Whether all labels of `other` are in this set.
+    pub fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// The labels of a file and their addresses.
+#[derive(Clone, Debug, Default)]
+pub struct Labels {
+    /// By address.
+    found: Vec<(u64, LabelSet)>,
+    /// There were more than are kept: no real file.
+    pub cut: bool,
+}
+
+impl Labels {
+    /// Searches the file-backed part of all segments.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn find(window: &mut Window<'_>, elf: &Elf) -> Result<Self, ElfError> {
+        let common = memmem::Finder::new(COMMON);
+        let client_random = memmem::Finder::new(CLIENT_RANDOM);
+        let mut labels = Self::default();
+        for segment in &elf.segments {
+            // A step of the scan sees the bytes after it but not those before: `COMMON` may be found in the bytes
+            // after a step for a label that starts in it.
+            window.scan(segment.offset, segment.size, OVERLAP + 32, |offset, bytes, own| {
+                let address = segment.address.wrapping_add(offset - segment.offset);
+                for at in client_random.find_iter(bytes) {
+                    labels.add(address, at, own, 0);
+                }
+                for at in common.find_iter(bytes) {
+                    for (number, label) in LABELS.iter().enumerate().skip(1) {
+                        let start =
+                            memmem::find(label, COMMON).and_then(|before| at.checked_sub(before));
+                        if let Some(start) = start
+                            && bytes[start..].starts_with(label)
+                        {
+                            labels.add(address, start, own, number);
+                        }
+                    }
+                }
+                !labels.cut
+            })?;
+        }
+        labels.found.sort_unstable_by_key(|&(address, _)| address);
+        labels.found.dedup();
+        Ok(labels)
+    }
+
+    fn add(&mut self, address: u64, start: usize, own: usize, number: usize) {
+        if start >= own {
+            return;
+        }
+        if self.found.len() >= MAX_FOUND {
+            self.cut = true;
+            return;
+        }
+        self.found.push((address.wrapping_add(start as u64), LabelSet(1 << number)));
+    }
+
+    /// Which label is at `address`; the empty set if none is.
+    pub fn at(&self, address: u64) -> LabelSet {
+        match self.found.binary_search_by_key(&address, |&(at, _)| at) {
+            Ok(index) => self.found[index].1,
+            Err(_) => LabelSet::default(),
+        }
+    }
+
+    /// All labels that were found.
+    pub fn all(&self) -> LabelSet {
+        let mut all = LabelSet::default();
+        for &(_, label) in &self.found {
+            all.add(label);
+        }
+        all
+    }
+
+    /// Their addresses.
+    pub fn addresses(&self) -> Addresses {
+        Addresses::new(self.found.iter().map(|&(address, _)| address).collect())
+    }
+}

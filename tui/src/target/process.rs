@@ -1,0 +1,121 @@
+//! What `/proc` says of a process. All of it is read with a limit, since another process chose it.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use crate::model::target::Process;
+use crate::text::Foreign;
+
+/// Most bytes read of a small file in `/proc`.
+const SMALL: u64 = 64 << 10;
+
+/// Every process id there is, in no order.
+///
+/// # Errors
+///
+/// When `/proc` cannot be listed.
+pub fn all_pids() -> io::Result<Vec<u32>> {
+    let entries = fs::read_dir("/proc")?;
+    Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
+/// Reads what is known of a process.
+///
+/// # Errors
+///
+/// When it has ended, or is not ours to read.
+pub fn read(pid: u32) -> io::Result<Process> {
+    let folder = format!("/proc/{pid}");
+    let folder = Path::new(&folder);
+    let start_ticks = start_ticks(pid)?;
+    let comm = read_small(&folder.join("comm"))?;
+    let comm = comm.strip_suffix(b"\n").unwrap_or(&comm);
+    Ok(Process {
+        pid,
+        start_ticks,
+        comm: Foreign::from_bytes(comm),
+        exe: fs::read_link(folder.join("exe")).ok().map(|path| Foreign::from(path.as_os_str())),
+        container: read_small(&folder.join("cgroup")).ok().and_then(|text| container(&text)),
+    })
+}
+
+/// Clock ticks from boot to the start of a process: field 22 of `/proc/PID/stat` (proc(5)).
+///
+/// # Errors
+///
+/// When it has ended, or the field is not there.
+pub fn start_ticks(pid: u32) -> io::Result<u64> {
+    let stat = read_small(Path::new(&format!("/proc/{pid}/stat")))?;
+    parse_start_ticks(&stat)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/stat has no start"))
+}
+
+/// The name in parentheses may itself contain `)` and spaces: fields are counted after the last one.
+fn parse_start_ticks(stat: &[u8]) -> Option<u64> {
+    let after_name = stat.iter().rposition(|&byte| byte == b')')? + 1;
+    let field = stat[after_name..].split(|&byte| byte == b' ').filter(|f| !f.is_empty()).nth(19)?;
+    std::str::from_utf8(field).ok()?.parse().ok()
+}
+
+/// The id of a container: the last path component that has 64 (docker, containerd, podman, cri-o) or
+/// 32 hexadecimal digits in a row, without prefixes such as `docker-` and suffixes such as `.scope`.
+fn container(cgroup: &[u8]) -> Option<Foreign> {
+    let is_hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
+    cgroup.split(|&byte| byte == b'\n').find_map(|line| {
+        let path = line.splitn(3, |&byte| byte == b':').nth(2)?;
+        let ids = path.rsplit(|&byte| byte == b'/').filter_map(|part| {
+            part.split(|byte| !is_hex(byte)).find(|run| run.len() == 64 || run.len() == 32)
+        });
+        ids.map(Foreign::from_bytes).next()
+    })
+}
+
+fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(SMALL).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn our_own_process_is_read() {
+        let process = read(std::process::id()).unwrap();
+        assert!(process.start_ticks > 0);
+        assert!(process.exe.unwrap().raw().contains("tlskeytop"));
+    }
+
+    #[test]
+    fn a_name_with_parentheses_does_not_shift_the_fields() {
+        let stat = b"42 (a) b) (c) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 9 9";
+        assert_eq!(parse_start_ticks(stat), Some(987_654));
+        assert_eq!(parse_start_ticks(b"42 (a"), None);
+    }
+
+    #[test]
+    fn container_ids_are_found_in_the_usual_paths() {
+        let id = "0123456789abcdef".repeat(4);
+        for path in [
+            format!("0::/system.slice/docker-{id}.scope\n"),
+            format!("0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-{id}.scope\n"),
+            format!("12:cpu:/docker/{id}\n"),
+            format!("0::/machine.slice/libpod-{id}.scope/container\n"),
+        ] {
+            assert_eq!(container(path.as_bytes()).unwrap().raw(), id, "{path}");
+        }
+        assert_eq!(container(b"0::/user.slice/user-0.slice/session-1.scope\n"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = parse_start_ticks(&bytes);
+            let _ = container(&bytes);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The choice of the instructions to probe: it decides what a hit costs (facts, part 1, step 6).
+//!
+//! 1. An instruction that the kernel emulates, in the straight line from the entry, with the arguments still in
+//!    their registers: one probe that every call passes.
+//! 2. All direct calls and tail jumps, when nothing else can reach the function. A probe is written over the first
+//!    byte of an instruction, so that one in the middle of another would corrupt the program: every place in code
+//!    whose bytes look like a reference to the function must have been reached, as a call, by following code.
+//! 3. The entry, or the first instruction after it that can be probed.
+
+use std::collections::BTreeSet;
+
+use super::arch::{Code, Flow, Insn, Mention, ProbeCost};
+use super::elf::ElfError;
+use super::machine::{State, Value};
+use super::plan::{Site, SiteKind};
+use super::walk::{Limits, Path, Program, key_of};
+use super::window::ReadError;
+
+/// The tap reads connection, label, secret and length.
+const ARGUMENTS: usize = 4;
+/// Instructions from the entry within which the arguments are looked for in their registers.
+const PROLOGUE: u32 = 32;
+/// References to the function that are looked at; a library has 5 to 20 calls.
+const MAX_MENTIONS: usize = 256;
+/// Pointers to the function are searched for with every byte offset of these few bytes.
+const POINTER: u64 = 8;
+
+/// The sites for one function, and what made the choice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Never empty.
+    pub sites: Vec<Site>,
+    /// A clause for the plan's reason.
+    pub why: &'static str,
+}
+
+/// Chooses the sites of `function`. `calls` are the instructions that were seen to call or jump to it with a label.
+/// `None` when no instruction can be probed.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn choose(
+    program: &mut Program<'_, '_>,
+    function: u64,
+    calls: &BTreeSet<u64>,
+) -> Result<Option<Choice>, ElfError> {
+    let line = straight_line(program, function)?;
+    let site = |program: &Program<'_, '_>, address, kind| {
+        program.elf.file_offset(address).map(|file_offset| Site { address, file_offset, kind })
+    };
+    let one = |site: Option<Site>, why| site.map(|site| Choice { sites: vec![site], why });
+    if let Some(&(address, _)) = line.iter().find(|(_, cost)| *cost == ProbeCost::Emulated) {
+        return Ok(one(
+            site(program, address, SiteKind::Emulated),
+            "an instruction at the entry that the kernel emulates",
+        ));
+    }
+    if only_called(program, function, calls)? {
+        let sites: Vec<Site> =
+            calls.iter().filter_map(|&address| site(program, address, SiteKind::Call)).collect();
+        if !sites.is_empty() && sites.len() == calls.len() {
+            return Ok(Some(Choice { sites, why: "its direct calls, which the kernel emulates" }));
+        }
+    }
+    let usable = line.iter().find(|(_, cost)| *cost != ProbeCost::Unusable);
+    Ok(usable.and_then(|&(address, _)| {
+        one(site(program, address, SiteKind::Entry), "its entry, which the kernel single-steps")
+    }))
+}
+
+/// The instructions that every call passes once, with the arguments in their registers, and what a probe on each
+/// costs: from the entry up to and including the first jump, without those that are jumped to from further down.
+fn straight_line(
+    program: &mut Program<'_, '_>,
+    function: u64,
+) -> Result<Vec<(u64, ProbeCost)>, ReadError> {
+    let arch = program.arch;
+    let jumped_to = jump_targets(program, function)?;
+    let mut line = Vec::new();
+    let mut state = State::new();
+    let mut address = function;
+    for _ in 0..PROLOGUE {
+        let intact =
+            arch.arguments().iter().take(ARGUMENTS).all(|&register| {
+                state.get(register) == Value::Initial { root: register, offset: 0 }
+            });
+        if !intact || (address != function && jumped_to.contains(&address)) {
+            break;
+        }
+        let Some(insn) = program.decode(address)? else {
+            break;
+        };
+        let cost = match program.bytes_at(address)? {
+            Some(bytes) => arch.probe_cost(bytes),
+            None => ProbeCost::Unusable,
+        };
+        // The entry as the target of a jump from within is a loop around the whole function, or a recursive tail
+        // call: each round is a call of its own, so that the entry stays usable.
+        line.push((address, cost));
+        if insn.flow != Flow::Next {
+            break;
+        }
+        state.step(arch, &insn);
+        address = insn.next();
+    }
+    Ok(line)
+}
+
+/// Targets of all jumps near the entry.
+fn jump_targets(program: &mut Program<'_, '_>, function: u64) -> Result<BTreeSet<u64>, ReadError> {
+    let limits = Limits { path: 1_000, walk: 4_000 };
+    let mut targets = BTreeSet::new();
+    program.walk(
+        function,
+        State::new(),
+        limits,
+        |_| key_of([0u8].iter()),
+        |insn, _| {
+            if let Flow::Jump(target) | Flow::Branch(target) = insn.flow {
+                targets.insert(target);
+            }
+            Path::On
+        },
+    )?;
+    Ok(targets)
+}
+
+/// Whether `calls` are all that refers to `function`, as far as code, data and relocations can tell.
+fn only_called(
+    program: &mut Program<'_, '_>,
+    function: u64,
+    calls: &BTreeSet<u64>,
+) -> Result<bool, ElfError> {
+    if calls.is_empty() {
+        return Ok(false);
+    }
+    for &call in calls {
+        if !is_direct_call(program.decode(call)?, function) || !is_emulated(program, call)? {
+            return Ok(false);
+        }
+    }
+    let mentions = mentions(program, function)?;
+    let known = |mention: &Mention| mention.call && calls.contains(&mention.address);
+    if mentions.len() > MAX_MENTIONS || !mentions.iter().all(known) {
+        return Ok(false);
+    }
+    Ok(!is_pointed_to(program, function)?)
+}
+
+fn is_direct_call(insn: Option<Insn>, function: u64) -> bool {
+    // A conditional jump would also be hit when it is not taken.
+    insn.is_some_and(
+        |insn| matches!(insn.flow, Flow::Call(Some(to)) | Flow::Jump(to) if to == function),
+    )
+}
+
+fn is_emulated(program: &mut Program<'_, '_>, address: u64) -> Result<bool, ReadError> {
+    let arch = program.arch;
+    let bytes = program.bytes_at(address)?;
+    Ok(bytes.is_some_and(|bytes| arch.probe_cost(bytes) == ProbeCost::Emulated))
+}
+
+fn mentions(program: &mut Program<'_, '_>, function: u64) -> Result<Vec<Mention>, ElfError> {
+    let mut found = Vec::new();
+    let Program { window, elf, arch, .. } = program;
+    for segment in elf.code() {
+        window.scan(segment.offset, segment.size, 16, |offset, bytes, own| {
+            let code = Code {
+                bytes,
+                address: segment.address.wrapping_add(offset - segment.offset),
+                own,
+                fixed: elf.fixed,
+            };
+            arch.mentions(code, function, &mut found);
+            found.len() <= MAX_MENTIONS
+        })?;
+    }
+    Ok(found)
+}
+
+/// Whether the function's address is anywhere in the loaded bytes as a 64-bit number. This sees pointers in data
+/// (also those that `DT_RELR` adjusts in place), the addends of `Elf64_Rela` relocations, and the values of dynamic
+/// symbols, because all of them are in loaded segments.
+fn is_pointed_to(program: &mut Program<'_, '_>, function: u64) -> Result<bool, ElfError> {
+    let needle = function.to_le_bytes();
+    let finder = memchr::memmem::Finder::new(&needle);
+    let mut found = false;
+    for segment in &program.elf.segments {
+        program.window.scan(segment.offset, segment.size, POINTER - 1, |_, bytes, _| {
+            found = finder.find(bytes).is_some();
+            !found
+        })?;
+        if found {
+            break;
+        }
+    }
+    Ok(found)
+}
