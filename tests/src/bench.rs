@@ -1,0 +1,112 @@
+//! The test that every program takes: handshakes over both TLS versions, and the captured file beside the truth.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::keylog::check_capture;
+use crate::lab::Lab;
+use crate::peer::{Peer, Protocol, Version};
+use crate::process::Process;
+use crate::programs::peer_script;
+use crate::tlskeytop::Tlskeytop;
+
+/// The versions that every program is tested with.
+pub const VERSIONS: [Version; 2] = [Version::Tls13, Version::Tls12];
+
+/// A lab with one peer for each TLS version.
+pub struct Bench {
+    /// The test's folder and certificate.
+    pub lab: Lab,
+    /// A peer for each of [`VERSIONS`].
+    pub peers: Vec<Peer>,
+}
+
+impl Bench {
+    /// A lab with its peers up; None where live tests cannot run.
+    ///
+    /// # Errors
+    /// When a peer does not come up, and as [`Lab::open`].
+    pub fn open(protocol: Protocol) -> Result<Option<Self>> {
+        let Some(lab) = Lab::open()? else {
+            return Ok(None);
+        };
+        let start = |version| Peer::start(&lab, protocol, version);
+        let peers = VERSIONS.into_iter().map(start).collect::<Result<_>>()?;
+        Ok(Some(Self { lab, peers }))
+    }
+
+    /// A client script of tests/peers: it prints `waiting`, waits for a line on its standard input, and then
+    /// shakes hands `times` times with each peer.
+    pub fn client(&self, interpreter: &Path, script: &str, times: usize) -> Command {
+        let mut command = Command::new(interpreter);
+        command
+            .arg(peer_script(script))
+            .arg(&self.lab.certificate.certificate)
+            .arg(times.to_string())
+            .args(self.peers.iter().map(|peer| peer.port().to_string()));
+        command
+    }
+
+    /// Attaches with `--image` before the program maps it, then lets `client` shake hands.
+    ///
+    /// # Errors
+    /// When the capture is not the truth.
+    pub fn attach_then_start(
+        &self,
+        images: &[&Path],
+        client: &mut Command,
+        times: usize,
+    ) -> Result<()> {
+        let mut args = vec![OsStr::new("--image")];
+        args.extend(images.iter().map(|image| image.as_os_str()));
+        let tlskeytop = Tlskeytop::keylog(&self.lab, args)?;
+        let mut client = Process::start(client)?;
+        shake_hands(&mut client)?;
+        self.check(tlskeytop, times)
+    }
+
+    /// Starts `client`, attaches with `--pid` once it waits, then lets it shake hands.
+    ///
+    /// # Errors
+    /// When the capture is not the truth.
+    pub fn start_then_attach(&self, client: &mut Command, times: usize) -> Result<()> {
+        let mut client = Process::start(client)?;
+        wait_until_loaded(&client)?;
+        let pid = client.pid().to_string();
+        let tlskeytop = Tlskeytop::keylog(&self.lab, ["--pid", &pid])?;
+        ensure!(tlskeytop.targets == 1, "{} targets for one pid", tlskeytop.targets);
+        shake_hands(&mut client)?;
+        self.check(tlskeytop, times)
+    }
+
+    /// Ends tlskeytop and compares: `times` handshakes with each peer, every line of the truth captured.
+    ///
+    /// # Errors
+    /// When the capture is not the truth.
+    pub fn check(&self, tlskeytop: Tlskeytop, times: usize) -> Result<()> {
+        let (ours, _) = tlskeytop.stop()?;
+        for peer in &self.peers {
+            let truth = peer.whole_truth(times)?;
+            let version = peer.version();
+            ensure!(truth.lines() == times * version.lines(), "{version:?}");
+            check_capture(&ours, &truth).with_context(|| format!("{version:?}"))?;
+            eprintln!("{version:?}: {} of {0} lines captured", truth.lines());
+        }
+        Ok(())
+    }
+}
+
+fn wait_until_loaded(client: &Process) -> Result<()> {
+    client.wait_stdout("waiting", |line| (line == "waiting").then_some(()))
+}
+
+fn shake_hands(client: &mut Process) -> Result<()> {
+    wait_until_loaded(client)?;
+    client.say("go")?;
+    let ended = client.wait()?;
+    ensure!(ended.status.success(), "the client: {}", ended.status);
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! A throw-away certificate for localhost, made once a test.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::process::Process;
+
+/// A self-signed certificate and its key, as PEM files.
+pub struct Certificate {
+    /// The certificate; also the trust anchor that verifies it.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+impl Certificate {
+    /// Makes a P-256 certificate for localhost and 127.0.0.1 in `folder`, valid for two days.
+    ///
+    /// # Errors
+    /// When openssl is missing or fails.
+    pub fn make(folder: &Path) -> Result<Self> {
+        let made = Self { certificate: folder.join("cert.pem"), key: folder.join("key.pem") };
+        let mut openssl = Command::new("openssl");
+        openssl
+            .args(["req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
+            .args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
+            .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+            .arg("-keyout")
+            .arg(&made.key)
+            .arg("-out")
+            .arg(&made.certificate);
+        Process::run_ok(&mut openssl)?;
+        Ok(made)
+    }
+}

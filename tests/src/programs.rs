@@ -1,0 +1,63 @@
+//! The programs that `cargo xtask setup` puts under target/programs, and the scripts in tests/peers.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::lab::skip;
+
+/// The target folder: where cargo built this test.
+pub(crate) fn target_folder() -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    // target/PROFILE/deps/TEST
+    let target = test.ancestors().nth(3).context("not in a target folder")?;
+    Ok(target.to_owned())
+}
+
+/// A file under target/programs; None, with the reason printed, where setup has not put it there.
+///
+/// # Errors
+/// When it is missing and live tests must not be skipped.
+pub fn program(path: &str) -> Result<Option<PathBuf>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    let programs = root.context("no workspace")?.join("target/programs");
+    let program = programs.join(path);
+    if program.exists() {
+        return Ok(Some(program));
+    }
+    skip(&format!("{} is missing: run cargo xtask setup", program.display()))
+}
+
+/// A shared object in the virtual environment's packages: `libs/libssl-` finds `libs/libssl-8b66dd34.so.3`,
+/// which wheels name by the hash of its contents.
+///
+/// # Errors
+/// When it is missing and live tests must not be skipped.
+pub fn shared_library(prefix: &str) -> Result<Option<PathBuf>> {
+    let Some(library) = program("venv/lib")? else {
+        return Ok(None);
+    };
+    let prefix = Path::new(prefix);
+    let (folder, name) = (prefix.parent(), prefix.file_name());
+    let name = name.context("no file name")?.to_string_lossy();
+    for python in std::fs::read_dir(&library)? {
+        let packages = python?.path().join("site-packages");
+        let folder = folder.map_or_else(|| packages.clone(), |folder| packages.join(folder));
+        for file in std::fs::read_dir(folder).into_iter().flatten() {
+            let file = file?;
+            if file.file_name().to_string_lossy().starts_with(&*name) {
+                return Ok(Some(file.path()));
+            }
+        }
+    }
+    skip(&format!(
+        "{} is missing below {}: run cargo xtask setup",
+        prefix.display(),
+        library.display()
+    ))
+}
+
+/// A script in tests/peers.
+pub fn peer_script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(name)
+}

@@ -1,0 +1,101 @@
+//! A terminal that a test types into and reads: tmux, on a socket of its own.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::lab::Lab;
+use crate::process::Process;
+use crate::wait::until;
+
+/// A shell in a terminal; ended when dropped.
+pub struct Screen {
+    socket: String,
+}
+
+impl Screen {
+    /// A terminal of this size that runs `sh` in the lab's folder.
+    ///
+    /// # Errors
+    /// When tmux is missing or fails.
+    pub fn open(lab: &Lab, columns: u16, rows: u16) -> Result<Self> {
+        let screen = Self { socket: lab.path("tmux").to_string_lossy().into_owned() };
+        let (columns, rows) = (columns.to_string(), rows.to_string());
+        let folder = lab.folder().to_string_lossy();
+        screen.tmux(&[
+            "-f",
+            "/dev/null",
+            "new-session",
+            "-d",
+            "-x",
+            &columns,
+            "-y",
+            &rows,
+            "-c",
+            &folder,
+            "env",
+            "PS1=$ ",
+            "sh",
+        ])?;
+        Ok(screen)
+    }
+
+    /// Types text and a carriage return.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn type_line(&self, text: &str) -> Result<()> {
+        self.tmux(&["send-keys", "-l", text])?;
+        self.press("Enter")
+    }
+
+    /// Presses one key, by tmux's name for it.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn press(&self, key: &str) -> Result<()> {
+        self.tmux(&["send-keys", key]).map(drop)
+    }
+
+    /// What is on the screen.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn text(&self) -> Result<String> {
+        self.tmux(&["capture-pane", "-p"])
+    }
+
+    /// Waits for a line on the screen for which `find` gives something.
+    ///
+    /// # Errors
+    /// When it does not come within the deadline: with the screen.
+    pub fn wait_for<T>(&self, what: &str, find: impl Fn(&str) -> Option<T>) -> Result<T> {
+        let mut last = String::new();
+        let found = until(what, || {
+            last = self.text()?;
+            Ok(last.lines().find_map(&find))
+        });
+        found.with_context(|| format!("the screen was\n{last}"))
+    }
+
+    /// True when the program has left the alternate screen and shows the cursor.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn is_restored(&self) -> Result<bool> {
+        let flags = self.tmux(&["display-message", "-p", "#{alternate_on} #{cursor_flag}"])?;
+        Ok(flags.trim() == "0 1")
+    }
+
+    fn tmux(&self, args: &[&str]) -> Result<String> {
+        let mut command = Command::new("tmux");
+        command.args(["-S", &self.socket]).args(args);
+        Ok(Process::run_ok(&mut command)?.stdout)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = self.tmux(&["kill-server"]);
+    }
+}

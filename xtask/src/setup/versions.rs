@@ -1,0 +1,59 @@
+//! The table of versions: xtask/versions.toml.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
+
+/// The whole table.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Versions {
+    /// Packages of Debian.
+    pub debian: Debian,
+    /// Programs that cargo installs.
+    pub cargo: Cargo,
+    /// Packages of npm, with their versions.
+    pub npm: BTreeMap<String, String>,
+    /// Packages of PyPI, with their versions.
+    pub pypi: BTreeMap<String, String>,
+}
+
+/// Packages of Debian, in groups that are installed one after the other.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Debian {
+    /// For the live tests.
+    pub tests: Vec<String>,
+    /// For `cargo xtask ebpf`.
+    pub ebpf: Vec<String>,
+}
+
+/// Versions of what cargo installs.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Cargo {
+    /// The test runner.
+    pub cargo_nextest: String,
+    /// The linker for eBPF.
+    pub bpf_linker: String,
+}
+
+/// Reads the table.
+///
+/// # Errors
+/// When it is malformed.
+pub fn read() -> Result<Versions> {
+    toml::from_str(include_str!("../../versions.toml")).context("xtask/versions.toml")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_table_is_well_formed_and_every_version_exact() {
+        let versions = super::read().unwrap();
+        for (name, version) in versions.npm.iter().chain(&versions.pypi) {
+            assert!(version.split('.').all(|part| part.parse::<u32>().is_ok()), "{name}");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Everything that must hold before a change lands, in the order of its cost.
+
+use std::env;
+use std::ffi::OsString;
+
+use anyhow::{Context as _, Result};
+
+use crate::{ebpf, setup, tool};
+
+/// Sets up, checks, builds and tests; `nextest` goes to `cargo nextest run`.
+///
+/// # Errors
+/// On the first check that fails.
+pub fn all(nextest: &[OsString]) -> Result<()> {
+    // What could not be set up is printed; the tests that need it say so again.
+    setup::all()?;
+    tool::run(tool::cargo().args(["fmt", "--all", "--check"])).context("run cargo fmt")?;
+    // The workspace's default members: all but the crate that is built for eBPF.
+    tool::run(tool::cargo().args(["clippy", "--locked", "--all-targets", "--", "-Dwarnings"]))?;
+    ebpf::check()?;
+    tool::run(tool::cargo().args(["build", "--locked", "--package", "tlskeytop"]))?;
+    let mut tests = tool::cargo();
+    tests.args(["nextest", "run", "--locked"]).args(nextest);
+    tests.env("TLSKEYTOP_BIN", tool::tlskeytop(false));
+    if env::var("CI").is_ok_and(|ci| ci == "true") {
+        tests.env("TLSKEYTOP_REQUIRE_LIVE", "1");
+    } else if !tool::is_root() {
+        println!("test: not root, so the live tests are skipped; they attach uprobes");
+    }
+    tool::run(&mut tests)
+}
