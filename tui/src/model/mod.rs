@@ -8,6 +8,8 @@ mod session;
 mod stats;
 mod store;
 pub mod target;
+#[cfg(test)]
+mod tests;
 mod time;
 
 use std::path::PathBuf;

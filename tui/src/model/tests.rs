@@ -1,0 +1,358 @@
+//! The rules of design.md, one test each, and what must hold for any order of events.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::target::{Image, ImageId, Process, Scan, Target};
+use super::*;
+use crate::target::plan::{ImagePlan, Linkage, RandomPath, Site, SiteKind, Tap};
+use crate::text::Foreign;
+use crate::tls::{ClientRandom, Label, Secret};
+
+const NOW: Time = Time(1_000_000_000_000);
+
+fn process(pid: u32) -> Arc<Process> {
+    let comm = Foreign::from(format!("proc{pid}").as_str());
+    Arc::new(Process { pid, start_ticks: 1, comm, exe: None, container: None })
+}
+
+fn event(pid: u32, random: u8, label: Label, value: u8) -> Captured {
+    let len = if label == Label::ClientRandom { 48 } else { 32 };
+    Captured {
+        time: NOW,
+        process: process(pid),
+        image: ImageId(0),
+        method: Method::Tap,
+        client_random: ClientRandom([random; 32]),
+        secret: Secret::new(&label, &[value; 64], len).unwrap(),
+        label,
+    }
+}
+
+fn image(id: u32) -> Image {
+    let site = Site { address: 0x1000, file_offset: 0x1000, kind: SiteKind::Entry };
+    let tap = Tap {
+        function: 0x1000,
+        symbol: None,
+        client_random: RandomPath { deref: None, offset: 0x160 },
+        sites: vec![site],
+    };
+    let plan = ImagePlan {
+        build_id: None,
+        linkage: Linkage::Shared,
+        stripped: true,
+        library: None,
+        taps: vec![tap],
+        reason: String::new(),
+    };
+    Image {
+        id: ImageId(id),
+        path: Foreign::from("/lib/libssl.so"),
+        plan: Arc::new(plan),
+        state: ImageState::Idle,
+        named: false,
+    }
+}
+
+fn all() -> Model {
+    limited(100)
+}
+
+fn limited(sessions: usize) -> Model {
+    let selection = Selection { all: true, ..Selection::default() };
+    Model::new(selection, PathBuf::from("k"), sessions)
+}
+
+fn key(pid: u32, random: u8) -> SessionKey {
+    SessionKey { pid, client_random: ClientRandom([random; 32]) }
+}
+
+/// Sends an event and plays the writer: what is to be written is written.
+fn send(model: &mut Model, file: &mut Vec<String>, msg: Msg) {
+    let mut queue = vec![msg];
+    while let Some(msg) = queue.pop() {
+        for effect in model.update(NOW, msg) {
+            match effect {
+                Effect::OpenKeyLog(_) => {
+                    queue.push(Msg::KeyLog(KeyLogMsg::Opened { known: Vec::new() }));
+                }
+                Effect::WriteLines(lines) => {
+                    file.extend(lines.iter().map(|line| line.line.to_text().to_string()));
+                    let written = lines.len();
+                    queue.push(Msg::KeyLog(KeyLogMsg::Wrote { written, error: None }));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn tls13_is_complete_with_its_four_traffic_secrets() {
+    let mut model = all();
+    for (n, label) in Label::TLS13_COMPLETE.into_iter().enumerate() {
+        let state = model.sessions.find(&key(1, 7)).map(Session::state);
+        let expected = (n > 0).then_some(SecretState::Partial { have: n as u8, need: 4 });
+        assert_eq!(state, expected);
+        model.update(NOW, Msg::Secret(event(1, 7, label, n as u8 + 1)));
+    }
+    assert_eq!(model.sessions.find(&key(1, 7)).unwrap().state(), SecretState::Complete);
+    assert_eq!(model.stats.complete, 1);
+}
+
+#[test]
+fn an_exporter_alone_is_not_complete() {
+    let mut model = all();
+    model.update(NOW, Msg::Secret(event(1, 7, Label::Exporter, 1)));
+    let state = model.sessions.find(&key(1, 7)).unwrap().state();
+    assert_eq!(state, SecretState::Partial { have: 0, need: 4 });
+}
+
+#[test]
+fn a_null_secret_is_never_written_and_a_real_one_replaces_it() {
+    let (mut model, mut file) = (all(), Vec::new());
+    send(&mut model, &mut file, Msg::Save(true));
+    send(&mut model, &mut file, Msg::Secret(event(1, 7, Label::ClientRandom, 0)));
+    assert_eq!(model.sessions.find(&key(1, 7)).unwrap().state(), SecretState::Null);
+    assert!(file.is_empty());
+    send(&mut model, &mut file, Msg::Secret(event(1, 7, Label::ClientRandom, 9)));
+    assert_eq!(model.sessions.find(&key(1, 7)).unwrap().state(), SecretState::Complete);
+    assert_eq!(file.len(), 1);
+    assert_eq!((model.stats.nulls, model.stats.secrets), (1, 1));
+}
+
+#[test]
+fn within_a_session_the_first_value_wins() {
+    let (mut model, mut file) = (all(), Vec::new());
+    send(&mut model, &mut file, Msg::Save(true));
+    for value in [1, 1, 2, 1] {
+        send(&mut model, &mut file, Msg::Secret(event(1, 7, Label::Exporter, value)));
+    }
+    let session = model.sessions.find(&key(1, 7)).unwrap();
+    assert_eq!((session.duplicates, session.conflicts), (2, 1));
+    assert_eq!((model.stats.duplicates, model.stats.conflicts), (2, 1));
+    assert!(session.entries[0].secret.expose().iter().all(|&byte| byte == 1));
+    assert_eq!(file.len(), 1);
+}
+
+#[test]
+fn both_ends_on_one_machine_share_a_line() {
+    let (mut model, mut file) = (all(), Vec::new());
+    send(&mut model, &mut file, Msg::Save(true));
+    for pid in [1, 2] {
+        send(&mut model, &mut file, Msg::Secret(event(pid, 7, Label::ClientRandom, 3)));
+    }
+    assert_eq!(file.len(), 1);
+    assert!(model.sessions.find(&key(1, 7)).unwrap().is_saved());
+    assert!(model.sessions.find(&key(2, 7)).unwrap().is_saved());
+    assert_eq!(model.stats.conflicts, 0);
+}
+
+#[test]
+fn another_process_cannot_suppress_a_secret() {
+    let (mut model, mut file) = (all(), Vec::new());
+    send(&mut model, &mut file, Msg::Save(true));
+    send(&mut model, &mut file, Msg::Secret(event(666, 7, Label::ClientRandom, 6)));
+    send(&mut model, &mut file, Msg::Secret(event(1, 7, Label::ClientRandom, 3)));
+    for pid in [1, 666] {
+        assert_eq!(model.sessions.find(&key(pid, 7)).unwrap().conflicts, 1, "{pid}");
+    }
+    let mine = model.sessions.find(&key(1, 7)).unwrap();
+    assert!(mine.entries[0].shadowed && !mine.entries[0].saved);
+    assert_eq!(mine.key_lines().count(), 1, "it can still be copied and exported");
+    assert_eq!(file.len(), 1);
+}
+
+#[test]
+fn turning_saving_on_writes_what_was_captured_so_far() {
+    let (mut model, mut file) = (all(), Vec::new());
+    for random in 1..=5 {
+        send(&mut model, &mut file, Msg::Secret(event(1, random, Label::ClientRandom, random)));
+    }
+    assert!(file.is_empty());
+    send(&mut model, &mut file, Msg::Save(true));
+    assert_eq!((file.len(), model.saving.lines, model.saving.pending()), (5, 5, 0));
+    send(&mut model, &mut file, Msg::Save(false));
+    send(&mut model, &mut file, Msg::Secret(event(1, 9, Label::ClientRandom, 9)));
+    assert_eq!(file.len(), 5);
+}
+
+#[test]
+fn lines_that_are_in_the_file_are_not_written_again() {
+    let mut model = all();
+    model.update(NOW, Msg::Secret(event(1, 7, Label::ClientRandom, 3)));
+    model.update(NOW, Msg::Secret(event(1, 8, Label::ClientRandom, 4)));
+    model.update(NOW, Msg::Save(true));
+    let known = |random: u8, value: u8| {
+        let event = event(1, random, Label::ClientRandom, value);
+        let id = crate::tls::LineId::new(&event.label, &event.client_random, &event.secret);
+        (id, crate::tls::ValueTag::new(&event.client_random, &event.secret))
+    };
+    // The second line is there with another value.
+    let known = vec![known(7, 3), known(8, 5)];
+    let effects = model.update(NOW, Msg::KeyLog(KeyLogMsg::Opened { known }));
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::WriteLines(_))), "{effects:?}");
+    assert!(model.sessions.find(&key(1, 7)).unwrap().entries[0].saved);
+    assert!(model.sessions.find(&key(1, 8)).unwrap().entries[0].shadowed);
+    assert_eq!(model.stats.conflicts, 1);
+}
+
+#[test]
+fn what_could_not_be_written_stays_pending_and_is_tried_again() {
+    let mut model = all();
+    model.update(NOW, Msg::Save(true));
+    model.update(NOW, Msg::KeyLog(KeyLogMsg::Opened { known: Vec::new() }));
+    let written = |effects: Vec<Effect>| {
+        effects.into_iter().find_map(|effect| match effect {
+            Effect::WriteLines(lines) => Some(lines.len()),
+            _ => None,
+        })
+    };
+    assert_eq!(
+        written(model.update(NOW, Msg::Secret(event(1, 7, Label::ClientRandom, 3)))),
+        Some(1)
+    );
+    assert_eq!(written(model.update(NOW, Msg::Secret(event(1, 8, Label::ClientRandom, 3)))), None);
+    let full = || Msg::KeyLog(KeyLogMsg::Wrote { written: 0, error: Some("disk full".to_owned()) });
+    assert_eq!(written(model.update(NOW, full())), None);
+    assert_eq!(model.saving.pending(), 2);
+    assert_eq!(model.saving.state, SavingState::Failing("disk full".to_owned()));
+    assert_eq!(written(model.update(NOW, Msg::Tick)), None, "the retry is not due");
+    let later = NOW + Duration::from_secs(2);
+    assert_eq!(written(model.update(later, Msg::Tick)), Some(2));
+    model.update(later, Msg::KeyLog(KeyLogMsg::Wrote { written: 2, error: None }));
+    assert_eq!((model.saving.pending(), model.saving.lines), (0, 2));
+    assert_eq!(model.saving.state, SavingState::On);
+}
+
+#[test]
+fn a_file_that_was_replaced_gets_everything_that_is_still_held() {
+    let (mut model, mut file) = (all(), Vec::new());
+    send(&mut model, &mut file, Msg::Save(true));
+    send(&mut model, &mut file, Msg::Secret(event(1, 7, Label::ClientRandom, 3)));
+    file.clear();
+    send(&mut model, &mut file, Msg::KeyLog(KeyLogMsg::Replaced { known: Vec::new() }));
+    assert_eq!(file.len(), 1);
+}
+
+#[test]
+fn repeated_labels_keep_each_value_and_are_bounded() {
+    let mut model = all();
+    let label = Label::parse(b"CLIENT_TRAFFIC_SECRET_N").unwrap();
+    for value in 1..=200 {
+        model.update(NOW, Msg::Secret(event(1, 7, label.clone(), value)));
+    }
+    let session = model.sessions.find(&key(1, 7)).unwrap();
+    assert_eq!(session.entries.len(), 16);
+    assert_eq!(session.conflicts, 0);
+}
+
+#[test]
+fn the_oldest_complete_and_saved_sessions_go_first() {
+    let (mut model, mut file) = (limited(3), Vec::new());
+    // The oldest is not complete.
+    send(&mut model, &mut file, Msg::Secret(event(1, 1, Label::Exporter, 1)));
+    send(&mut model, &mut file, Msg::Save(true));
+    for random in 2..=9 {
+        send(&mut model, &mut file, Msg::Secret(event(1, random, Label::ClientRandom, random)));
+    }
+    assert_eq!(model.sessions.len(), 3);
+    assert!(model.sessions.find(&key(1, 1)).is_some());
+    assert!(model.sessions.find(&key(1, 9)).is_some());
+    assert!(model.sessions.find(&key(1, 2)).is_none());
+    assert_eq!(model.stats.evicted, Evicted { sessions: 6, unsaved: 0 });
+    // It is remembered as written, though its session is gone.
+    let before = file.len();
+    send(&mut model, &mut file, Msg::Secret(event(1, 2, Label::ClientRandom, 2)));
+    assert_eq!(file.len(), before);
+}
+
+#[test]
+fn what_was_not_chosen_is_dropped_and_the_kernel_is_told() {
+    let selection = Selection {
+        names: vec![globset::Glob::new("proc1*").unwrap().compile_matcher()],
+        ..Selection::default()
+    };
+    let mut model = Model::new(selection, PathBuf::from("k"), 10);
+    model.update(NOW, Msg::Scanned(Scan::default()));
+    let effects = model.update(NOW, Msg::Secret(event(2, 7, Label::ClientRandom, 3)));
+    assert!(matches!(effects[..], [Effect::Capture(Change::Rule(2, false))]), "{effects:?}");
+    assert!(model.sessions.is_empty());
+    let effects = model.update(NOW, Msg::Secret(event(12, 7, Label::ClientRandom, 3)));
+    assert!(matches!(effects[..], [Effect::Capture(Change::Rule(12, true))]), "{effects:?}");
+    assert_eq!(model.sessions.len(), 1);
+}
+
+#[test]
+fn only_images_of_chosen_processes_are_attached() {
+    let mut model = Model::new(Selection::default(), PathBuf::from("k"), 10);
+    let target = |pid, image| Target { process: process(pid), images: vec![ImageId(image)] };
+    let scan = Scan { targets: vec![target(1, 0), target(2, 1)], images: vec![image(0), image(1)] };
+    assert!(model.update(NOW, Msg::Scanned(scan)).is_empty());
+    let effects = model.update(NOW, Msg::ChoosePid(2, true));
+    let changes: Vec<_> = effects
+        .into_iter()
+        .map(|effect| match effect {
+            Effect::Capture(change) => change,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(changes, [Change::Rule(2, true), Change::Attach(ImageId(1))]);
+    assert!(!model.is_ready());
+    model.update(NOW, Msg::Attached { image: ImageId(1), result: Ok(1) });
+    assert!(model.is_ready());
+    assert_eq!((model.targets.attached_processes(), model.targets.attached_images()), (1, 1));
+    let effects = model.update(NOW, Msg::ChoosePid(2, false));
+    assert_eq!(effects.len(), 2, "{effects:?}");
+}
+
+#[test]
+fn one_failed_attach_leaves_the_others() {
+    let mut model = all();
+    let scan = Scan { targets: Vec::new(), images: vec![image(0), image(1)] };
+    model.update(NOW, Msg::Scanned(scan));
+    model.update(NOW, Msg::Attached { image: ImageId(0), result: Err("refused".to_owned()) });
+    model.update(NOW, Msg::Attached { image: ImageId(1), result: Ok(2) });
+    assert!(model.is_ready());
+    assert_eq!(model.targets.attached_images(), 1);
+    assert_eq!(model.targets.images[&ImageId(0)].state, ImageState::Failed("refused".to_owned()));
+}
+
+fn any_label() -> impl Strategy<Value = Label> {
+    prop_oneof![
+        Just(Label::ClientRandom),
+        Just(Label::ClientHandshake),
+        Just(Label::ServerTraffic0),
+        Just(Label::Exporter),
+    ]
+}
+
+proptest! {
+    /// Whatever comes in whatever order: the file has no line twice, no null, and never two values for
+    /// one line; the store never exceeds its limit.
+    #[test]
+    fn the_file_has_each_line_once(
+        events in proptest::collection::vec((1u32..4, 1u8..5, any_label(), 0u8..3), 1..80),
+        save_at in 0usize..80,
+        limit in 2usize..20,
+    ) {
+        let (mut model, mut file) = (limited(limit), Vec::new());
+        for (n, (pid, random, label, value)) in events.into_iter().enumerate() {
+            if n == save_at {
+                send(&mut model, &mut file, Msg::Save(true));
+            }
+            send(&mut model, &mut file, Msg::Secret(event(pid, random, label, value)));
+            prop_assert!(model.sessions.len() <= limit);
+        }
+        let mut names: Vec<_> = file.iter().map(|line| line.rsplit_once(' ').unwrap().0).collect();
+        names.sort_unstable();
+        let lines = names.len();
+        names.dedup();
+        prop_assert_eq!(names.len(), lines);
+        prop_assert!(file.iter().all(|line| !line.trim_end().ends_with(&"0".repeat(64))));
+        prop_assert_eq!(model.saving.lines as usize, lines);
+        prop_assert_eq!(model.saving.pending(), 0);
+    }
+}
