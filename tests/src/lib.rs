@@ -24,7 +24,7 @@ mod wait;
 pub use bench::{Bench, VERSIONS};
 pub use capture::{Capture, decrypted_http};
 pub use certificate::Certificate;
-pub use curl::{CURL, curl};
+pub use curl::{CURL, OwnCurl, curl};
 pub use folder::{SmallDisk, make_fifo, public_copy};
 pub use json::Sessions;
 pub use keylog::{KeyLog, Line, check_capture};

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use tlskeytop_tests::{
-    Bench, KeyLog, Lab, Process, Protocol, SmallDisk, Tlskeytop, check_capture, curl, make_fifo,
-    until,
+    Bench, KeyLog, Lab, OwnCurl, Process, Protocol, SmallDisk, Summary, Tlskeytop, check_capture,
+    curl, make_fifo, until,
 };
 
 /// Refused: exit 1 with a message that names the path, and at once.
@@ -142,6 +142,27 @@ fn a_full_disk_is_shown_and_its_lines_come_when_there_is_room() -> Result<()> {
         Ok((fs::read_to_string(&keylog)?.lines().count() >= 6).then_some(()))
     })?;
     bench.check(tlskeytop, 1)
+}
+
+#[test]
+fn a_disk_that_stays_full_is_a_failure_with_the_number_of_lines() -> Result<()> {
+    let Some(bench) = Bench::open(Protocol::Http)? else {
+        return Ok(());
+    };
+    let own = OwnCurl::copy(&bench.lab)?;
+    let disk = SmallDisk::mount(&bench.lab, "size=64k")?;
+    let keylog = disk.path("keylog");
+    let mut command = Tlskeytop::command(&bench.lab)?;
+    command.args(["--mode", "keylog", "--name", &own.name, "-k"]).arg(&keylog);
+    let mut tlskeytop = Tlskeytop::start(command, keylog)?;
+    disk.fill("filler")?;
+    Process::run_ok(&mut own.request(&bench.lab, bench.peers[0].port(), ""))?;
+    let ended = tlskeytop.interrupt()?;
+    ensure!(ended.code() == Some(1), "{}", ended.status);
+    ensure!(ended.stderr.contains("5 secrets could not be written"), "{}", ended.stderr);
+    let summary = Summary::parse(&ended.stderr)?;
+    ensure!((summary.secrets, summary.saved) == (5, 0), "{summary:?}");
+    Ok(())
 }
 
 #[test]

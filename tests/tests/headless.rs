@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
 use tlskeytop_tests::{
-    Bench, Ended, KeyLog, Lab, Process, Protocol, Summary, Tlskeytop, check_capture, curl,
+    Bench, Ended, KeyLog, Lab, OwnCurl, Process, Protocol, Summary, Tlskeytop, check_capture, curl,
     public_copy, require_live, until,
 };
 
@@ -152,11 +152,12 @@ fn count_ends_it_after_that_many_complete_sessions() -> Result<()> {
     let Some(bench) = Bench::open(Protocol::Http)? else {
         return Ok(());
     };
-    let mut tlskeytop = Tlskeytop::keylog(&bench.lab, ["--name", "curl", "--count", "2"])?;
+    let own = OwnCurl::copy(&bench.lab)?;
+    let mut tlskeytop = Tlskeytop::keylog(&bench.lab, ["--name", &own.name, "--count", "2"])?;
     let peer = &bench.peers[0];
-    Process::run_ok(&mut curl(&bench.lab, peer.port(), ""))?;
+    Process::run_ok(&mut own.request(&bench.lab, peer.port(), ""))?;
     ensure!(tlskeytop.process.is_running()?, "ended after one session");
-    Process::run_ok(&mut curl(&bench.lab, peer.port(), ""))?;
+    Process::run_ok(&mut own.request(&bench.lab, peer.port(), ""))?;
     let ended = tlskeytop.process.wait()?;
     ensure!(ended.code() == Some(0), "{}", ended.status);
     ensure!(Summary::parse(&ended.stderr)?.sessions == 2, "{}", ended.stderr);
@@ -181,9 +182,10 @@ fn sigterm_ends_it_cleanly_and_nothing_is_lost() -> Result<()> {
     let Some(bench) = Bench::open(Protocol::Http)? else {
         return Ok(());
     };
-    let mut tlskeytop = Tlskeytop::keylog(&bench.lab, ["--name", "curl"])?;
+    let own = OwnCurl::copy(&bench.lab)?;
+    let mut tlskeytop = Tlskeytop::keylog(&bench.lab, ["--name", &own.name])?;
     let peer = &bench.peers[0];
-    Process::run_ok(&mut curl(&bench.lab, peer.port(), ""))?;
+    Process::run_ok(&mut own.request(&bench.lab, peer.port(), ""))?;
     tlskeytop.process.signal(Signal::TERM)?;
     let ended = tlskeytop.process.wait()?;
     ensure!(ended.code() == Some(0), "{}", ended.status);
