@@ -34,6 +34,16 @@ pub enum PlanError {
     Read(#[from] ReadError),
 }
 
+impl PlanError {
+    /// Whether the system failed to read, rather than the file being unusable.
+    pub fn is_io(&self) -> bool {
+        matches!(
+            self,
+            Self::Read(ReadError::Io { .. }) | Self::Elf(ElfError::Read(ReadError::Io { .. }))
+        )
+    }
+}
+
 /// Plans `file`. `path_hint` is its path as the target sees it: only the linkage is judged by it.
 ///
 /// A file without the key log's labels is done after one pass over its bytes; its plan has no taps, and no library

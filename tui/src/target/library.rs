@@ -52,13 +52,11 @@ pub fn recognise(
     if exports("SSL_ImportFD") {
         return named("NSS", None);
     }
+    // OpenSSL never had this function; BoringSSL has it too.
+    let quic = exports("SSL_set_quic_method");
+    let openssl = |quic: bool| if quic { "quictls" } else { "OpenSSL" };
     if let Some(version) = strings.openssl {
-        let name = if version.contains("+quic") {
-            "quictls"
-        } else {
-            "OpenSSL"
-        };
-        return named(name, Some(version));
+        return named(openssl(quic || version.contains("+quic")), Some(version));
     }
     if let Some(version) = strings.libressl {
         return named("LibreSSL", Some(version));
@@ -71,9 +69,8 @@ pub fn recognise(
     }
     // OpenSSL's version string is in libcrypto: its libssl is known by the versions of its symbols. They name the
     // release in which a symbol appeared, not the release of the file.
-    let quic = exports("SSL_set_quic_method");
     if exports("SSL_new") && dynamic.has_string(window, elf, "OPENSSL_") {
-        return named(if quic { "quictls" } else { "OpenSSL" }, None);
+        return named(openssl(quic), None);
     }
     None
 }
@@ -166,10 +163,7 @@ mod tests {
             dated("3.0.15+quic 3 Sep 2024\0"),
             Some("3.0.15+quic".to_owned())
         );
-        assert_eq!(
-            dated("1.1.1w  11 Sep 2023\0"),
-            Some("1.1.1w".to_owned())
-        );
+        assert_eq!(dated("1.1.1w  11 Sep 2023\0"), Some("1.1.1w".to_owned()));
         assert_eq!(dated("1.1.1 (compatible; BoringSSL)\0"), None);
         assert_eq!(dated("version mismatch\0"), None);
         assert_eq!(dated("3.0.17 1 Jul 2"), None);

@@ -2,6 +2,7 @@
 
 pub mod arch;
 mod bytes;
+pub mod cache;
 pub mod dynamic;
 pub mod elf;
 pub mod image;

@@ -1,0 +1,183 @@
+//! Plans that were made already, by the identity of the file.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::image::{PlanError, plan_image};
+use super::plan::ImagePlan;
+use super::window::ReadError;
+
+/// What makes a file the same file as before: all of it from `fstat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileIdentity {
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Time of the last change of the contents, in nanoseconds since 1970.
+    pub modified: i128,
+    /// Time of the last change of the inode, in nanoseconds since 1970.
+    pub changed: i128,
+}
+
+impl FileIdentity {
+    /// The identity of an open file.
+    ///
+    /// # Errors
+    /// When `fstat` fails.
+    pub fn of(file: &File) -> std::io::Result<Self> {
+        let metadata = file.metadata()?;
+        let nanoseconds =
+            |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+            changed: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
+
+/// A plan, or why there is none.
+pub type Planned = Result<Arc<ImagePlan>, Arc<PlanError>>;
+
+/// A bounded cache of plans. When it is full, the plan that was not asked for the longest goes.
+pub struct PlanCache {
+    limit: usize,
+    entries: Mutex<Entries>,
+}
+
+#[derive(Default)]
+struct Entries {
+    plans: HashMap<FileIdentity, (u64, Planned)>,
+    /// Counts questions: the entry with the lowest number was not asked for the longest.
+    clock: u64,
+}
+
+impl PlanCache {
+    /// A cache of at most `limit` plans (at least one).
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit: limit.max(1),
+            entries: Mutex::default(),
+        }
+    }
+
+    /// The plan of `file`, from the cache or made now. Two threads that ask for the same new file at once both make
+    /// it. A plan that failed because of an I/O error, or of a file that changed meanwhile, is not kept.
+    ///
+    /// # Errors
+    /// Those of [`plan_image`].
+    pub fn plan(&self, file: &File, path_hint: &Path) -> Planned {
+        let identity = |file| {
+            FileIdentity::of(file).map_err(|source| {
+                Arc::new(PlanError::Read(ReadError::Io {
+                    offset: 0,
+                    length: 0,
+                    source,
+                }))
+            })
+        };
+        let before = identity(file)?;
+        if let Some(planned) = self.lookup(before) {
+            return planned;
+        }
+        let planned = plan_image(file, path_hint).map(Arc::new).map_err(Arc::new);
+        let lasting = !matches!(&planned, Err(error) if error.is_io());
+        if lasting && identity(file)? == before {
+            self.insert(before, planned.clone());
+        }
+        planned
+    }
+
+    fn lookup(&self, identity: FileIdentity) -> Option<Planned> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.clock += 1;
+        let clock = entries.clock;
+        let (asked, planned) = entries.plans.get_mut(&identity)?;
+        *asked = clock;
+        Some(planned.clone())
+    }
+
+    fn insert(&self, identity: FileIdentity, planned: Planned) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.plans.len() >= self.limit && !entries.plans.contains_key(&identity) {
+            let oldest = entries
+                .plans
+                .iter()
+                .min_by_key(|(_, (asked, _))| *asked)
+                .map(|(&identity, _)| identity);
+            if let Some(oldest) = oldest {
+                entries.plans.remove(&oldest);
+            }
+        }
+        entries.clock += 1;
+        let clock = entries.clock;
+        entries.plans.insert(identity, (clock, planned));
+    }
+
+    /// Plans that are held.
+    pub fn len(&self) -> usize {
+        self.entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .plans
+            .len()
+    }
+
+    /// Whether no plan is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn file_of(bytes: &[u8]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        file
+    }
+
+    #[test]
+    fn the_same_file_is_planned_once_and_a_changed_one_again() {
+        let cache = PlanCache::new(4);
+        let mut file = file_of(b"no ELF");
+        let path = Path::new("x");
+        let first = cache.plan(&file, path).unwrap_err();
+        let second = cache.plan(&file, path).unwrap_err();
+        assert!(Arc::ptr_eq(&first, &second));
+        file.write_all(b", and longer").unwrap();
+        let third = cache.plan(&file, path).unwrap_err();
+        assert!(!Arc::ptr_eq(&first, &third));
+    }
+
+    #[test]
+    fn the_number_of_plans_is_bounded() {
+        let cache = PlanCache::new(2);
+        let files: Vec<_> = (0..3).map(|_| file_of(b"no ELF")).collect();
+        let path = Path::new("x");
+        let first = cache.plan(&files[0], path).unwrap_err();
+        let second = cache.plan(&files[1], path).unwrap_err();
+        let _ = cache.plan(&files[0], path);
+        let _ = cache.plan(&files[2], path);
+        assert_eq!(cache.len(), 2);
+        assert!(Arc::ptr_eq(
+            &first,
+            &cache.plan(&files[0], path).unwrap_err()
+        ));
+        assert!(!Arc::ptr_eq(
+            &second,
+            &cache.plan(&files[1], path).unwrap_err()
+        ));
+    }
+}
