@@ -12,6 +12,8 @@ pub mod machine;
 pub mod notes;
 pub mod plan;
 pub mod random;
+#[cfg(test)]
+mod sample;
 pub mod site;
 pub mod tap;
 pub mod walk;
