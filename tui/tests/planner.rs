@@ -122,6 +122,16 @@ fn debians_libssl() {
         offset: 0x160,
     };
     assert_eq!(plan.taps[0].client_random, random);
+    assert!(
+        plan.reason.contains(", confirmed by SSL_get_client_random"),
+        "{}",
+        plan.reason
+    );
+    assert!(
+        plan.labels
+            .iter()
+            .any(|label| label.name == "CLIENT_TRAFFIC_SECRET_N")
+    );
     // Measured: the entry is a `mov`, and there are five direct calls.
     let sites = &plan.taps[0].sites;
     assert_eq!(sites.len(), 5, "{sites:x?}");

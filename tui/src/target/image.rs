@@ -16,10 +16,11 @@ use super::tap::{self, Candidate, Search};
 use super::walk::Program;
 use super::window::{ReadError, Window};
 
-/// Instructions that are decoded for one file on all walks together: about a second.
-const BUDGET: u32 = 5_000_000;
-/// Taps in one file; two TLS stacks are the most that was seen.
-const MAX_TAPS: usize = 8;
+/// Instructions that are decoded for one file on all walks together: under a second. The most that a real file
+/// needed is 23,000 (Debian's libssl).
+const BUDGET: u32 = 1_000_000;
+/// Taps in one file: two TLS stacks, and as many again.
+const MAX_TAPS: usize = 4;
 /// The exported function that copies the client random out.
 const ACCESSOR: &str = "SSL_get_client_random";
 
@@ -62,6 +63,7 @@ pub fn plan_image(file: &File, path_hint: &Path) -> Result<ImagePlan, PlanError>
         stripped: true,
         library: None,
         taps: Vec::new(),
+        labels: labels.named(),
         reason: String::new(),
     };
     let symbols = SymbolTable::find(&mut window, &elf);
@@ -267,6 +269,19 @@ mod tests {
         assert_eq!(tap.client_random, path);
         assert_eq!(tap.sites[0].kind, SiteKind::Emulated);
         assert!(plan.stripped && plan.is_tls());
+        let labels: Vec<_> = plan
+            .labels
+            .iter()
+            .map(|label| (label.address, label.name))
+            .collect();
+        assert_eq!(
+            labels,
+            [
+                (0x2000, "CLIENT_RANDOM"),
+                (0x200e, "EARLY_EXPORTER_SECRET"),
+                (0x2014, "EXPORTER_SECRET")
+            ]
+        );
         assert_eq!(plan.linkage, Linkage::Static);
     }
 

@@ -4,26 +4,26 @@ use memchr::memmem;
 
 use super::arch::Addresses;
 use super::elf::{Elf, ElfError, Segment};
+use super::plan::LabelAt;
 use super::window::Window;
 
 /// What every label but the first one contains: one search finds them all.
-const COMMON: &[u8] = b"_SECRET";
-const CLIENT_RANDOM: &[u8] = b"CLIENT_RANDOM\0";
+const COMMON: &str = "_SECRET";
 
-/// The labels of RFC 9850 and those that libraries add, as they are in a file: with the NUL that ends them.
-/// `N` is a letter: OpenSSL logs later generations of traffic secrets under that name.
-const LABELS: [&[u8]; 11] = [
-    CLIENT_RANDOM,
-    b"EXPORTER_SECRET\0",
-    b"CLIENT_HANDSHAKE_TRAFFIC_SECRET\0",
-    b"SERVER_HANDSHAKE_TRAFFIC_SECRET\0",
-    b"CLIENT_TRAFFIC_SECRET_0\0",
-    b"SERVER_TRAFFIC_SECRET_0\0",
-    b"CLIENT_EARLY_TRAFFIC_SECRET\0",
-    b"EARLY_EXPORTER_SECRET\0",
-    b"CLIENT_TRAFFIC_SECRET_N\0",
-    b"SERVER_TRAFFIC_SECRET_N\0",
-    b"ECH_SECRET\0",
+/// The labels of RFC 9850 and those that libraries add, as they are in a file: with the NUL that ends them. The first
+/// two are the ones that every library has. `N` is a letter: OpenSSL logs later traffic secrets under that name.
+const LABELS: [&str; 11] = [
+    "CLIENT_RANDOM\0",
+    "EXPORTER_SECRET\0",
+    "CLIENT_HANDSHAKE_TRAFFIC_SECRET\0",
+    "SERVER_HANDSHAKE_TRAFFIC_SECRET\0",
+    "CLIENT_TRAFFIC_SECRET_0\0",
+    "SERVER_TRAFFIC_SECRET_0\0",
+    "CLIENT_EARLY_TRAFFIC_SECRET\0",
+    "EARLY_EXPORTER_SECRET\0",
+    "CLIENT_TRAFFIC_SECRET_N\0",
+    "SERVER_TRAFFIC_SECRET_N\0",
+    "ECH_SECRET\0",
 ];
 
 /// Bytes after a step of the scan that complete a label: the longest has 32.
@@ -86,7 +86,7 @@ impl Labels {
 
     fn search(&mut self, window: &mut Window<'_>, segment: &Segment) -> Result<(), ElfError> {
         let common = memmem::Finder::new(COMMON);
-        let client_random = memmem::Finder::new(CLIENT_RANDOM);
+        let client_random = memmem::Finder::new(LABELS[0]);
         // A step of the scan sees the bytes after it but not those before: a label belongs to the step it starts in.
         window.scan(
             segment.offset,
@@ -99,10 +99,9 @@ impl Labels {
                 }
                 for at in common.find_iter(bytes) {
                     for (number, label) in LABELS.iter().enumerate().skip(1) {
-                        let start =
-                            memmem::find(label, COMMON).and_then(|before| at.checked_sub(before));
+                        let start = label.find(COMMON).and_then(|before| at.checked_sub(before));
                         if let Some(start) = start
-                            && bytes[start..].starts_with(label)
+                            && bytes[start..].starts_with(label.as_bytes())
                         {
                             self.add(address, start, own, number);
                         }
@@ -141,6 +140,18 @@ impl Labels {
             all.add(label);
         }
         all
+    }
+
+    /// Their addresses and names, for the plan.
+    pub fn named(&self) -> Vec<LabelAt> {
+        let named = |&(address, label): &(u64, LabelSet)| {
+            let name = LABELS.get(label.0.trailing_zeros() as usize)?;
+            Some(LabelAt {
+                address,
+                name: name.trim_end_matches('\0'),
+            })
+        };
+        self.found.iter().filter_map(named).collect()
     }
 
     /// Their addresses.

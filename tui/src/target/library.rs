@@ -23,7 +23,7 @@ struct Strings {
     boringssl: bool,
 }
 
-/// Recognises the library. `holders` are segments that hold labels; they are searched even if they are executable.
+/// Recognises the library. Constants are in segments without code, or in those that hold the `labels` (addresses).
 /// Best effort: what cannot be read is not recognised.
 pub fn recognise(
     window: &mut Window<'_>,
