@@ -1,41 +1,27 @@
 //! From a record of the ring buffer to a message of the model.
 
-use std::collections::HashMap;
-use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustix::time::{ClockId, clock_gettime};
-use tlskeytop_common::{Cookie, LABEL_MAX, SecretEvent};
+use tlskeytop_common::{Cookie, SecretEvent};
 use zeroize::Zeroize as _;
 
 use super::processes::Processes;
 use super::slots::{Slot, Slots};
 use crate::model::{Captured, Method, Msg, Time};
-use crate::target::elf::Elf;
-use crate::target::window::Window;
 use crate::text::Foreign;
 use crate::tls::{ClientRandom, Label, Secret};
 
-/// Reads records. Labels that the kernel could not read are taken from the image's file.
+/// Reads records. Labels that the kernel could not read are taken from the image's plan.
 pub struct Decoder {
     slots: Arc<RwLock<Slots>>,
     processes: Processes,
-    /// Labels read from files, by cookie and distance from the probed instruction.
-    file_labels: HashMap<(u64, i64), Label>,
     clock: Clock,
 }
 
-/// Labels remembered: a library has about ten.
-const FILE_LABELS: usize = 4096;
-
 impl Decoder {
     pub(super) fn new(slots: Arc<RwLock<Slots>>) -> Self {
-        Self {
-            slots,
-            processes: Processes::default(),
-            file_labels: HashMap::new(),
-            clock: Clock::read(),
-        }
+        Self { slots, processes: Processes::default(), clock: Clock::read() }
     }
 
     /// Looks at the clocks again; to be called before a batch of records.
@@ -62,7 +48,7 @@ impl Decoder {
         };
         drop(slots);
         let label = match event.label_len {
-            0 => match self.label_from_file(event, &slot) {
+            0 => match label_from_plan(event, &slot) {
                 Some(label) => label,
                 None => return Msg::LabelLost,
             },
@@ -89,26 +75,15 @@ impl Decoder {
             secret,
         })
     }
+}
 
-    /// The page with the label was not resident. Its place in the file is the probed instruction's
-    /// address plus the distance that the kernel side sent.
-    fn label_from_file(&mut self, event: &SecretEvent, slot: &Slot) -> Option<Label> {
-        let key = (event.cookie, event.label_delta);
-        if let Some(label) = self.file_labels.get(&key) {
-            return Some(label.clone());
-        }
-        let site = slot.tap()?.sites.get(Cookie::unpack(event.cookie).site as usize)?;
-        let address = site.address.checked_add_signed(event.label_delta)?;
-        let offset = Elf::read(&mut Window::new(&slot.file).ok()?).ok()?.file_offset(address)?;
-        let mut bytes = [0u8; LABEL_MAX + 1];
-        let read = slot.file.read_at(&mut bytes, offset).ok()?;
-        let end = memchr::memchr(0, &bytes[..read])?;
-        let label = Label::parse(&bytes[..end]).ok()?;
-        if self.file_labels.len() < FILE_LABELS {
-            self.file_labels.insert(key, label.clone());
-        }
-        Some(label)
-    }
+/// The page with the label was not resident in the target. The label's address is that of the probed
+/// instruction plus the distance that the kernel side sent, and the plan has the file's labels.
+fn label_from_plan(event: &SecretEvent, slot: &Slot) -> Option<Label> {
+    let site = slot.tap()?.sites.get(Cookie::unpack(event.cookie).site as usize)?;
+    let address = site.address.checked_add_signed(event.label_delta)?;
+    let label = slot.plan.labels.iter().find(|label| label.address == address)?;
+    Label::parse(label.name.as_bytes()).ok()
 }
 
 fn rejected(pid: u32, thread: &[u8], reason: String) -> Msg {

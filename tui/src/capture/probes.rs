@@ -85,7 +85,7 @@ impl Probes {
             .slots
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(image, file, plan, tap)
+            .insert(image, plan, tap)
             .ok_or(CaptureError::NoSlot)?;
         let mut links = Links { slot, links: Vec::new() };
         let result = self.attach_sites(file, &plan.taps[tap], &mut links);

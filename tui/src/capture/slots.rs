@@ -1,6 +1,5 @@
 //! What each attach cookie stands for.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use tlskeytop_common::{Cookie, TAP_SLOTS};
@@ -13,8 +12,6 @@ use crate::target::plan::{ImagePlan, Tap};
 pub struct Slot {
     /// The image.
     pub image: ImageId,
-    /// The image's file, to read labels from.
-    pub file: Arc<File>,
     /// The image's plan.
     pub plan: Arc<ImagePlan>,
     /// Which of the plan's taps.
@@ -39,15 +36,8 @@ pub struct Slots {
 
 impl Slots {
     /// Takes a slot for a tap; `None` when all are attached.
-    pub fn insert(
-        &mut self,
-        image: ImageId,
-        file: &Arc<File>,
-        plan: &Arc<ImagePlan>,
-        tap: usize,
-    ) -> Option<u32> {
-        let new =
-            Slot { image, file: Arc::clone(file), plan: Arc::clone(plan), tap, attached: true };
+    pub fn insert(&mut self, image: ImageId, plan: &Arc<ImagePlan>, tap: usize) -> Option<u32> {
+        let new = Slot { image, plan: Arc::clone(plan), tap, attached: true };
         if self.slots.len() < TAP_SLOTS as usize {
             self.slots.push(new);
             return u32::try_from(self.slots.len() - 1).ok();

@@ -18,7 +18,7 @@ pub struct KernelCounters {
     pub random_unreadable: u64,
     /// Secret that could not be read.
     pub secret_unreadable: u64,
-    /// Label that could not be read in the kernel (user space then tries the file).
+    /// Label that could not be read in the kernel (user space then asks the plan).
     pub label_unreadable: u64,
 }
 

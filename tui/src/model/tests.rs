@@ -45,6 +45,7 @@ fn image(id: u32) -> Image {
         stripped: true,
         library: None,
         taps: vec![tap],
+        labels: Vec::new(),
         reason: String::new(),
     };
     Image {

@@ -73,7 +73,7 @@ impl Machine {
     }
 
     fn on_tick(&mut self, into: &mut Vec<Msg>) {
-        if self.ticks % SCAN_TICKS == 0 {
+        if self.ticks.is_multiple_of(SCAN_TICKS) {
             self.scanner.request();
         }
         self.ticks += 1;

@@ -1,73 +1,142 @@
-//! Plans that were made already, by what names a file's bytes.
+//! Plans that were made already, by the identity of the file.
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::image::{PlanError, plan_image};
 use super::plan::ImagePlan;
+use super::window::ReadError;
 
-/// Plans kept at a time; most are of files without TLS and take a few hundred bytes.
-const LIMIT: usize = 16_384;
-
-/// Names the bytes of a file, as far as the file system tells: any write changes the times.
+/// What makes a file the same file as before: all of it from `fstat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FileKey {
-    device: u64,
-    inode: u64,
-    size: u64,
-    /// Seconds and nanoseconds.
-    modified: (i64, i64),
-    /// Seconds and nanoseconds.
-    changed: (i64, i64),
+pub struct FileIdentity {
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Time of the last change of the contents, in nanoseconds since 1970.
+    pub modified: i128,
+    /// Time of the last change of the inode, in nanoseconds since 1970.
+    pub changed: i128,
 }
 
-impl FileKey {
+impl FileIdentity {
     /// From what `fstat` says.
     pub fn of(metadata: &Metadata) -> Self {
+        let nanoseconds =
+            |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            size: metadata.len(),
+            modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+            changed: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
         }
+    }
+
+    fn of_file(file: &File) -> Result<Self, Arc<PlanError>> {
+        let failed = |source| ReadError::Io { offset: 0, length: 0, source };
+        let metadata = file.metadata().map_err(|error| Arc::new(failed(error).into()))?;
+        Ok(Self::of(&metadata))
     }
 }
 
-/// A plan, or why there is none; both are remembered.
+/// A plan, or why there is none.
 pub type Planned = Result<Arc<ImagePlan>, Arc<PlanError>>;
 
-/// Remembers plans.
-#[derive(Debug, Default)]
+/// A bounded cache of plans. When it is full, the plan that was not asked for the longest goes.
+#[derive(Debug)]
 pub struct PlanCache {
-    plans: HashMap<FileKey, Planned>,
+    limit: usize,
+    plans: HashMap<FileIdentity, (u64, Planned)>,
+    /// Counts questions: the plan with the lowest number was not asked for the longest.
+    clock: u64,
 }
 
 impl PlanCache {
-    /// The plan for an open file, made now or before.
-    ///
-    /// # Errors
-    ///
-    /// When the file's metadata cannot be read.
-    pub fn plan(&mut self, file: &File, path_hint: &Path) -> io::Result<(FileKey, Planned)> {
-        let key = FileKey::of(&file.metadata()?);
-        if let Some(known) = self.plans.get(&key) {
-            return Ok((key, known.clone()));
-        }
-        let planned = plan_image(file, path_hint).map(Arc::new).map_err(Arc::new);
-        if self.plans.len() >= LIMIT {
-            self.plans.clear();
-        }
-        self.plans.insert(key, planned.clone());
-        Ok((key, planned))
+    /// A cache of at most `limit` plans (at least one).
+    pub fn new(limit: usize) -> Self {
+        Self { limit: limit.max(1), plans: HashMap::new(), clock: 0 }
     }
 
-    /// Whether a file was found before to have no TLS code, so that it need not even be opened.
-    pub fn is_known_without_tls(&self, key: &FileKey) -> bool {
-        self.plans.get(key).is_some_and(|plan| plan.as_ref().map_or(true, |plan| !plan.is_tls()))
+    /// The plan of `file`, from the cache or made now. A plan that failed because of an I/O error, or of a file that
+    /// changed meanwhile, is not kept.
+    ///
+    /// # Errors
+    /// Those of [`plan_image`].
+    pub fn plan(&mut self, file: &File, path_hint: &Path) -> Planned {
+        let before = FileIdentity::of_file(file)?;
+        if let Some(planned) = self.known(&before) {
+            return planned;
+        }
+        let planned = plan_image(file, path_hint).map(Arc::new).map_err(Arc::new);
+        let lasting = !matches!(&planned, Err(error) if error.is_io());
+        if lasting && FileIdentity::of_file(file)? == before {
+            self.insert(before, planned.clone());
+        }
+        planned
+    }
+
+    /// The plan that was made for this file before.
+    pub fn known(&mut self, identity: &FileIdentity) -> Option<Planned> {
+        self.clock += 1;
+        let (asked, planned) = self.plans.get_mut(identity)?;
+        *asked = self.clock;
+        Some(planned.clone())
+    }
+
+    fn insert(&mut self, identity: FileIdentity, planned: Planned) {
+        if self.plans.len() >= self.limit && !self.plans.contains_key(&identity) {
+            let oldest = self.plans.iter().min_by_key(|(_, (asked, _))| *asked);
+            if let Some((&oldest, _)) = oldest {
+                self.plans.remove(&oldest);
+            }
+        }
+        self.clock += 1;
+        self.plans.insert(identity, (self.clock, planned));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn file_of(bytes: &[u8]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        file
+    }
+
+    #[test]
+    fn the_same_file_is_planned_once_and_a_changed_one_again() {
+        let mut cache = PlanCache::new(4);
+        let mut file = file_of(b"no ELF");
+        let path = Path::new("x");
+        let first = cache.plan(&file, path).unwrap_err();
+        let second = cache.plan(&file, path).unwrap_err();
+        assert!(Arc::ptr_eq(&first, &second));
+        file.write_all(b", and longer").unwrap();
+        let third = cache.plan(&file, path).unwrap_err();
+        assert!(!Arc::ptr_eq(&first, &third));
+    }
+
+    #[test]
+    fn the_number_of_plans_is_bounded() {
+        let mut cache = PlanCache::new(2);
+        let files: Vec<_> = (0..3).map(|_| file_of(b"no ELF")).collect();
+        let path = Path::new("x");
+        let first = cache.plan(&files[0], path).unwrap_err();
+        let second = cache.plan(&files[1], path).unwrap_err();
+        let _ = cache.plan(&files[0], path);
+        let _ = cache.plan(&files[2], path);
+        assert_eq!(cache.plans.len(), 2);
+        assert!(Arc::ptr_eq(&first, &cache.plan(&files[0], path).unwrap_err()));
+        assert!(!Arc::ptr_eq(&second, &cache.plan(&files[1], path).unwrap_err()));
     }
 }

@@ -64,7 +64,7 @@ impl Dynamic {
                 DT_SYMTAB => dynamic.symbols = value,
                 DT_HASH => dynamic.hash = Some(value),
                 DT_GNU_HASH => dynamic.gnu_hash = Some(value),
-                DT_FLAGS_1 => dynamic.pie = value & u64::from(DF_1_PIE.0) != 0,
+                DT_FLAGS_1 => dynamic.pie = value & DF_1_PIE.0 != 0,
                 _ => {}
             }
         }

@@ -306,3 +306,86 @@ impl ProgramHeader {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{CODE, Sample, file_of};
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<Elf, ElfError> {
+        Elf::read(&mut Window::new(&file_of(bytes)).unwrap())
+    }
+
+    /// The sample with some bytes replaced.
+    fn read_with(changes: &[(usize, &[u8])]) -> Result<Elf, ElfError> {
+        let mut bytes = Sample::with_function(&[0xc3]).bytes();
+        for (at, new) in changes {
+            bytes[*at..*at + new.len()].copy_from_slice(new);
+        }
+        read(&bytes)
+    }
+
+    /// Where field `field` of program header `index` is.
+    fn field(index: usize, field: usize) -> usize {
+        64 + index * 56 + field
+    }
+
+    #[test]
+    fn segments_and_addresses() {
+        let elf = read_with(&[]).unwrap();
+        assert_eq!(elf.segments.len(), 3);
+        assert!(elf.is_code(CODE) && !elf.is_code(0x2000) && !elf.is_code(CODE - 1));
+        assert_eq!(elf.file_offset(0x2005), Some(0x2005));
+        assert_eq!(elf.file_offset(0x2fff), None);
+        assert_eq!(elf.file_offset(u64::MAX), None);
+    }
+
+    #[test]
+    fn what_is_not_supported_has_its_own_error() {
+        assert!(matches!(read(b""), Err(ElfError::Empty)));
+        assert!(matches!(read(b"#!/bin/sh\n"), Err(ElfError::NotElf)));
+        assert!(matches!(read(b"\x7fEL"), Err(ElfError::NotElf)));
+        assert!(matches!(read(b"\x7fELF"), Err(ElfError::Truncated { .. })));
+        assert!(matches!(read_with(&[(4, &[1])]), Err(ElfError::ThirtyTwoBit)));
+        assert!(matches!(read_with(&[(5, &[2])]), Err(ElfError::Nonsense(_))));
+        assert!(matches!(read_with(&[(18, &[183])]), Err(ElfError::Aarch64)));
+        assert!(matches!(read_with(&[(18, &[243])]), Err(ElfError::Machine(243))));
+        assert!(matches!(read_with(&[(16, &[4])]), Err(ElfError::Type(4))));
+        assert!(matches!(read_with(&[(field(0, 4), &[4])]), Err(ElfError::NoCode)));
+    }
+
+    #[test]
+    fn headers_are_not_trusted() {
+        let nonsense = |changes: &[(usize, &[u8])]| {
+            let result = read_with(changes);
+            assert!(matches!(result, Err(ElfError::Nonsense(_))), "{changes:x?}: {result:?}");
+        };
+        let most = u64::MAX.to_le_bytes();
+        nonsense(&[(54, &[55])]);
+        nonsense(&[(56, &[0, 0])]);
+        nonsense(&[(56, &[0xff, 0xff])]);
+        nonsense(&[(32, &most)]);
+        nonsense(&[(field(0, 8), &most)]);
+        nonsense(&[(field(0, 16), &most)]);
+        nonsense(&[(field(1, 32), &0x1_0000u64.to_le_bytes())]);
+        // The constants at the address of the code.
+        nonsense(&[(field(1, 16), &CODE.to_le_bytes())]);
+        assert!(matches!(read_with(&[(56, &[200, 1])]), Err(ElfError::Truncated { .. })));
+        let far = 0x10_0000u64.to_le_bytes();
+        assert!(matches!(read_with(&[(field(0, 8), &far)]), Err(ElfError::Truncated { .. })));
+    }
+
+    #[test]
+    fn more_than_two_gibibytes_are_refused() {
+        let file = file_of(&Sample::with_function(&[0xc3]).bytes());
+        file.set_len(3 << 30).unwrap();
+        let mut head = vec![0; 64 + 3 * 56];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut head, 0).unwrap();
+        for at in [field(2, 32), field(2, 40)] {
+            head[at..at + 8].copy_from_slice(&((2u64 << 30) + 1).to_le_bytes());
+        }
+        std::os::unix::fs::FileExt::write_all_at(&file, &head, 0).unwrap();
+        let result = Elf::read(&mut Window::new(&file).unwrap());
+        assert!(matches!(result, Err(ElfError::TooLarge(_))), "{result:?}");
+    }
+}

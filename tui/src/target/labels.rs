@@ -3,31 +3,31 @@
 use memchr::memmem;
 
 use super::arch::Addresses;
-use super::elf::{Elf, ElfError};
+use super::elf::{Elf, ElfError, Segment};
+use super::plan::LabelAt;
 use super::window::Window;
 
 /// What every label but the first one contains: one search finds them all.
-const COMMON: &[u8] = b"_SECRET";
-const CLIENT_RANDOM: &[u8] = b"CLIENT_RANDOM\0";
+const COMMON: &str = "_SECRET";
 
-/// The labels of RFC 9850 and those that libraries add, as they are in a file: with the NUL that ends them.
-/// `N` is a letter: OpenSSL logs later generations of traffic secrets under that name.
-const LABELS: [&[u8]; 11] = [
-    CLIENT_RANDOM,
-    b"EXPORTER_SECRET\0",
-    b"CLIENT_HANDSHAKE_TRAFFIC_SECRET\0",
-    b"SERVER_HANDSHAKE_TRAFFIC_SECRET\0",
-    b"CLIENT_TRAFFIC_SECRET_0\0",
-    b"SERVER_TRAFFIC_SECRET_0\0",
-    b"CLIENT_EARLY_TRAFFIC_SECRET\0",
-    b"EARLY_EXPORTER_SECRET\0",
-    b"CLIENT_TRAFFIC_SECRET_N\0",
-    b"SERVER_TRAFFIC_SECRET_N\0",
-    b"ECH_SECRET\0",
+/// The labels of RFC 9850 and those that libraries add, as they are in a file: with the NUL that ends them. The first
+/// two are the ones that every library has. `N` is a letter: OpenSSL logs later traffic secrets under that name.
+const LABELS: [&str; 11] = [
+    "CLIENT_RANDOM\0",
+    "EXPORTER_SECRET\0",
+    "CLIENT_HANDSHAKE_TRAFFIC_SECRET\0",
+    "SERVER_HANDSHAKE_TRAFFIC_SECRET\0",
+    "CLIENT_TRAFFIC_SECRET_0\0",
+    "SERVER_TRAFFIC_SECRET_0\0",
+    "CLIENT_EARLY_TRAFFIC_SECRET\0",
+    "EARLY_EXPORTER_SECRET\0",
+    "CLIENT_TRAFFIC_SECRET_N\0",
+    "SERVER_TRAFFIC_SECRET_N\0",
+    "ECH_SECRET\0",
 ];
 
-/// Bytes that a label may reach beyond the start of what is searched for.
-const OVERLAP: u64 = 32;
+/// Bytes after a step of the scan that complete a label: the longest has 32.
+const OVERLAP: u64 = 64;
 /// Copies of labels that are kept; real files have fewer than 50.
 const MAX_FOUND: usize = 512;
 
@@ -60,39 +60,48 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// Searches the file-backed part of all segments.
+    /// Searches the file-backed part of all segments. Those with code come last, and are left out when the others
+    /// hold both needed labels: only linkers that do not separate code put constants there.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn find(window: &mut Window<'_>, elf: &Elf) -> Result<Self, ElfError> {
-        let common = memmem::Finder::new(COMMON);
-        let client_random = memmem::Finder::new(CLIENT_RANDOM);
         let mut labels = Self::default();
-        for segment in &elf.segments {
-            // A step of the scan sees the bytes after it but not those before: `COMMON` may be found in the bytes
-            // after a step for a label that starts in it.
-            window.scan(segment.offset, segment.size, OVERLAP + 32, |offset, bytes, own| {
-                let address = segment.address.wrapping_add(offset - segment.offset);
-                for at in client_random.find_iter(bytes) {
-                    labels.add(address, at, own, 0);
-                }
-                for at in common.find_iter(bytes) {
-                    for (number, label) in LABELS.iter().enumerate().skip(1) {
-                        let start =
-                            memmem::find(label, COMMON).and_then(|before| at.checked_sub(before));
-                        if let Some(start) = start
-                            && bytes[start..].starts_with(label)
-                        {
-                            labels.add(address, start, own, number);
-                        }
-                    }
-                }
-                !labels.cut
-            })?;
+        for executable in [false, true] {
+            for segment in elf.segments.iter().filter(|segment| segment.executable == executable) {
+                labels.search(window, segment)?;
+            }
+            if labels.all().has(LabelSet::NEEDED) {
+                break;
+            }
         }
         labels.found.sort_unstable_by_key(|&(address, _)| address);
         labels.found.dedup();
         Ok(labels)
+    }
+
+    fn search(&mut self, window: &mut Window<'_>, segment: &Segment) -> Result<(), ElfError> {
+        let common = memmem::Finder::new(COMMON);
+        let client_random = memmem::Finder::new(LABELS[0]);
+        // A step of the scan sees the bytes after it but not those before: a label belongs to the step it starts in.
+        window.scan(segment.offset, segment.size, OVERLAP, |offset, bytes, own| {
+            let address = segment.address.wrapping_add(offset - segment.offset);
+            for at in client_random.find_iter(bytes) {
+                self.add(address, at, own, 0);
+            }
+            for at in common.find_iter(bytes) {
+                for (number, label) in LABELS.iter().enumerate().skip(1) {
+                    let start = label.find(COMMON).and_then(|before| at.checked_sub(before));
+                    if let Some(start) = start
+                        && bytes[start..].starts_with(label.as_bytes())
+                    {
+                        self.add(address, start, own, number);
+                    }
+                }
+            }
+            !self.cut
+        })?;
+        Ok(())
     }
 
     fn add(&mut self, address: u64, start: usize, own: usize, number: usize) {
@@ -123,8 +132,74 @@ impl Labels {
         all
     }
 
+    /// Their addresses and names, for the plan.
+    pub fn named(&self) -> Vec<LabelAt> {
+        let named = |&(address, label): &(u64, LabelSet)| {
+            let name = LABELS.get(label.0.trailing_zeros() as usize)?;
+            Some(LabelAt { address, name: name.trim_end_matches('\0') })
+        };
+        self.found.iter().filter_map(named).collect()
+    }
+
     /// Their addresses.
     pub fn addresses(&self) -> Addresses {
         Addresses::new(self.found.iter().map(|&(address, _)| address).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn labels_of(bytes: &[u8], executable: bool) -> Labels {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        let segment = Segment {
+            address: 0x1000,
+            offset: 0,
+            size: bytes.len() as u64,
+            executable,
+            writable: false,
+        };
+        let elf = Elf {
+            fixed: false,
+            interpreter: false,
+            segments: vec![segment],
+            dynamic: None,
+            notes: Vec::new(),
+            sections: (0, 0, 0),
+        };
+        Labels::find(&mut Window::new(&file).unwrap(), &elf).unwrap()
+    }
+
+    #[test]
+    fn labels_merged_into_the_tail_of_others_are_found() {
+        let labels = labels_of(
+            b"xEARLY_EXPORTER_SECRET\0CLIENT_RANDOM\0CLIENT_RANDOM \0EXPORTER_SECRETS\0",
+            true,
+        );
+        assert_eq!(labels.addresses().as_slice(), [0x1001, 0x1007, 0x1017]);
+        assert!(labels.all().has(LabelSet::NEEDED));
+        assert_eq!(labels.at(0x1007), LabelSet(1 << 1));
+        assert_eq!(labels.at(0x1008), LabelSet::default());
+    }
+
+    #[test]
+    fn labels_across_steps_are_found_once() {
+        for shift in 0..40 {
+            let mut bytes = vec![b'.'; 256 * 1024 - shift];
+            bytes.extend(b"CLIENT_HANDSHAKE_TRAFFIC_SECRET\0");
+            bytes.extend([b'.'; 5]);
+            let labels = labels_of(&bytes, false);
+            assert_eq!(labels.found, [(0x1000 + 256 * 1024 - shift as u64, LabelSet(1 << 2))]);
+        }
+    }
+
+    #[test]
+    fn too_many_copies_are_cut() {
+        let labels = labels_of(&b"CLIENT_RANDOM\0".repeat(MAX_FOUND + 1), false);
+        assert!(labels.cut);
+        assert_eq!(labels.found.len(), MAX_FOUND);
     }
 }

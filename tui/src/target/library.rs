@@ -23,7 +23,7 @@ struct Strings {
     boringssl: bool,
 }
 
-/// Recognises the library. `holders` are segments that hold labels; they are searched even if they are executable.
+/// Recognises the library. Constants are in segments without code, or in those that hold the `labels` (addresses).
 /// Best effort: what cannot be read is not recognised.
 pub fn recognise(
     window: &mut Window<'_>,
@@ -52,9 +52,11 @@ pub fn recognise(
     if exports("SSL_ImportFD") {
         return named("NSS", None);
     }
+    // OpenSSL never had this function; BoringSSL has it too.
+    let quic = exports("SSL_set_quic_method");
+    let openssl = |quic: bool| if quic { "quictls" } else { "OpenSSL" };
     if let Some(version) = strings.openssl {
-        let name = if version.contains("+quic") { "quictls" } else { "OpenSSL" };
-        return named(name, Some(version));
+        return named(openssl(quic || version.contains("+quic")), Some(version));
     }
     if let Some(version) = strings.libressl {
         return named("LibreSSL", Some(version));
@@ -67,9 +69,8 @@ pub fn recognise(
     }
     // OpenSSL's version string is in libcrypto: its libssl is known by the versions of its symbols. They name the
     // release in which a symbol appeared, not the release of the file.
-    let quic = exports("SSL_set_quic_method");
     if exports("SSL_new") && dynamic.has_string(window, elf, "OPENSSL_") {
-        return named(if quic { "quictls" } else { "OpenSSL" }, None);
+        return named(openssl(quic), None);
     }
     None
 }

@@ -16,6 +16,8 @@ pub mod plan;
 pub mod process;
 pub mod random;
 pub mod registry;
+#[cfg(test)]
+mod sample;
 pub mod site;
 pub mod tap;
 pub mod walk;

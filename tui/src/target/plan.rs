@@ -66,6 +66,18 @@ pub struct Tap {
     pub sites: Vec<Site>,
 }
 
+/// A label of the key log in the file.
+///
+/// The program that reads a label through the tap's argument 1 may find its page not resident (facts, part 1): then
+/// `pointer - instruction pointer + site address` is the label's address here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LabelAt {
+    /// Virtual address as in the file's program headers.
+    pub address: u64,
+    /// The label, without the NUL that ends it in the file.
+    pub name: &'static str,
+}
+
 /// Everything that is known about one image, and what will be attached to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImagePlan {
@@ -79,6 +91,8 @@ pub struct ImagePlan {
     pub library: Option<Library>,
     /// The taps that were found; a file with two TLS stacks has two.
     pub taps: Vec<Tap>,
+    /// The known labels in the file, by address.
+    pub labels: Vec<LabelAt>,
     /// How the taps were found, or why there is none: one sentence for `scan`.
     pub reason: String,
 }

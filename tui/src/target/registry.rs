@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::cache::{FileKey, PlanCache};
+use super::cache::{FileIdentity, PlanCache};
 use super::maps::{self, Mapping};
 use super::plan::ImagePlan;
 use super::{loader_cache, process};
@@ -16,6 +16,8 @@ use crate::text::Foreign;
 
 /// Images known at a time; each holds a file descriptor.
 const LIMIT: usize = 4096;
+/// Plans remembered; most are of files without TLS code and take a few hundred bytes.
+const PLANS: usize = 16_384;
 
 /// Why a file that the user named cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -55,13 +57,16 @@ pub enum ImageError {
     },
 }
 
+/// An open file and its plan.
+type Planned = (Arc<File>, Arc<ImagePlan>);
+
 /// The files and plans of the images, for those who attach.
 #[derive(Clone, Debug, Default)]
-pub struct ImageFiles(Arc<Mutex<HashMap<ImageId, (Arc<File>, Arc<ImagePlan>)>>>);
+pub struct ImageFiles(Arc<Mutex<HashMap<ImageId, Planned>>>);
 
 impl ImageFiles {
     /// The open file of an image, and its plan.
-    pub fn get(&self, image: ImageId) -> Option<(Arc<File>, Arc<ImagePlan>)> {
+    pub fn get(&self, image: ImageId) -> Option<Planned> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&image).cloned()
     }
 
@@ -71,12 +76,23 @@ impl ImageFiles {
 }
 
 /// What was found so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Registry {
     plans: PlanCache,
-    by_key: HashMap<FileKey, ImageId>,
+    by_identity: HashMap<FileIdentity, ImageId>,
     images: BTreeMap<ImageId, Image>,
     files: ImageFiles,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            plans: PlanCache::new(PLANS),
+            by_identity: HashMap::new(),
+            images: BTreeMap::new(),
+            files: ImageFiles::default(),
+        }
+    }
 }
 
 impl Registry {
@@ -169,11 +185,12 @@ impl Registry {
         if !metadata.is_file() {
             return None;
         }
-        let key = FileKey::of(&metadata);
-        if let Some(known) = self.by_key.get(&key) {
+        let identity = FileIdentity::of(&metadata);
+        if let Some(known) = self.by_identity.get(&identity) {
             return Some(*known);
         }
-        if self.plans.is_known_without_tls(&key) {
+        // Known to have no TLS code: it need not even be opened.
+        if self.plans.known(&identity).is_some_and(|plan| !plan.is_ok_and(|plan| plan.is_tls())) {
             return None;
         }
         let file = open(&link).ok()?;
@@ -182,9 +199,10 @@ impl Registry {
 
     /// Plans a file and gives it a name; `None` when it has no TLS code.
     fn add(&mut self, path: &Path, file: File) -> Result<Option<ImageId>, String> {
-        let (key, plan) = self.plans.plan(&file, path).map_err(|error| error.to_string())?;
-        let plan = plan.map_err(|error| error.to_string())?;
-        if let Some(known) = self.by_key.get(&key) {
+        let metadata = file.metadata().map_err(|error| error.to_string())?;
+        let identity = FileIdentity::of(&metadata);
+        let plan = self.plans.plan(&file, path).map_err(|error| error.to_string())?;
+        if let Some(known) = self.by_identity.get(&identity) {
             return Ok(Some(*known));
         }
         if !plan.is_tls() || self.images.len() >= LIMIT {
@@ -195,7 +213,7 @@ impl Registry {
         let path = Foreign::from(path.as_os_str());
         let image = Image { id, path, plan, state: ImageState::Idle, named: false };
         self.images.insert(id, image);
-        self.by_key.insert(key, id);
+        self.by_identity.insert(identity, id);
         Ok(Some(id))
     }
 }

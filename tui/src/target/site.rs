@@ -196,3 +196,108 @@ fn is_pointed_to(program: &mut Program<'_, '_>, function: u64) -> Result<bool, E
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{FUNCTION, Sample};
+    use super::super::tap;
+    use super::*;
+
+    /// `mov rax, rdi; mov rdi, rsi; ret`: nothing that the kernel emulates.
+    const PLAIN: [u8; 7] = [0x48, 0x89, 0xf8, 0x48, 0x89, 0xf7, 0xc3];
+
+    fn choice(sample: &Sample) -> Vec<(u64, SiteKind)> {
+        sample.with(|program, labels| {
+            let found = tap::search(program, labels).unwrap();
+            assert_eq!(found.candidates.len(), 1);
+            let choice = choose(program, FUNCTION, &found.candidates[0].calls).unwrap();
+            choice.map_or(Vec::new(), |choice| {
+                choice.sites.iter().map(|site| (site.address, site.kind)).collect()
+            })
+        })
+    }
+
+    fn choice_for(body: &[u8]) -> Vec<(u64, SiteKind)> {
+        choice(&Sample::with_function(body))
+    }
+
+    #[test]
+    fn a_push_in_the_straight_line() {
+        // endbr64; push rbx
+        let body = [0xf3, 0x0f, 0x1e, 0xfa, 0x53, 0x5b, 0xc3];
+        assert_eq!(choice_for(&body), [(FUNCTION + 4, SiteKind::Emulated)]);
+        // mov r12, rdi; push r12
+        let body = [0x49, 0x89, 0xfc, 0x41, 0x54, 0xc3];
+        assert_eq!(choice_for(&body), [(FUNCTION + 3, SiteKind::Emulated)]);
+    }
+
+    #[test]
+    fn the_first_jump_of_the_straight_line() {
+        // test rdi, rdi; je; push rbx: the push is not passed by every call, the jump is.
+        let body = [0x48, 0x85, 0xff, 0x74, 0x01, 0x53, 0xc3];
+        assert_eq!(choice_for(&body), [(FUNCTION + 3, SiteKind::Emulated)]);
+    }
+
+    #[test]
+    fn an_emulated_instruction_after_an_argument_is_gone_does_not_count() {
+        // mov rdi, rsi; push rbx
+        let body = [0x48, 0x89, 0xf7, 0x53, 0xc3];
+        assert_eq!(choice_for(&body), [(0x1007, SiteKind::Call), (0x1014, SiteKind::Call)]);
+    }
+
+    #[test]
+    fn an_instruction_that_is_jumped_to_does_not_count() {
+        // xor eax, eax; push rbx; mov rdi, rsi; jne back to the push
+        let body = [0x31, 0xc0, 0x53, 0x48, 0x89, 0xf7, 0x75, 0xfa, 0xc3];
+        assert_eq!(choice_for(&body)[0].1, SiteKind::Call);
+    }
+
+    #[test]
+    fn calls_when_nothing_else_refers_to_the_function() {
+        let calls = [(0x1007, SiteKind::Call), (0x1014, SiteKind::Call)];
+        assert_eq!(choice_for(&PLAIN), calls);
+        // Padding that ends in zeros is not a reference to what follows it.
+        let mut sample = Sample::with_function(&PLAIN);
+        sample.code[0x7f6..0x800].copy_from_slice(&[0x66, 0x2e, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0]);
+        assert_eq!(choice(&sample), calls);
+    }
+
+    #[test]
+    fn the_entry_when_something_else_may_refer_to_it() {
+        let entry = [(FUNCTION, SiteKind::Entry)];
+        // A pointer in data.
+        let mut sample = Sample::with_function(&PLAIN);
+        sample.data[16..24].copy_from_slice(&FUNCTION.to_le_bytes());
+        assert_eq!(choice(&sample), entry);
+        // An address computed in code.
+        let mut sample = Sample::with_function(&PLAIN);
+        sample.at(0x1900).lea_rax(FUNCTION);
+        assert_eq!(choice(&sample), entry);
+        // A call that was not reached from a label.
+        let mut sample = Sample::with_function(&PLAIN);
+        sample.at(0x1900).call(FUNCTION);
+        assert_eq!(choice(&sample), entry);
+        // A call in the middle of another instruction: mov rax, imm64 with the bytes of a call in it.
+        let mut sample = Sample::with_function(&PLAIN);
+        sample.at(0x1900).raw(&[0x48, 0xb8]).call(FUNCTION).raw(&[0, 0, 0]);
+        assert_eq!(choice(&sample), entry);
+        // A conditional jump, which a probe would also report when it is not taken.
+        let mut sample = Sample::with_function(&PLAIN);
+        sample.at(0x1900).je(FUNCTION);
+        assert_eq!(choice(&sample), entry);
+    }
+
+    #[test]
+    fn an_entry_that_the_kernel_refuses() {
+        // mov rax, fs:[0x28]; mov rbx, rax; then an argument is lost; with a pointer to it in data.
+        let body =
+            [0x64, 0x48, 0x8b, 0x04, 0x25, 0x28, 0, 0, 0, 0x48, 0x89, 0xc3, 0x31, 0xff, 0xc3];
+        let mut sample = Sample::with_function(&body);
+        sample.data[..8].copy_from_slice(&FUNCTION.to_le_bytes());
+        assert_eq!(choice(&sample), [(FUNCTION + 9, SiteKind::Entry)]);
+        // lock inc [rdi]; int3: nothing usable.
+        let mut sample = Sample::with_function(&[0xf0, 0x48, 0xff, 0x07, 0xcc]);
+        sample.data[..8].copy_from_slice(&FUNCTION.to_le_bytes());
+        assert_eq!(choice(&sample), []);
+    }
+}

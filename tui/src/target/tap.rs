@@ -11,7 +11,7 @@ use super::walk::{Limits, Path, Program, key_of};
 /// The label is the second argument: `ssl_log_secret(ssl, label, secret, length)`.
 const LABEL_ARGUMENT: usize = 1;
 /// From a reference to the call there are at most 160 instructions, in every file that was measured.
-const LIMITS: Limits = Limits { path: 160, walk: 20_000 };
+const LIMITS: Limits = Limits { path: 160, walk: 8_000 };
 /// References that are traced; real files have fewer than 100.
 const MAX_REFERENCES: usize = 2_000;
 /// Call targets that are kept in the first pass.
@@ -140,4 +140,120 @@ fn trace(
         if held { visit(insn, state) } else { Path::End }
     })?;
     Ok(cut)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{CLIENT_RANDOM, EARLY_EXPORTER, EXPORTER, FUNCTION, Sample};
+    use super::*;
+
+    fn search_in(sample: &Sample) -> Search {
+        sample.with(|program, labels| search(program, labels).unwrap())
+    }
+
+    fn functions(sample: &Sample) -> Vec<u64> {
+        search_in(sample).candidates.iter().map(|found| found.function).collect()
+    }
+
+    #[test]
+    fn labels_in_the_second_argument_of_direct_calls() {
+        let sample = Sample::with_function(&[0xc3]);
+        let found = search_in(&sample);
+        assert_eq!(found.references, 2);
+        assert_eq!(found.candidates.len(), 1);
+        assert_eq!(found.candidates[0].function, FUNCTION);
+        assert_eq!(found.candidates[0].calls, BTreeSet::from([0x1007, 0x1014]));
+        assert!(!found.cut);
+    }
+
+    #[test]
+    fn another_argument_or_one_label_alone_is_no_vote() {
+        let mut sample = Sample::new();
+        // lea rax, label; mov rdi, rax; call: the label is argument 0.
+        for label in [CLIENT_RANDOM, EXPORTER] {
+            sample.lea_rax(label).raw(&[0x48, 0x89, 0xc7]).call(FUNCTION).raw(&[0xc3]);
+        }
+        sample.lea_rsi(EXPORTER).call(FUNCTION).raw(&[0xc3]);
+        sample.at(FUNCTION).raw(&[0xc3]);
+        assert!(functions(&sample).is_empty());
+    }
+
+    #[test]
+    fn labels_move_through_registers_slots_and_conditional_moves() {
+        let mut sample = Sample::new();
+        // lea rax, label; mov [rsp+0x30], rax; call elsewhere; mov rsi, [rsp+0x30]; call
+        sample.lea_rax(EXPORTER).raw(&[0x48, 0x89, 0x44, 0x24, 0x30]).call(0x1700);
+        sample.raw(&[0x48, 0x8b, 0x74, 0x24, 0x30]).call(FUNCTION).raw(&[0xc3]);
+        // lea rax, label; lea rsi, other; test edx, edx; cmove rsi, rax; call
+        sample.lea_rax(CLIENT_RANDOM).lea_rsi(EARLY_EXPORTER);
+        sample.raw(&[0x85, 0xd2, 0x48, 0x0f, 0x44, 0xf0]).call(FUNCTION).raw(&[0xc3]);
+        sample.at(0x1700).raw(&[0xc3]);
+        sample.at(FUNCTION).raw(&[0xc3]);
+        assert_eq!(functions(&sample), [FUNCTION]);
+    }
+
+    #[test]
+    fn a_call_drops_the_registers_that_it_may_change() {
+        let mut sample = Sample::new();
+        for label in [CLIENT_RANDOM, EXPORTER] {
+            // lea rsi, label; call elsewhere; call: rsi is no longer the label.
+            sample.lea_rsi(label).call(0x1700).call(FUNCTION).raw(&[0xc3]);
+        }
+        sample.at(0x1700).raw(&[0xc3]);
+        sample.at(FUNCTION).raw(&[0xc3]);
+        assert_eq!(functions(&sample), [0x1700]);
+    }
+
+    #[test]
+    fn both_sides_of_conditional_jumps_are_followed() {
+        let mut sample = Sample::new();
+        for label in [CLIENT_RANDOM, EXPORTER] {
+            let there = sample.here() + 7 + 6 + 1;
+            sample.lea_rsi(label).je(there).raw(&[0xc3]).call(FUNCTION).raw(&[0xc3]);
+        }
+        sample.at(FUNCTION).raw(&[0xc3]);
+        assert_eq!(functions(&sample), [FUNCTION]);
+    }
+
+    #[test]
+    fn tail_jumps_into_functions_are_votes_and_are_not_followed() {
+        let mut sample = Sample::new();
+        sample.lea_rsi(CLIENT_RANDOM).call(FUNCTION).raw(&[0xc3]);
+        let jump = sample.here() + 7;
+        sample.lea_rsi(EXPORTER).jmp(FUNCTION);
+        // The function passes its label on as argument 1 of another: not what is looked for.
+        sample.at(FUNCTION).call(0x1900).raw(&[0xc3]);
+        sample.at(0x1900).raw(&[0xc3]);
+        let found = search_in(&sample);
+        assert_eq!(found.candidates.len(), 1);
+        assert_eq!(found.candidates[0].function, FUNCTION);
+        assert!(found.candidates[0].calls.contains(&jump));
+    }
+
+    #[test]
+    fn constants_in_images_at_a_fixed_address() {
+        let mut sample = Sample::new();
+        sample.fixed = true;
+        // mov esi, label; call. movq [rsp+8], label; mov rsi, [rsp+8]; jmp.
+        sample.raw(&[0xbe]).raw(&(CLIENT_RANDOM as u32).to_le_bytes()).call(FUNCTION).raw(&[0xc3]);
+        sample.raw(&[0x48, 0xc7, 0x44, 0x24, 0x08]).raw(&(EXPORTER as u32).to_le_bytes());
+        sample.raw(&[0x48, 0x8b, 0x74, 0x24, 0x08]).jmp(FUNCTION);
+        sample.at(FUNCTION).raw(&[0xc3]);
+        assert_eq!(functions(&sample), [FUNCTION]);
+        sample.fixed = false;
+        assert!(functions(&sample).is_empty());
+    }
+
+    #[test]
+    fn work_is_bounded_and_the_result_says_so() {
+        let mut sample = Sample::with_function(&[0xc3]);
+        let cut = sample.with(|program, labels| {
+            program.budget = 3;
+            search(program, labels).unwrap().cut
+        });
+        assert!(cut);
+        // A loop that would never end.
+        sample.at(0x1f00).lea_rsi(CLIENT_RANDOM).raw(&[0xeb, 0xfe]);
+        assert_eq!(functions(&sample), [FUNCTION]);
+    }
 }

@@ -107,21 +107,27 @@ fn constant_move(bytes: &[u8], constant: usize) -> Option<usize> {
     None
 }
 
-/// Finds every place where `wanted` is the target of a relative 32-bit operand that ends an instruction, of a short
-/// jump, or, in images at a fixed address, a 32-bit constant.
+/// Finds every place where `wanted` may be the target of a relative 32-bit operand (call, jump, conditional jump, or
+/// an operand relative to the instruction pointer that ends its instruction), of a short jump, or, in images at a
+/// fixed address, a 32-bit constant.
 pub fn mentions(code: Code<'_>, wanted: u64, found: &mut Vec<Mention>) {
     let Code { bytes, address, own, fixed } = code;
-    // address + start + 5 + operand == wanted, modulo 2^32: the images are smaller than that.
-    let goal = (wanted.wrapping_sub(address) as u32).wrapping_sub(5);
+    // address + start + 6 + operand == wanted, modulo 2^32: the images are smaller than that.
+    let goal = (wanted.wrapping_sub(address) as u32).wrapping_sub(6);
     let constant = if fixed { u32::try_from(wanted).ok() } else { None };
-    for (start, window) in bytes.windows(5).enumerate().take(own) {
-        let operand = u32::from_le_bytes([window[1], window[2], window[3], window[4]]);
+    for (start, window) in bytes.windows(6).enumerate().take(own) {
+        let operand = u32::from_le_bytes([window[2], window[3], window[4], window[5]]);
         let relative = operand.wrapping_add(start as u32) == goal;
-        if relative || constant == Some(operand) {
-            found.push(Mention {
-                address: address.wrapping_add(start as u64),
-                call: relative && matches!(window[0], CALL | JUMP),
-            });
+        if !relative && constant != Some(operand) {
+            continue;
+        }
+        // The padding before a function often ends in four zeros, which would be an operand with this target: an
+        // operand counts only after bytes that can come before one.
+        let call = relative && matches!(window[1], CALL | JUMP);
+        let branch = window[0] == 0x0f && window[1] & 0xf0 == 0x80;
+        let modrm = window[1] & 0xc7 == 0x05;
+        if call || !relative || branch || modrm {
+            found.push(Mention { address: address.wrapping_add(start as u64 + 1), call });
         }
     }
     short_jumps(code, wanted, found);
@@ -186,15 +192,15 @@ mod tests {
     #[test]
     fn mentions_are_calls_jumps_and_addresses() {
         let bytes = [
-            0xe8, 0x0b, 0, 0, 0, // call 0x401010
-            0x48, 0x8d, 0x05, 0x04, 0, 0, 0, // lea rax, [0x401010]
-            0xeb, 0x02, // jmp 0x401010
-            0x74, 0x00, // je 0x401010
+            0x90, 0xe8, 0x0a, 0, 0, 0, // nop, call 0x401010
+            0x48, 0x8d, 0x05, 0x03, 0, 0, 0, // lea rax, [0x401010]
+            0xeb, 0x01, // jmp 0x401010
+            0x74, 0xff, // je 0x401010
             0xc3,
         ];
         let mut found = Vec::new();
         mentions(code(&bytes, true), 0x40_1010, &mut found);
         let found: Vec<_> = found.iter().map(|m| (m.address - 0x40_1000, m.call)).collect();
-        assert_eq!(found, [(0, true), (7, false), (12, true), (14, false)]);
+        assert_eq!(found, [(1, true), (8, false), (13, true), (15, false)]);
     }
 }

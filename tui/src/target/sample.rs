@@ -1,0 +1,143 @@
+//! Small ELF images for tests: one segment of code at 0x1000, constants at 0x2000, data at 0x3000 (file offsets and
+//! addresses are the same), and an assembler of the few instructions that the tests need.
+
+use std::fs::File;
+use std::io::Write;
+
+use super::arch::x86_64::X86_64;
+use super::elf::Elf;
+use super::labels::Labels;
+use super::walk::Program;
+use super::window::Window;
+
+/// Address of the code.
+pub const CODE: u64 = 0x1000;
+/// Address of `CLIENT_RANDOM`.
+pub const CLIENT_RANDOM: u64 = 0x2000;
+/// Address of `EARLY_EXPORTER_SECRET`.
+pub const EARLY_EXPORTER: u64 = 0x200e;
+/// Address of `EXPORTER_SECRET`, the tail of the former.
+pub const EXPORTER: u64 = 0x2014;
+/// Where tests put the function that is to be found.
+pub const FUNCTION: u64 = 0x1800;
+
+/// An image in the making.
+pub struct Sample {
+    /// `ET_EXEC` if set.
+    pub fixed: bool,
+    /// From [`CODE`], at most 4 KiB.
+    pub code: Vec<u8>,
+    /// From 0x3000.
+    pub data: Vec<u8>,
+}
+
+impl Sample {
+    /// An image without code.
+    pub fn new() -> Self {
+        Self { fixed: false, code: Vec::new(), data: vec![0; 64] }
+    }
+
+    /// The address of the next instruction.
+    pub fn here(&self) -> u64 {
+        CODE + self.code.len() as u64
+    }
+
+    /// Appends instructions.
+    pub fn raw(&mut self, bytes: &[u8]) -> &mut Self {
+        self.code.extend_from_slice(bytes);
+        self
+    }
+
+    /// Appends an opcode with the distance to `target`.
+    pub fn to(&mut self, opcode: &[u8], target: u64) -> &mut Self {
+        self.raw(opcode);
+        let distance = target.wrapping_sub(self.here() + 4) as u32;
+        self.raw(&distance.to_le_bytes())
+    }
+
+    /// `call target`.
+    pub fn call(&mut self, target: u64) -> &mut Self {
+        self.to(&[0xe8], target)
+    }
+
+    /// `jmp target`, the long form.
+    pub fn jmp(&mut self, target: u64) -> &mut Self {
+        self.to(&[0xe9], target)
+    }
+
+    /// `je target`, the long form.
+    pub fn je(&mut self, target: u64) -> &mut Self {
+        self.to(&[0x0f, 0x84], target)
+    }
+
+    /// `lea rax, [target]`.
+    pub fn lea_rax(&mut self, target: u64) -> &mut Self {
+        self.to(&[0x48, 0x8d, 0x05], target)
+    }
+
+    /// `lea rsi, [target]`.
+    pub fn lea_rsi(&mut self, target: u64) -> &mut Self {
+        self.to(&[0x48, 0x8d, 0x35], target)
+    }
+
+    /// Fills with `int3` up to `address`.
+    pub fn at(&mut self, address: u64) -> &mut Self {
+        self.code.resize((address - CODE) as usize, 0xcc);
+        self
+    }
+
+    /// Two callers of [`FUNCTION`], one for each needed label, and whatever `body` is there.
+    pub fn with_function(body: &[u8]) -> Self {
+        let mut sample = Self::new();
+        sample.lea_rsi(CLIENT_RANDOM).call(FUNCTION).raw(&[0xc3]);
+        sample.lea_rsi(EXPORTER).call(FUNCTION).raw(&[0xc3]);
+        sample.at(FUNCTION).raw(body);
+        sample
+    }
+
+    /// The file's bytes.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut constants = b"CLIENT_RANDOM\0EARLY_EXPORTER_SECRET\0".to_vec();
+        constants.resize(64, 0);
+        let parts: [(u64, u32, &[u8]); 3] =
+            [(CODE, 5, &self.code), (CLIENT_RANDOM, 4, &constants), (0x3000, 6, &self.data)];
+        let mut file = vec![0x7f, b'E', b'L', b'F', 2, 1, 1];
+        file.resize(16, 0);
+        file.extend([if self.fixed { 2 } else { 3 }, 0, 62, 0, 1, 0, 0, 0]);
+        file.extend(0u64.to_le_bytes());
+        file.extend(64u64.to_le_bytes());
+        file.extend(0u64.to_le_bytes());
+        file.extend([0, 0, 0, 0, 64, 0, 56, 0, parts.len() as u8, 0, 64, 0, 0, 0, 0, 0]);
+        for (address, flags, bytes) in parts {
+            let size = bytes.len() as u64;
+            file.extend(1u32.to_le_bytes());
+            file.extend(flags.to_le_bytes());
+            for number in [address, address, address, size, size, 0x1000] {
+                file.extend(number.to_le_bytes());
+            }
+        }
+        for (address, _, bytes) in parts {
+            file.resize(address as usize, 0);
+            file.extend(bytes);
+        }
+        file
+    }
+
+    /// Writes the file and looks at it.
+    pub fn with<T>(&self, look: impl FnOnce(&mut Program<'_, '_>, &Labels) -> T) -> T {
+        let file = file_of(&self.bytes());
+        let mut window = Window::new(&file).unwrap();
+        let elf = Elf::read(&mut window).unwrap();
+        let labels = Labels::find(&mut window, &elf).unwrap();
+        let mut program =
+            Program { window: &mut window, elf: &elf, arch: &X86_64, budget: 1_000_000 };
+        look(&mut program, &labels)
+    }
+}
+
+/// A file without a name that holds `bytes`.
+pub fn file_of(bytes: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file
+}
