@@ -2,25 +2,38 @@
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use tlskeytop_tests::{Bench, Process, Protocol, Screen, Tlskeytop, curl, until};
+use tlskeytop_tests::{
+    Bench, KeyLog, OwnCurl, Process, Protocol, Screen, Tlskeytop, check_capture, until,
+};
 
-/// Starts the TUI in a terminal, and waits until it shows a session of curl.
-fn started(bench: &Bench) -> Result<Screen> {
+/// Starts the TUI with these options in a terminal, and waits until it has drawn.
+fn start(bench: &Bench, options: &str) -> Result<Screen> {
     let screen = Screen::open(&bench.lab, 120, 40)?;
     let binary = Tlskeytop::binary()?;
-    let tui = format!("sh -c 'echo $$ > pid; exec {} --name curl'", binary.display());
+    // The shell leaves its process id, which is then the TUI's.
+    let tui = format!("sh -c 'echo $$ > pid; exec {} {options}'", binary.display());
     screen.type_line(&format!("{tui}; echo exit=$?"))?;
-    until("the alternate screen", || Ok((!screen.is_restored()?).then_some(())))?;
-    // Attached or not yet: handshakes until the table has one.
-    until("a session of curl in the table", || {
-        Process::run_ok(&mut curl(&bench.lab, bench.peers[0].port(), ""))?;
-        let text = screen.text()?;
-        // Once in the title or the status bar is not enough: the row has name and library.
-        let row = |line: &str| line.contains("curl") && line.contains("OpenSSL");
-        Ok(text.lines().any(row).then_some(()))
+    until("the alternate screen, or the end", || {
+        let ended = screen.text()?.lines().any(|line| line.starts_with("exit="));
+        ensure!(!ended, "it ended at once:\n{}", screen.text()?);
+        Ok((!screen.is_restored()?).then_some(()))
     })?;
-    eprintln!("{}", screen.text()?);
     Ok(screen)
+}
+
+/// Shakes hands until the table has a row of this curl, with its library.
+fn wait_for_session(bench: &Bench, own: &OwnCurl, screen: &Screen) -> Result<usize> {
+    let mut handshakes = 0;
+    let shown = until("a session of curl in the table", || {
+        // Attached or not yet: a handshake before does not count.
+        Process::run_ok(&mut own.request(&bench.lab, bench.peers[0].port(), ""))?;
+        handshakes += 1;
+        let text = screen.text()?;
+        let row = |line: &str| line.contains(&own.name) && line.contains("OpenSSL");
+        Ok(text.lines().any(row).then_some(()))
+    });
+    shown.with_context(|| screen.text().unwrap_or_default())?;
+    Ok(handshakes)
 }
 
 fn is_over(screen: &Screen) -> Result<()> {
@@ -28,17 +41,30 @@ fn is_over(screen: &Screen) -> Result<()> {
         screen.wait_for("exit code", |line| line.strip_prefix("exit=").map(str::to_owned))?;
     ensure!(code.trim() == "0", "exit code {code}");
     ensure!(screen.is_restored()?, "the terminal is not restored");
-    Ok(())
+    // Also the settings of the line: the shell's echo is back.
+    screen.type_line("echo good-bye")?;
+    screen.wait_for("echo", |line| line.contains("echo good-bye").then_some(()))
 }
 
 #[test]
-fn shows_a_session_and_restores_the_terminal_on_quit() -> Result<()> {
+fn shows_and_saves_a_session_and_restores_the_terminal_on_quit() -> Result<()> {
     let Some(bench) = Bench::open(Protocol::Http)? else {
         return Ok(());
     };
-    let screen = started(&bench)?;
+    let own = OwnCurl::copy(&bench.lab)?;
+    let screen = start(&bench, &format!("--name {} -k saved", own.name))?;
+    let handshakes = wait_for_session(&bench, &own, &screen)?;
+    let truth = bench.peers[0].whole_truth(handshakes)?;
+    // The first handshakes may have been before it was attached; the last one was not.
+    until("lines in the key log", || {
+        let saved = KeyLog::strict(&bench.lab.path("saved"))?;
+        Ok((saved.lines() >= 5 && saved.lines() % 5 == 0).then_some(()))
+    })?;
     screen.press("q")?;
-    is_over(&screen)
+    is_over(&screen)?;
+    let saved = KeyLog::strict(&bench.lab.path("saved"))?;
+    // Turned round: each saved line is the truth.
+    check_capture(&truth, &saved)
 }
 
 #[test]
@@ -46,8 +72,51 @@ fn restores_the_terminal_on_sigterm() -> Result<()> {
     let Some(bench) = Bench::open(Protocol::Http)? else {
         return Ok(());
     };
-    let screen = started(&bench)?;
+    let own = OwnCurl::copy(&bench.lab)?;
+    let screen = start(&bench, &format!("--name {} -k saved", own.name))?;
+    wait_for_session(&bench, &own, &screen)?;
     let pid: i32 = std::fs::read_to_string(bench.lab.path("pid"))?.trim().parse()?;
     kill_process(Pid::from_raw(pid).context("pid 0")?, Signal::TERM)?;
+    is_over(&screen)
+}
+
+#[test]
+fn without_a_selection_the_picker_lists_the_processes() -> Result<()> {
+    let Some(bench) = Bench::open(Protocol::Http)? else {
+        return Ok(());
+    };
+    let screen = start(&bench, "")?;
+    for peer in &bench.peers {
+        let pid = peer.pid().to_string();
+        screen.wait_for("the peer's process in the picker", |line| {
+            let mut words = line.split(|c: char| !c.is_ascii_alphanumeric());
+            (line.contains("openssl") && words.any(|word| word == pid)).then_some(())
+        })?;
+    }
+    screen.press("q")?;
+    is_over(&screen)
+}
+
+/// Back to the shell and to the TUI again, with the terminal in order both times.
+#[test]
+fn ctrl_z_and_fg() -> Result<()> {
+    let Some(bench) = Bench::open(Protocol::Http)? else {
+        return Ok(());
+    };
+    let own = OwnCurl::copy(&bench.lab)?;
+    let screen = Screen::open(&bench.lab, 80, 24)?;
+    let binary = Tlskeytop::binary()?;
+    screen.type_line("set -m")?;
+    screen.type_line(&format!("{} --name {} -k saved", binary.display(), own.name))?;
+    until("the alternate screen", || Ok((!screen.is_restored()?).then_some(())))?;
+    wait_for_session(&bench, &own, &screen)?;
+    screen.press("C-z")?;
+    until("the shell's screen", || Ok(screen.is_restored()?.then_some(())))?;
+    screen.type_line("echo stop''ped")?;
+    screen.wait_for("the shell", |line| (line == "stopped").then_some(()))?;
+    screen.type_line("fg; echo exit=$?")?;
+    until("the alternate screen again", || Ok((!screen.is_restored()?).then_some(())))?;
+    wait_for_session(&bench, &own, &screen)?;
+    screen.press("q")?;
     is_over(&screen)
 }
