@@ -1,5 +1,7 @@
 //! Which TLS library is in a file, and its version where the file itself says it.
 
+use std::fs::File;
+
 use memchr::memmem;
 
 use super::dynamic::Dynamic;
@@ -73,6 +75,15 @@ pub fn recognise(
         return named(openssl(quic), None);
     }
     None
+}
+
+/// The version of the OpenSSL in a file: for a libssl, whose version string is in the libcrypto beside it.
+pub fn openssl_version(file: &File) -> Option<String> {
+    let mut window = Window::new(file).ok()?;
+    let elf = Elf::read(&mut window).ok()?;
+    let dynamic = Dynamic::read(&mut window, &elf);
+    let library = recognise(&mut window, &elf, &dynamic, &[])?;
+    library.version.filter(|_| matches!(library.name, "OpenSSL" | "quictls"))
 }
 
 fn named(name: &'static str, version: Option<String>) -> Option<Library> {

@@ -10,12 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::cache::{FileIdentity, PlanCache};
 use super::maps::{self, Mapping};
 use super::plan::ImagePlan;
-use super::{loader_cache, process};
+use super::{library, loader_cache, process};
 use crate::model::target::{Image, ImageId, ImageState, Scan, Target};
 use crate::text::Foreign;
 
 /// Images known at a time; each holds a file descriptor.
 const LIMIT: usize = 4096;
+/// Files of a folder that are looked at for a libcrypto.
+const NEIGHBOURS: usize = 20_000;
 /// Plans remembered; most are of files without TLS code and take a few hundred bytes.
 const PLANS: usize = 16_384;
 
@@ -106,7 +108,7 @@ impl Registry {
     pub fn add_system_libraries(&mut self) {
         for path in loader_cache::tls_libraries() {
             if let Ok(file) = open(&path) {
-                let _ = self.add(&path, file);
+                let _ = self.add(&path, file, path.parent());
             }
         }
     }
@@ -124,7 +126,7 @@ impl Registry {
         if !is_file {
             return Err(ImageError::NotAFile(shown));
         }
-        let id = match self.add(path, opened) {
+        let id = match self.add(path, opened, path.parent()) {
             Ok(Some(id)) => id,
             Ok(None) if self.images.len() >= LIMIT => {
                 return Err(ImageError::TooMany { path: shown });
@@ -194,11 +196,19 @@ impl Registry {
             return None;
         }
         let file = open(&link).ok()?;
-        self.add(Path::new(mapping.path.raw()), file).ok().flatten()
+        let path = Path::new(mapping.path.raw());
+        let folder = path.parent().and_then(|folder| folder.strip_prefix("/").ok());
+        let folder = folder.map(|folder| PathBuf::from(format!("/proc/{pid}/root")).join(folder));
+        self.add(path, file, folder.as_deref()).ok().flatten()
     }
 
-    /// Plans a file and gives it a name; `None` when it has no TLS code.
-    fn add(&mut self, path: &Path, file: File) -> Result<Option<ImageId>, String> {
+    /// Plans a file and gives it a name; `None` when it has no TLS code. `folder` is where its neighbours are.
+    fn add(
+        &mut self,
+        path: &Path,
+        file: File,
+        folder: Option<&Path>,
+    ) -> Result<Option<ImageId>, String> {
         let metadata = file.metadata().map_err(|error| error.to_string())?;
         let identity = FileIdentity::of(&metadata);
         let plan = self.plans.plan(&file, path).map_err(|error| error.to_string())?;
@@ -208,6 +218,7 @@ impl Registry {
         if !plan.is_tls() || self.images.len() >= LIMIT {
             return Ok(None);
         }
+        let plan = with_version(plan, path, folder);
         let id = ImageId(self.images.len() as u32);
         self.files.insert(id, Arc::new(file), Arc::clone(&plan));
         let path = Foreign::from(path.as_os_str());
@@ -216,6 +227,35 @@ impl Registry {
         self.by_identity.insert(identity, id);
         Ok(Some(id))
     }
+}
+
+/// Adds the version to the plan of an OpenSSL libssl that does not say it: its libcrypto does, which is built
+/// from the same sources and stands beside it. Where several do, none is believed.
+fn with_version(plan: Arc<ImagePlan>, path: &Path, folder: Option<&Path>) -> Arc<ImagePlan> {
+    let unknown = plan.library.as_ref().is_some_and(|library| {
+        matches!(library.name, "OpenSSL" | "quictls") && library.version.is_none()
+    });
+    let (true, Some(folder), Some(name)) = (unknown, folder, path.file_name()) else { return plan };
+    let name = name.to_string_lossy();
+    let Some((_, suffix)) = name.split_once(".so") else { return plan };
+    let entries = std::fs::read_dir(folder).into_iter().flatten().take(NEIGHBOURS).flatten();
+    let mut libcryptos = entries.filter(|entry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        name.starts_with("libcrypto")
+            && name.split_once(".so").is_some_and(|(_, other)| other == suffix)
+    });
+    let (Some(libcrypto), None) = (libcryptos.next(), libcryptos.next()) else { return plan };
+    let regular = libcrypto.metadata().is_ok_and(|metadata| metadata.is_file());
+    let version = regular
+        .then(|| open(&libcrypto.path()).ok())
+        .flatten()
+        .and_then(|file| library::openssl_version(&file));
+    let mut plan = Arc::unwrap_or_clone(plan);
+    if let Some(library) = &mut plan.library {
+        library.version = version;
+    }
+    Arc::new(plan)
 }
 
 /// Opens without waiting for the writer of a FIFO.
