@@ -108,7 +108,11 @@ fn ctrl_z_and_fg() -> Result<()> {
     let binary = Tlskeytop::binary()?;
     screen.type_line("set -m")?;
     screen.type_line(&format!("{} --name {} -k saved", binary.display(), own.name))?;
-    until("the alternate screen", || Ok((!screen.is_restored()?).then_some(())))?;
+    until("the alternate screen", || {
+        let ended = screen.text()?.contains("tlskeytop: ");
+        ensure!(!ended, "it ended at once:\n{}", screen.text()?);
+        Ok((!screen.is_restored()?).then_some(()))
+    })?;
     wait_for_session(&bench, &own, &screen)?;
     screen.press("C-z")?;
     until("the shell's screen", || Ok(screen.is_restored()?.then_some(())))?;
