@@ -2,6 +2,8 @@
 //!
 //! The TUI and the headless modes run this same model: messages come in, effects go out.
 
+#[cfg(test)]
+pub(crate) mod fixture;
 mod msg;
 mod saving;
 mod session;
@@ -9,6 +11,7 @@ mod stats;
 mod store;
 pub mod target;
 mod time;
+pub mod ui;
 
 use std::path::PathBuf;
 use std::time::Duration;
