@@ -3,7 +3,12 @@
 //! One way through: `probe -> ring buffer -> capture decodes -> Msg -> model.update -> Effects -> runtime`,
 //! and on a tick, when something changed, `view::draw(&model)`.
 
+pub mod action;
+pub mod clipboard;
+pub mod keymap;
 pub mod model;
+pub mod runtime;
 pub mod target;
 pub mod text;
 pub mod tls;
+pub mod view;
