@@ -8,9 +8,10 @@ use std::thread;
 use crossterm::event::{Event, KeyEvent, KeyEventKind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, channel, unbounded_channel};
+use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use super::terminal::{HangUp, TerminalGuard, write_unbuffered};
+use super::terminal::{TerminalGuard, watch_hang_up, write_unbuffered};
 use crate::clipboard::{Display, DisplayCopy, describe_osc52, osc52};
 
 /// Keys that can wait for the loop.
@@ -52,7 +53,7 @@ pub(super) trait Console {
 pub(super) struct TerminalConsole {
     guard: TerminalGuard,
     events: Receiver<io::Result<Event>>,
-    hang_up: HangUp,
+    gone: oneshot::Receiver<()>,
     ends: [Signal; 3],
     stop: Signal,
     cont: Signal,
@@ -71,19 +72,19 @@ impl TerminalConsole {
         ];
         let stop = signal(SignalKind::from_raw(libc::SIGTSTP))?;
         let cont = signal(SignalKind::from_raw(libc::SIGCONT))?;
-        let hang_up = HangUp::new()?;
+        let gone = watch_hang_up()?;
         let (answers, copies) = unbounded_channel();
         let (x11, wayland) = (env::var_os("DISPLAY"), env::var_os("WAYLAND_DISPLAY"));
         let display = Display::start(x11.as_deref(), wayland.as_deref(), answers)?;
         let guard = TerminalGuard::new()?;
         let (sender, events) = channel(KEYS);
         thread::Builder::new().name("keys".to_owned()).spawn(move || read_events(&sender))?;
-        Ok(Self { guard, events, hang_up, ends, stop, cont, display, copies })
+        Ok(Self { guard, events, gone, ends, stop, cont, display, copies })
     }
 }
 
 /// Reads keys in a thread of its own, not with crossterm's `EventStream`: once the terminal is gone,
-/// crossterm reads without end, with `EventStream` in the loop itself (see [`HangUp`]). The thread ends
+/// crossterm reads without end, with `EventStream` in the loop itself (see [`watch_hang_up`]). The thread ends
 /// with the process, or with the first key after the loop.
 fn read_events(sender: &Sender<io::Result<Event>>) {
     loop {
@@ -104,7 +105,7 @@ impl Console for TerminalConsole {
                 _ = terminate.recv() => return Input::End,
                 _ = interrupt.recv() => return Input::End,
                 _ = hang_up.recv() => return Input::End,
-                () = self.hang_up.wait() => return Input::End,
+                _ = &mut self.gone => return Input::End,
                 Some(()) = self.stop.recv() => return Input::Suspend,
                 Some(()) = self.cont.recv() => return Input::Resumed,
                 event = self.events.recv() => match event {

@@ -1,6 +1,7 @@
 //! The terminal: taken over at the start, and given back in every way out: quit, error, panic, signal,
 //! suspension.
 
+use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Once;
@@ -12,9 +13,9 @@ use crossterm::execute;
 use crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Signal, getpid, kill_process};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
 
 /// Whether the terminal is taken over at the moment.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -97,32 +98,24 @@ pub(super) fn write_unbuffered(bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until the terminal that keys come from is gone.
+/// Waits in a thread of its own until the terminal that keys come from is gone, and then says so.
 ///
 /// crossterm cannot tell: when a read gives end of file or EIO, it tries again without end (0.29,
 /// `event/source/unix/mio.rs`).
-pub(super) struct HangUp(AsyncFd<OwnedFd>);
-
-impl HangUp {
-    /// Watches the terminal that crossterm reads: standard input, or else `/dev/tty`.
-    pub fn new() -> io::Result<Self> {
-        let stdin = io::stdin();
-        let fd = match stdin.is_terminal() {
-            true => stdin.as_fd().try_clone_to_owned()?,
-            false => std::fs::File::open("/dev/tty")?.into(),
-        };
-        Ok(Self(AsyncFd::register_with_interest(fd, Interest::READABLE)?))
-    }
-
-    /// Ends when it is gone. Cancel-safe.
-    pub async fn wait(&self) {
-        loop {
-            // A terminal that cannot be watched any more is gone too.
-            let Ok(mut ready) = self.0.readable().await else { return };
-            if ready.ready().is_read_closed() {
-                return;
-            }
-            ready.clear_ready();
-        }
-    }
+pub(super) fn watch_hang_up() -> io::Result<oneshot::Receiver<()>> {
+    let stdin = io::stdin();
+    // What crossterm reads: standard input, or else the controlling terminal.
+    let fd: OwnedFd = match stdin.is_terminal() {
+        true => stdin.as_fd().try_clone_to_owned()?,
+        false => File::open("/dev/tty")?.into(),
+    };
+    let (gone, receiver) = oneshot::channel();
+    thread::Builder::new().name("hang-up".to_owned()).spawn(move || {
+        // Without events to wait for, only an error or a hang-up ends the call (poll(2)).
+        let mut fds = [PollFd::new(&fd, PollFlags::empty())];
+        while poll(&mut fds, None) == Err(rustix::io::Errno::INTR) {}
+        // Nobody listens when the loop has ended.
+        let _ = gone.send(());
+    })?;
+    Ok(receiver)
 }

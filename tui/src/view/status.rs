@@ -112,13 +112,13 @@ fn saving(app: &App, theme: &Theme) -> Part {
     };
     match &saving.state {
         SavingState::Off => {
-            part(form("–", "saving off: ", 40), form("–", "off: ", 16), theme.faint, 8)
+            part(form("–", "saving off: ", 40), form("–", "off: ", 12), theme.faint, 8)
         }
-        SavingState::Opening => part(form("…", "opening ", 40), form("…", "", 16), Style::new(), 8),
-        SavingState::On => part(form("●", "saving to ", 40), form("●", "", 18), theme.good, 8),
+        SavingState::Opening => part(form("…", "opening ", 40), form("…", "", 12), Style::new(), 8),
+        SavingState::On => part(form("●", "saving to ", 40), form("●", "", 14), theme.good, 8),
         SavingState::Failing(reason) => {
             let waiting = grouped(saving.pending() as u64);
-            let short = format!("{}, {waiting} waiting", form("!", "FAILING ", 18));
+            let short = format!("{}, {waiting} waiting", form("!", "FAILING ", 12));
             let reason = sanitize(reason);
             let long =
                 format!("! SAVING FAILS, {lines} lines, {waiting} waiting: {}", clip(&reason, 50));
