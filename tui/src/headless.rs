@@ -9,13 +9,11 @@ use tokio::time::{Instant, sleep_until};
 use crate::cli::{CaptureTask, Mode};
 use crate::json;
 use crate::model::{Effect, Model, Msg, SavingState};
-use crate::runtime::{Engine as _, Machine};
+use crate::runtime::{Engine as _, Machine, Unsaved, finish};
 use crate::text::sanitize;
 
 /// How long changes of a session are gathered into one JSON line.
 const COALESCE: Duration = Duration::from_millis(100);
-/// How long the end waits for the disk.
-const FLUSH: Duration = Duration::from_secs(5);
 /// Warnings shown in one second; the others are counted.
 const WARNINGS: u32 = 10;
 
@@ -29,13 +27,8 @@ pub enum HeadlessError {
     #[error("{0}")]
     KeyLog(String),
     /// Secrets were captured and could not be written.
-    #[error("{lines} secrets could not be written to the key log: {reason}")]
-    Unsaved {
-        /// How many.
-        lines: usize,
-        /// Why.
-        reason: String,
-    },
+    #[error(transparent)]
+    Unsaved(#[from] Unsaved),
     /// stdout could not be written.
     #[error("writing to stdout: {0}")]
     Stdout(io::Error),
@@ -54,9 +47,6 @@ pub async fn run(
     let mut run = Run { model, warnings: Warnings::default(), closed: false, task };
     let mut signals = Signals::new().map_err(HeadlessError::Wait)?;
     let mut inbox = Vec::new();
-    if task.save {
-        run.update(&mut machine, Msg::Save(true));
-    }
     let mut ready = false;
     let mut end = None;
     let mut flush_at = None;
@@ -91,10 +81,12 @@ pub async fn run(
             break Ok(());
         }
     };
-    run.finish(&mut machine).await;
+    let finished = finish(&mut machine, &mut run.model).await;
     reason?;
     run.print_changed().map_err(HeadlessError::Stdout)?;
-    run.unsaved()?;
+    if !run.closed {
+        finished?;
+    }
     Ok(run.model)
 }
 
@@ -151,35 +143,6 @@ impl Run<'_> {
             }
             result => result,
         }
-    }
-
-    /// Detaches, takes what was still on its way, and waits for the disk.
-    async fn finish(&mut self, machine: &mut Machine) {
-        let mut last = Vec::new();
-        machine.detach(&mut last);
-        for msg in last {
-            self.update(machine, msg);
-        }
-        let end = Instant::now() + FLUSH;
-        while self.model.saving.pending() > 0 && self.model.saving.state == SavingState::On {
-            let left = end.saturating_duration_since(Instant::now());
-            match machine.reply(left).await {
-                Some(msg) => self.update(machine, msg),
-                None => break,
-            }
-        }
-    }
-
-    fn unsaved(&self) -> Result<(), HeadlessError> {
-        let lines = self.model.saving.pending();
-        let reason = match &self.model.saving.state {
-            SavingState::Failing(reason) => reason.clone(),
-            _ => "the disk did not answer".to_owned(),
-        };
-        if lines == 0 || self.closed {
-            return Ok(());
-        }
-        Err(HeadlessError::Unsaved { lines, reason })
     }
 }
 

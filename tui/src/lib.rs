@@ -3,11 +3,14 @@
 //! One way through: `probe -> ring buffer -> capture decodes -> Msg -> model.update -> Effects -> runtime`,
 //! and on a tick, when something changed, `view::draw(&model)`.
 
+pub mod action;
 pub mod capture;
 pub mod cli;
+pub mod clipboard;
 pub mod headless;
 pub mod json;
 pub mod keylog;
+pub mod keymap;
 pub mod logging;
 pub mod model;
 pub mod preflight;
@@ -17,3 +20,4 @@ pub mod runtime;
 pub mod target;
 pub mod text;
 pub mod tls;
+pub mod view;

@@ -8,11 +8,12 @@ use anyhow::Context as _;
 use crate::capture;
 use crate::cli::{self, CaptureTask, Mode, Task};
 use crate::headless::{self, say};
+use crate::keylog::{Owner, open_private};
 use crate::logging;
-use crate::model::{DEFAULT_SESSION_LIMIT, Model};
+use crate::model::{DEFAULT_SESSION_LIMIT, Model, Msg};
 use crate::preflight::{self, Check};
 use crate::report;
-use crate::runtime::Machine;
+use crate::runtime::{self, Engine as _, Machine, finish, local_offset};
 use crate::target::process;
 use crate::target::registry::Registry;
 
@@ -87,10 +88,16 @@ fn capture(task: &CaptureTask) -> ExitCode {
 }
 
 fn capture_checked(task: &CaptureTask) -> anyhow::Result<()> {
+    // Before there are threads: afterwards the zone is not asked any more.
+    let offset = local_offset();
     let _log = match &task.log {
         Some((path, level)) => Some(logging::start(path, *level)?),
         None => None,
     };
+    // A key log that cannot be had is better known before anything is attached.
+    if task.save && task.keylog.as_os_str() != "-" {
+        open_private(&task.keylog, Owner::of_this_run())?;
+    }
     let mut registry = Registry::default();
     add_images(&mut registry, task)?;
     raise_file_limit();
@@ -100,15 +107,22 @@ fn capture_checked(task: &CaptureTask) -> anyhow::Result<()> {
         .context("starting the event loop")?;
     runtime.block_on(async {
         let loaded = capture::load(RING)?;
-        let machine = Machine::start(loaded, registry)?;
+        let mut machine = Machine::start(loaded, registry)?;
         let selection = task.selection.clone();
-        let model = Model::new(selection, task.keylog.clone(), DEFAULT_SESSION_LIMIT);
-        let model = match task.mode {
-            Mode::Tui => {
-                anyhow::bail!("the terminal interface is not built yet; use --mode keylog")
+        let mut model = Model::new(selection, task.keylog.clone(), DEFAULT_SESSION_LIMIT);
+        if task.save {
+            for effect in model.update(machine.now(), Msg::Save(true)) {
+                machine.perform(effect);
             }
-            Mode::Keylog | Mode::Json => headless::run(machine, model, task).await?,
-        };
+        }
+        match task.mode {
+            Mode::Tui => {
+                let options = runtime::Options::from_env(offset);
+                model = runtime::run(&mut machine, model, options).await?;
+                finish(&mut machine, &mut model).await?;
+            }
+            Mode::Keylog | Mode::Json => model = headless::run(machine, model, task).await?,
+        }
         say(&headless::summary(&model));
         Ok(())
     })

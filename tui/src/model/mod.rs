@@ -2,6 +2,8 @@
 //!
 //! The TUI and the headless modes run this same model: messages come in, effects go out.
 
+#[cfg(test)]
+pub(crate) mod fixture;
 mod msg;
 mod saving;
 mod session;
@@ -11,6 +13,7 @@ pub mod target;
 #[cfg(test)]
 mod tests;
 mod time;
+pub mod ui;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -24,6 +24,8 @@ pub struct Store {
     /// A session of one client random for each process that has it; seldom more than client and server.
     by_random: HashMap<ClientRandom, SmallVec<[u32; 4]>>,
     changed: Vec<SessionRef>,
+    /// Sessions with only null secrets.
+    nulls: usize,
     limit: usize,
     next_serial: u64,
 }
@@ -58,6 +60,7 @@ impl Store {
             order: VecDeque::new(),
             by_random: HashMap::new(),
             changed: Vec::new(),
+            nulls: 0,
             limit: limit.max(1),
             next_serial: 0,
         }
@@ -76,6 +79,28 @@ impl Store {
     /// Sessions, newest first.
     pub fn newest_first(&self) -> impl DoubleEndedIterator<Item = &Session> + ExactSizeIterator {
         self.order.iter().rev().map(|&slot| &self.sessions[slot])
+    }
+
+    /// Sessions from the one with this serial to older ones; from the next older one if it is gone.
+    pub fn back_from(&self, serial: u64) -> impl Iterator<Item = &Session> {
+        let end = self.order.partition_point(|&slot| self.sessions[slot].serial <= serial);
+        self.order.range(..end).rev().map(|&slot| &self.sessions[slot])
+    }
+
+    /// Sessions from the one with this serial to newer ones; from the next newer one if it is gone.
+    pub fn forward_from(&self, serial: u64) -> impl Iterator<Item = &Session> {
+        let start = self.order.partition_point(|&slot| self.sessions[slot].serial < serial);
+        self.order.range(start..).map(|&slot| &self.sessions[slot])
+    }
+
+    /// The serial that the next new session will have.
+    pub fn next_serial(&self) -> u64 {
+        self.next_serial
+    }
+
+    /// Number of sessions that have only null secrets.
+    pub fn null_sessions(&self) -> usize {
+        self.nulls
     }
 
     /// The session, if it is still kept.
@@ -101,7 +126,9 @@ impl Store {
         let session = &mut self.sessions[slot];
         let was_complete = session.state() == super::SecretState::Complete;
         let was_changed = session.changed && known.is_some();
+        self.nulls -= usize::from(session.is_null());
         let outcome = session.take(event);
+        self.nulls += usize::from(session.is_null());
         let reference = SessionRef { slot, serial: session.serial };
         if session.changed && !was_changed {
             self.changed.push(reference);
@@ -267,6 +294,7 @@ impl Store {
 
     fn remove(&mut self, slot: usize) {
         let session = self.sessions.remove(slot);
+        self.nulls -= usize::from(session.is_null());
         if let Some(slots) = self.by_random.get_mut(&session.key.client_random) {
             slots.retain(|other| *other as usize != slot);
             if slots.is_empty() {

@@ -110,9 +110,12 @@ impl Selection {
 
     /// Whether this process is chosen.
     pub fn chooses(&self, process: &Process) -> bool {
-        self.all
-            || self.pids.contains(&process.pid)
-            || self.names.iter().any(|name| name.is_match(process.comm.raw()))
+        self.all || self.pids.contains(&process.pid) || self.names_process(process)
+    }
+
+    /// Whether this process is chosen by its name.
+    pub fn names_process(&self, process: &Process) -> bool {
+        self.names.iter().any(|name| name.is_match(process.comm.raw()))
     }
 
     /// Whether processes that are not known yet can turn out to be chosen.

@@ -1,22 +1,36 @@
-//! The one loop: what happens outside becomes messages, and effects are carried out.
+//! The one select loop and what belongs to it: the terminal, the keys, the outside world.
+
+mod console;
+mod finish;
+mod machine;
+mod scanner;
+mod terminal;
+mod tui;
+mod writer;
 
 use std::future::Future;
 use std::io;
 
-use crate::model::{Effect, Msg, Time};
-
-mod machine;
-mod scanner;
-mod writer;
-
+pub use finish::{Unsaved, finish};
 pub use machine::Machine;
+pub use tui::{Options, TuiError, local_offset, run};
+
+use crate::model::{Effect, Msg, Time};
 
 /// What the loop needs from the outside: where messages come from and effects go.
 pub trait Engine {
-    /// Waits until something happened and appends it; cancel-safe.
+    /// Waits until something happened and appends it to `into`.
+    ///
+    /// Must be cancel-safe: the loop drops the future when a key comes first.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can come any more; the loop then ends with this error.
     fn next(&mut self, into: &mut Vec<Msg>) -> impl Future<Output = io::Result<()>>;
-    /// Carries out an effect (Copy and Quit are the loop's own).
+
+    /// Carries out an effect (`Copy` and `Quit` are the loop's own).
     fn perform(&mut self, effect: Effect);
+
     /// Present time.
     fn now(&self) -> Time;
 }

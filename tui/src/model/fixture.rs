@@ -1,0 +1,146 @@
+//! Models for tests: processes, images and secrets as a machine would have them, some of them hostile.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::target::{Image, ImageId, ImageState, Process, Scan, Selection, Target};
+use super::ui::App;
+use super::{Captured, DEFAULT_SESSION_LIMIT, Method, Model, Msg, Time};
+use crate::target::plan::{ImagePlan, Library, Linkage, RandomPath, Site, SiteKind, Tap};
+use crate::text::Foreign;
+use crate::tls::{ClientRandom, Label, Secret};
+
+/// 2026-01-02 03:04:05 UTC.
+pub const START: Time = Time(1_767_323_045_000_000_000);
+
+/// A moment after the start.
+pub fn at(seconds: u64) -> Time {
+    Time(START.0 + seconds * 1_000_000_000)
+}
+
+pub fn process(pid: u32, comm: &str) -> Arc<Process> {
+    Arc::new(Process {
+        pid,
+        start_ticks: u64::from(pid),
+        comm: comm.into(),
+        exe: Some(Foreign::from(format!("/usr/bin/{comm}").as_str())),
+        container: None,
+    })
+}
+
+pub fn image(id: u32, path: &str, library: Option<(&'static str, &str)>, taps: usize) -> Image {
+    let site = Site { address: 0x1000, file_offset: 0x1000, kind: SiteKind::Emulated };
+    let tap = Tap {
+        function: 0x1000,
+        symbol: None,
+        client_random: RandomPath { deref: None, offset: 0x160 },
+        sites: vec![site],
+    };
+    let plan = ImagePlan {
+        build_id: None,
+        linkage: Linkage::Shared,
+        stripped: true,
+        library: library.map(|(name, version)| Library {
+            name,
+            version: (!version.is_empty()).then(|| version.to_owned()),
+        }),
+        taps: vec![tap; taps],
+        labels: Vec::new(),
+        reason: match taps {
+            0 => "no code refers to the labels".to_owned(),
+            _ => "the function that takes every label".to_owned(),
+        },
+    };
+    let (path, plan) = (path.into(), Arc::new(plan));
+    Image { id: ImageId(id), path, plan, state: ImageState::Idle, named: false }
+}
+
+/// Names that try something.
+pub const HOSTILE: [&str; 4] =
+    ["\x1b]0;pwned\x07x", "日本語プロセス", "\u{202e}gpj.exe\u{202c}", "🦀🦀 crab\n"];
+
+pub fn scan() -> Scan {
+    let target = |pid, comm: &str, images: &[u32]| Target {
+        process: process(pid, comm),
+        images: images.iter().copied().map(ImageId).collect(),
+    };
+    Scan {
+        targets: vec![
+            target(7, "nginx", &[1]),
+            target(901, "node", &[2]),
+            target(1201, HOSTILE[0], &[1, 3]),
+            target(1202, HOSTILE[1], &[1]),
+            target(1203, HOSTILE[2], &[4]),
+            target(4_194_303, HOSTILE[3], &[3]),
+        ],
+        images: vec![
+            image(1, "/usr/lib/x86_64-linux-gnu/libssl.so.3", Some(("OpenSSL", "3.0.17")), 1),
+            image(2, "/opt/node/bin/node", Some(("OpenSSL", "3.5.4\x1b[2J")), 1),
+            image(3, "/opt/grpc/cygrpc.so", Some(("BoringSSL", "")), 1),
+            image(4, "/opt/odd/libtls.so", None, 0),
+        ],
+    }
+}
+
+pub fn secret(time: Time, process: &Arc<Process>, random: u8, label: Label, fill: u8) -> Captured {
+    let len = if label == Label::ClientRandom { 48 } else { 32 };
+    Captured {
+        time,
+        process: Arc::clone(process),
+        image: ImageId(1),
+        method: Method::Tap,
+        client_random: ClientRandom([random; 32]),
+        secret: Secret::new(&label, &[fill; 48], len).expect("the length is that of the label"),
+        label,
+    }
+}
+
+pub fn everything() -> Selection {
+    Selection { all: true, ..Selection::default() }
+}
+
+/// With a scan, and the images attached.
+pub fn app(selection: Selection) -> App {
+    let model = Model::new(selection, PathBuf::from("./tlskeytop.keylog"), DEFAULT_SESSION_LIMIT);
+    let mut app = App::new(model);
+    app.receive(START, Msg::Scanned(scan()));
+    for id in 1..=3 {
+        if app.model.targets.images[&ImageId(id)].state == ImageState::Attaching {
+            app.receive(START, Msg::Attached { image: ImageId(id), result: Ok(2) });
+        }
+    }
+    app
+}
+
+/// A complete TLS 1.3 session, one of TLS 1.2, a partial one and a null one, of hostile processes.
+pub fn add_sessions(app: &mut App) {
+    let targets = scan().targets;
+    let tls13 = Label::TLS13_COMPLETE.into_iter().chain([Label::Exporter]);
+    let mut secrets = Vec::new();
+    for (n, label) in (1..).zip(tls13) {
+        secrets.push(secret(at(1), &targets[0].process, 0xa1, label, n));
+    }
+    secrets.push(secret(at(2), &targets[2].process, 0xa2, Label::ClientRandom, 9));
+    for (n, label) in (1..).zip([Label::ClientHandshake, Label::ServerHandshake]) {
+        secrets.push(secret(at(3), &targets[3].process, 0xa3, label, n));
+    }
+    secrets.push(secret(at(4), &targets[4].process, 0xa4, Label::ClientRandom, 0));
+    secrets.push(secret(at(5), &targets[5].process, 0xa5, Label::ClientRandom, 7));
+    // The same again, and another value.
+    secrets.push(secret(at(6), &targets[5].process, 0xa5, Label::ClientRandom, 7));
+    secrets.push(secret(at(6), &targets[5].process, 0xa5, Label::ClientRandom, 8));
+    for event in secrets {
+        app.receive(event.time, Msg::Secret(event));
+    }
+}
+
+/// Many complete sessions of TLS 1.2 with serials from the present one on.
+pub fn add_many(app: &mut App, count: u32) {
+    let process = process(7, "nginx");
+    for n in 0..count {
+        let mut event = secret(at(u64::from(n / 10)), &process, 0, Label::ClientRandom, 1);
+        event.client_random.0[..4].copy_from_slice(&n.to_be_bytes());
+        event.client_random.0[4] = 0xff;
+        app.receive(event.time, Msg::Secret(event));
+    }
+}

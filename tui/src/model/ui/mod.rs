@@ -1,0 +1,301 @@
+//! The state of the user interface: which view is open, what is selected, what is asked and told.
+//!
+//! Pure like the model beside it. [`App`] pairs the two: actions and messages go in, effects come out.
+
+mod copy;
+mod picker;
+mod sessions;
+mod toast;
+
+pub use picker::{Mark, Picker, Row};
+pub use sessions::SessionList;
+pub use toast::{Level, Toast};
+
+use super::{Effect, KeyLogMsg, Model, Msg, SavingState, Time};
+use crate::action::{Action, Context};
+use crate::text::sanitize;
+
+/// The two main views.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// The table of sessions.
+    Sessions,
+    /// The processes to choose from.
+    Picker,
+}
+
+/// Something that is answered with yes or no.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Whether to quit, although secrets would be lost.
+    Quit {
+        /// Sessions with a secret that is in no file.
+        unsaved: usize,
+    },
+}
+
+/// How many rows each list can show at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pages {
+    /// Rows of the table of sessions.
+    pub sessions: usize,
+    /// Rows of the picker.
+    pub picker: usize,
+    /// Rows of the help.
+    pub help: usize,
+    /// Lines that the help has.
+    pub help_lines: usize,
+}
+
+/// The state of the user interface.
+#[derive(Debug)]
+pub struct Ui {
+    /// The main view.
+    pub view: View,
+    /// The help lies over it, scrolled by so many lines.
+    pub help: Option<usize>,
+    /// A question lies over everything.
+    pub question: Option<Question>,
+    /// The table of sessions.
+    pub list: SessionList,
+    /// The processes to choose from.
+    pub picker: Picker,
+    /// The last thing that was told, until its time is over.
+    pub toast: Option<Toast>,
+    pages: Pages,
+}
+
+/// The model and the state of its user interface.
+#[derive(Debug)]
+pub struct App {
+    /// What is known.
+    pub model: Model,
+    /// How it is looked at.
+    pub ui: Ui,
+}
+
+impl App {
+    /// Opens the picker when nothing was chosen, else the sessions.
+    pub fn new(model: Model) -> Self {
+        let view = match model.targets.selection.is_empty() {
+            true => View::Picker,
+            false => View::Sessions,
+        };
+        let ui = Ui {
+            view,
+            help: None,
+            question: None,
+            list: SessionList::default(),
+            picker: Picker::default(),
+            toast: None,
+            pages: Pages::default(),
+        };
+        Self { model, ui }
+    }
+
+    /// What keys mean at the moment.
+    pub fn context(&self) -> Context {
+        match self.ui {
+            Ui { question: Some(_), .. } => Context::Question,
+            Ui { help: Some(_), .. } => Context::Help,
+            _ => self.main_context(),
+        }
+    }
+
+    /// What keys mean in the main view, whatever lies over it.
+    pub fn main_context(&self) -> Context {
+        match self.ui.view {
+            View::Sessions => Context::Sessions,
+            View::Picker => Context::Picker,
+        }
+    }
+
+    /// Takes a message for the model.
+    pub fn receive(&mut self, now: Time, msg: Msg) -> Vec<Effect> {
+        let opened = self.model.saving.state == SavingState::Opening
+            && matches!(msg, Msg::KeyLog(KeyLogMsg::Opened { .. }));
+        let effects = self.model.update(now, msg);
+        if opened {
+            let saving = &self.model.saving;
+            let path = sanitize(&saving.path.to_string_lossy());
+            let text = match saving.pending() {
+                0 => format!("saving to {path}"),
+                lines => format!("saving to {path}, with {lines} lines captured so far"),
+            };
+            self.tell(now, Level::Info, &text);
+        }
+        for effect in &effects {
+            if let Effect::Warn(text) = effect {
+                self.tell(now, Level::Warning, text);
+            }
+        }
+        effects
+    }
+
+    /// Carries out an action.
+    pub fn act(&mut self, now: Time, action: Action) -> Vec<Effect> {
+        match self.context() {
+            Context::Question => self.act_in_question(action),
+            Context::Help => self.act_in_help(action),
+            Context::Sessions => self.act_in_sessions(now, action),
+            Context::Picker => self.act_in_picker(now, action),
+        }
+    }
+
+    fn act_in_question(&mut self, action: Action) -> Vec<Effect> {
+        match (action, self.ui.question.take()) {
+            (Action::Confirm, Some(Question::Quit { .. })) => vec![Effect::Quit],
+            (Action::Back, _) => Vec::new(),
+            (_, question) => {
+                self.ui.question = question;
+                Vec::new()
+            }
+        }
+    }
+
+    fn act_in_help(&mut self, action: Action) -> Vec<Effect> {
+        let page = self.ui.pages.help.max(1);
+        let end = self.ui.pages.help_lines.saturating_sub(page);
+        let at = self.ui.help.unwrap_or_default();
+        self.ui.help = match action {
+            Action::Up => Some(at.saturating_sub(1)),
+            Action::Down => Some((at + 1).min(end)),
+            Action::PageUp => Some(at.saturating_sub(page)),
+            Action::PageDown => Some((at + page).min(end)),
+            Action::First => Some(0),
+            Action::Last => Some(end),
+            Action::Back | Action::Help => None,
+            Action::Quit => return self.quit(),
+            _ => Some(at),
+        };
+        Vec::new()
+    }
+
+    fn act_in_sessions(&mut self, now: Time, action: Action) -> Vec<Effect> {
+        let store = &self.model.sessions;
+        let list = &mut self.ui.list;
+        match action {
+            Action::Up => list.up(store, 1),
+            Action::Down => list.down(store, 1),
+            Action::PageUp => list.up(store, self.ui.pages.sessions),
+            Action::PageDown => list.down(store, self.ui.pages.sessions),
+            Action::First => list.first(store),
+            Action::Last => list.last(store),
+            Action::Follow => list.toggle_follow(),
+            Action::Pause => list.toggle_pause(store),
+            Action::NullFilter => list.toggle_nulls(),
+            Action::CopyLines => return self.copy_lines(now),
+            Action::CopyClientRandom => return self.copy_client_random(now),
+            Action::Save => return self.toggle_saving(now),
+            Action::Processes => {
+                self.ui.view = View::Picker;
+                return vec![Effect::Rescan];
+            }
+            Action::Help => self.ui.help = Some(0),
+            Action::Quit => return self.quit(),
+            _ => {}
+        }
+        Vec::new()
+    }
+
+    fn act_in_picker(&mut self, now: Time, action: Action) -> Vec<Effect> {
+        let targets = &self.model.targets;
+        let picker = &mut self.ui.picker;
+        match action {
+            Action::Up => picker.up(targets, 1),
+            Action::Down => picker.down(targets, 1),
+            Action::PageUp => picker.up(targets, self.ui.pages.picker),
+            Action::PageDown => picker.down(targets, self.ui.pages.picker),
+            Action::First => picker.first(),
+            Action::Last => picker.last(targets),
+            Action::Mark => {
+                if let Err(why) = picker.toggle(targets) {
+                    self.tell(now, Level::Info, why);
+                }
+            }
+            Action::Confirm => return self.confirm_picker(now),
+            Action::Rescan => {
+                self.tell(now, Level::Info, "looking at the processes again");
+                return vec![Effect::Rescan];
+            }
+            Action::Processes => self.ui.view = View::Sessions,
+            Action::Back => {
+                picker.forget_marks();
+                self.ui.view = View::Sessions;
+            }
+            Action::Help => self.ui.help = Some(0),
+            Action::Quit => return self.quit(),
+            _ => {}
+        }
+        Vec::new()
+    }
+
+    fn confirm_picker(&mut self, now: Time) -> Vec<Effect> {
+        let msgs = self.ui.picker.confirm(&self.model.targets);
+        let changed = !msgs.is_empty();
+        let effects = msgs.into_iter().flat_map(|msg| self.receive(now, msg)).collect();
+        if changed {
+            let selection = &self.model.targets.selection;
+            let text = match (selection.all, selection.pids.len()) {
+                (true, _) => "attaching to everything, now and in future".to_owned(),
+                (false, 0) if selection.is_empty() => "nothing is attached any more".to_owned(),
+                (false, 0) => "attaching to what the command line names".to_owned(),
+                (false, 1) => "attaching to 1 process".to_owned(),
+                (false, count) => format!("attaching to {count} processes"),
+            };
+            self.tell(now, Level::Info, &text);
+        }
+        self.ui.view = View::Sessions;
+        effects
+    }
+
+    fn toggle_saving(&mut self, now: Time) -> Vec<Effect> {
+        let on = !self.model.saving.is_wanted();
+        if !on {
+            let path = sanitize(&self.model.saving.path.to_string_lossy());
+            self.tell(now, Level::Info, &format!("saving to {path} is off"));
+        }
+        self.receive(now, Msg::Save(on))
+    }
+
+    fn quit(&mut self) -> Vec<Effect> {
+        let unsaved = match self.model.saving.state {
+            SavingState::On => 0,
+            _ => self.unsaved_sessions(),
+        };
+        if unsaved == 0 {
+            return vec![Effect::Quit];
+        }
+        self.ui.question = Some(Question::Quit { unsaved });
+        Vec::new()
+    }
+
+    fn unsaved_sessions(&self) -> usize {
+        let unsaved =
+            |session: &&super::Session| session.entries.iter().any(super::Entry::wants_saving);
+        self.model.sessions.newest_first().filter(unsaved).count()
+    }
+
+    /// Shows a text for a few seconds.
+    pub fn tell(&mut self, now: Time, level: Level, text: &str) {
+        self.ui.toast = Some(Toast::new(now, level, text));
+    }
+
+    /// Lets time go on; tells whether that changes what is shown.
+    pub fn expire(&mut self, now: Time) -> bool {
+        self.ui.toast.take_if(|toast| toast.is_over(now)).is_some()
+    }
+
+    /// Brings selections and scroll positions in line with the rows that are there, before a frame.
+    pub fn settle(&mut self, pages: Pages) {
+        self.ui.pages = pages;
+        self.ui.list.settle(&self.model.sessions, pages.sessions);
+        self.ui.picker.settle(&self.model.targets, pages.picker);
+        if let Some(scroll) = &mut self.ui.help {
+            *scroll = (*scroll).min(pages.help_lines.saturating_sub(pages.help));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! What reaches the loop from the user's side: keys, signals, the end of the terminal, the clipboard.
+
+use std::env;
+use std::future::Future;
+use std::io;
+use std::thread;
+
+use crossterm::event::{Event, KeyEvent, KeyEventKind};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, channel, unbounded_channel};
+use tokio::sync::oneshot;
+use zeroize::Zeroizing;
+
+use super::terminal::{TerminalGuard, watch_hang_up, write_unbuffered};
+use crate::clipboard::{Display, DisplayCopy, describe_osc52, osc52};
+
+/// Keys that can wait for the loop.
+const KEYS: usize = 256;
+
+/// Something from the user's side.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// A key was pressed.
+    Key(KeyEvent),
+    /// The screen has another size.
+    Resized,
+    /// The program shall end: SIGTERM, SIGINT, SIGHUP, or the terminal is gone.
+    End,
+    /// SIGTSTP.
+    Suspend,
+    /// SIGCONT.
+    Resumed,
+    /// The display's clipboard answered.
+    Copied(DisplayCopy),
+}
+
+/// The user's side. A trait, so that tests can take its place.
+pub(super) trait Console {
+    /// Waits for the next input. Cancel-safe.
+    fn next(&mut self) -> impl Future<Output = Input>;
+
+    /// Gives the terminal back and stops the process.
+    fn suspend(&mut self) -> io::Result<()>;
+
+    /// Takes the terminal over again.
+    fn resume(&mut self) -> io::Result<()>;
+
+    /// Puts a text on the clipboard, and says what to tell the user.
+    fn copy(&mut self, text: Zeroizing<String>, what: String) -> io::Result<String>;
+}
+
+/// The real one.
+pub(super) struct TerminalConsole {
+    guard: TerminalGuard,
+    events: Receiver<io::Result<Event>>,
+    gone: oneshot::Receiver<()>,
+    ends: [Signal; 3],
+    stop: Signal,
+    cont: Signal,
+    display: Option<Display>,
+    copies: UnboundedReceiver<DisplayCopy>,
+}
+
+impl TerminalConsole {
+    /// Takes the terminal over and starts to listen.
+    pub fn new() -> io::Result<Self> {
+        // Signals first: one that comes during the start must not find the terminal taken over.
+        let ends = [
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::hangup())?,
+        ];
+        let stop = signal(SignalKind::from_raw(libc::SIGTSTP))?;
+        let cont = signal(SignalKind::from_raw(libc::SIGCONT))?;
+        let gone = watch_hang_up()?;
+        let (answers, copies) = unbounded_channel();
+        let (x11, wayland) = (env::var_os("DISPLAY"), env::var_os("WAYLAND_DISPLAY"));
+        let display = Display::start(x11.as_deref(), wayland.as_deref(), answers)?;
+        let guard = TerminalGuard::new()?;
+        let (sender, events) = channel(KEYS);
+        thread::Builder::new().name("keys".to_owned()).spawn(move || read_events(&sender))?;
+        Ok(Self { guard, events, gone, ends, stop, cont, display, copies })
+    }
+}
+
+/// Reads keys in a thread of its own, not with crossterm's `EventStream`: once the terminal is gone,
+/// crossterm reads without end, with `EventStream` in the loop itself (see [`watch_hang_up`]). The thread ends
+/// with the process, or with the first key after the loop.
+fn read_events(sender: &Sender<io::Result<Event>>) {
+    loop {
+        let event = crossterm::event::read();
+        let failed = event.is_err();
+        if sender.blocking_send(event).is_err() || failed {
+            return;
+        }
+    }
+}
+
+impl Console for TerminalConsole {
+    async fn next(&mut self) -> Input {
+        let [terminate, interrupt, hang_up] = &mut self.ends;
+        loop {
+            tokio::select! {
+                biased;
+                _ = terminate.recv() => return Input::End,
+                _ = interrupt.recv() => return Input::End,
+                _ = hang_up.recv() => return Input::End,
+                _ = &mut self.gone => return Input::End,
+                Some(()) = self.stop.recv() => return Input::Suspend,
+                Some(()) = self.cont.recv() => return Input::Resumed,
+                event = self.events.recv() => match event {
+                    Some(Ok(Event::Key(key))) if key.kind != KeyEventKind::Release => {
+                        return Input::Key(key);
+                    }
+                    Some(Ok(Event::Resize(..))) => return Input::Resized,
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return Input::End,
+                },
+                Some(copy) = self.copies.recv() => return Input::Copied(copy),
+            }
+        }
+    }
+
+    fn suspend(&mut self) -> io::Result<()> {
+        self.guard.suspend()
+    }
+
+    fn resume(&mut self) -> io::Result<()> {
+        self.guard.enter()
+    }
+
+    fn copy(&mut self, text: Zeroizing<String>, what: String) -> io::Result<String> {
+        write_unbuffered(osc52(&text).as_bytes())?;
+        let told = describe_osc52(&what, env::var_os("TERM").as_deref());
+        match &self.display {
+            Some(display) if !display.copy(text, what) => {
+                Ok(format!("{told}; the display's clipboard does not answer"))
+            }
+            _ => Ok(told),
+        }
+    }
+}

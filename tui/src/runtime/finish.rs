@@ -1,0 +1,55 @@
+//! The end of a capture: detach, take what was still on its way, wait for the disk.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Engine as _, Machine};
+use crate::model::{Model, Msg, SavingState};
+
+/// How long the end waits for the disk.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// Secrets that were captured, should have been written, and could not be.
+#[derive(Debug, thiserror::Error)]
+#[error("{lines} secrets could not be written to the key log: {reason}")]
+pub struct Unsaved {
+    /// How many.
+    pub lines: usize,
+    /// Why.
+    pub reason: String,
+}
+
+/// Removes every probe, and writes what was captured until then.
+///
+/// # Errors
+///
+/// [`Unsaved`] when the key log did not take everything.
+pub async fn finish(machine: &mut Machine, model: &mut Model) -> Result<(), Unsaved> {
+    let mut last = Vec::new();
+    machine.detach(&mut last);
+    for msg in last {
+        update(machine, model, msg);
+    }
+    let end = Instant::now() + FLUSH;
+    while model.saving.pending() > 0
+        && matches!(model.saving.state, SavingState::On | SavingState::Opening)
+    {
+        match machine.reply(end.saturating_duration_since(Instant::now())).await {
+            Some(msg) => update(machine, model, msg),
+            None => break,
+        }
+    }
+    let lines = model.saving.pending();
+    match &model.saving.state {
+        _ if lines == 0 => Ok(()),
+        SavingState::Failing(reason) => Err(Unsaved { lines, reason: reason.clone() }),
+        _ => Err(Unsaved { lines, reason: "the disk did not answer".to_owned() }),
+    }
+}
+
+fn update(machine: &mut Machine, model: &mut Model, msg: Msg) {
+    for effect in model.update(machine.now(), msg) {
+        machine.perform(effect);
+    }
+}

@@ -1,0 +1,121 @@
+//! The terminal: taken over at the start, and given back in every way out: quit, error, panic, signal,
+//! suspension.
+
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, ThreadId};
+
+use crossterm::cursor::{Hide, Show};
+use crossterm::execute;
+use crossterm::terminal::{
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Signal, getpid, kill_process};
+use tokio::sync::oneshot;
+
+/// Whether the terminal is taken over at the moment.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Holds the terminal in raw mode, on its alternate screen, without a cursor; gives it back when dropped.
+#[derive(Debug)]
+pub(super) struct TerminalGuard(());
+
+impl TerminalGuard {
+    /// Takes the terminal over. The panic hook gives it back before it prints.
+    pub fn new() -> io::Result<Self> {
+        install_panic_hook();
+        let guard = Self(());
+        guard.enter()?;
+        Ok(guard)
+    }
+
+    /// Takes it over again after a suspension.
+    pub fn enter(&self) -> io::Result<()> {
+        // First, so that a start that fails half-way is undone.
+        TAKEN.store(true, Ordering::SeqCst);
+        enable_raw_mode()?;
+        execute!(io::stdout(), EnterAlternateScreen, Hide)
+    }
+
+    /// Gives the terminal back and stops this process until the shell resumes it (SIGCONT).
+    pub fn suspend(&self) -> io::Result<()> {
+        give_back();
+        Ok(kill_process(getpid(), Signal::STOP)?)
+    }
+}
+
+impl Drop for TerminalGuard {
+    fn drop(&mut self) {
+        give_back();
+    }
+}
+
+/// Undoes everything, as far as it can be; without effect when it is undone already.
+fn give_back() {
+    if TAKEN.swap(false, Ordering::SeqCst) {
+        // The terminal may be gone, and there is nobody left to tell.
+        let _ = execute!(io::stdout(), Show, LeaveAlternateScreen);
+        let _ = disable_raw_mode();
+        let _ = io::stdout().flush();
+    }
+}
+
+/// A panic of the thread that draws ends the program, so its message needs the terminal. One of
+/// another thread would be printed over the screen; it goes to the log.
+fn install_panic_hook() {
+    static INSTALLED: Once = Once::new();
+    let drawing: ThreadId = thread::current().id();
+    INSTALLED.call_once(|| {
+        let print = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if thread::current().id() == drawing {
+                give_back();
+            }
+            if TAKEN.load(Ordering::SeqCst) {
+                tracing::error!("a thread panicked: {panic}");
+            } else {
+                print(panic);
+            }
+        }));
+    });
+}
+
+/// Writes bytes to the terminal without a buffer that would keep them.
+pub(super) fn write_unbuffered(bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.flush()?;
+    let mut left = bytes;
+    while !left.is_empty() {
+        match rustix::io::retry_on_intr(|| rustix::io::write(&stdout, left))? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => left = &left[written..],
+        }
+    }
+    Ok(())
+}
+
+/// Waits in a thread of its own until the terminal that keys come from is gone, and then says so.
+///
+/// crossterm cannot tell: when a read gives end of file or EIO, it tries again without end (0.29,
+/// `event/source/unix/mio.rs`).
+pub(super) fn watch_hang_up() -> io::Result<oneshot::Receiver<()>> {
+    let stdin = io::stdin();
+    // What crossterm reads: standard input, or else the controlling terminal.
+    let fd: OwnedFd = match stdin.is_terminal() {
+        true => stdin.as_fd().try_clone_to_owned()?,
+        false => File::open("/dev/tty")?.into(),
+    };
+    let (gone, receiver) = oneshot::channel();
+    thread::Builder::new().name("hang-up".to_owned()).spawn(move || {
+        // Without events to wait for, only an error or a hang-up ends the call (poll(2)).
+        let mut fds = [PollFd::new(&fd, PollFlags::empty())];
+        while poll(&mut fds, None) == Err(rustix::io::Errno::INTR) {}
+        // Nobody listens when the loop has ended.
+        let _ = gone.send(());
+    })?;
+    Ok(receiver)
+}

@@ -1,0 +1,288 @@
+//! The one select loop: keys, messages and time come in, effects and frames go out.
+
+use std::env;
+use std::io::{self, BufWriter};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use crossterm::event::KeyEvent;
+use futures_util::FutureExt as _;
+use ratatui::Terminal;
+use ratatui::backend::{Backend, CrosstermBackend};
+use ratatui::layout::{Position, Rect};
+use time::UtcOffset;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use super::Engine;
+use super::console::{Console, Input, TerminalConsole};
+use crate::action::Action;
+use crate::keymap;
+use crate::model::ui::{App, Level};
+use crate::model::{Effect, Model, Msg};
+use crate::view::{self, Look, Theme};
+
+/// How often the model learns that time goes on.
+const TICK: Duration = Duration::from_millis(250);
+/// The least time between two frames that no key asked for: 20 a second.
+const FRAME: Duration = Duration::from_millis(50);
+/// Inputs that are taken before one frame shows what they did.
+const INPUTS_A_FRAME: usize = 64;
+/// Room for a frame, so that it goes to the terminal with few writes.
+const FRAME_BYTES: usize = 64 * 1024;
+
+/// How the TUI looks.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Theme and time zone.
+    pub look: Look,
+}
+
+impl Options {
+    /// By `NO_COLOR` and `TERM`; times in the zone of [`local_offset`].
+    pub fn from_env(offset: UtcOffset) -> Self {
+        let (no_color, term) = (env::var_os("NO_COLOR"), env::var_os("TERM"));
+        let theme = Theme::from_env(no_color.as_deref(), term.as_deref());
+        Self { look: Look { theme, offset } }
+    }
+}
+
+/// The present offset of the local time zone; UTC when it cannot be told. To be called before the
+/// first thread is started: the C library reads the environment.
+pub fn local_offset() -> UtcOffset {
+    UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC)
+}
+
+/// Why the TUI ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum TuiError {
+    /// The terminal could not be taken over.
+    #[error("the terminal cannot be used: {0}")]
+    Terminal(#[source] io::Error),
+    /// A frame could not be drawn.
+    #[error("drawing on the terminal failed: {0}")]
+    Draw(#[source] io::Error),
+    /// Nothing can come from the engine any more.
+    #[error("capture ended: {0}")]
+    Engine(#[source] io::Error),
+}
+
+/// Takes the terminal over and runs until the user quits, a signal ends the program, or the terminal is
+/// gone. The terminal is given back in each case. Returns the model as it is at the end.
+///
+/// Opens the picker when nothing was chosen, else the sessions.
+///
+/// # Errors
+///
+/// [`TuiError`]; the model is lost then.
+pub async fn run<E: Engine>(
+    engine: &mut E,
+    model: Model,
+    options: Options,
+) -> Result<Model, TuiError> {
+    let mut console = TerminalConsole::new().map_err(TuiError::Terminal)?;
+    let backend = CrosstermBackend::new(BufWriter::with_capacity(FRAME_BYTES, io::stdout()));
+    let mut terminal = Terminal::new(backend).map_err(TuiError::Terminal)?;
+    let app = App::new(model);
+    let mut main_loop = Loop::new(&mut terminal, engine, &mut console, app, options.look);
+    main_loop.run().await?;
+    Ok(main_loop.app.model)
+}
+
+/// Everything that the loop holds.
+pub(super) struct Loop<'a, B: Backend, E, C> {
+    terminal: &'a mut Terminal<B>,
+    engine: &'a mut E,
+    console: &'a mut C,
+    pub(super) app: App,
+    look: Look,
+    /// Something changed since the last frame.
+    dirty: bool,
+    /// The terminal is not ours at the moment.
+    suspended: bool,
+    next_frame: Instant,
+    last_second: u64,
+}
+
+impl<'a, B, E, C> Loop<'a, B, E, C>
+where
+    B: Backend,
+    B::Error: Send + Sync + 'static,
+    E: Engine,
+    C: Console,
+{
+    pub fn new(
+        terminal: &'a mut Terminal<B>,
+        engine: &'a mut E,
+        console: &'a mut C,
+        app: App,
+        look: Look,
+    ) -> Self {
+        Self {
+            terminal,
+            engine,
+            console,
+            app,
+            look,
+            dirty: true,
+            suspended: false,
+            next_frame: Instant::now(),
+            last_second: 0,
+        }
+    }
+
+    pub async fn run(&mut self) -> Result<(), TuiError> {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut messages = Vec::new();
+        loop {
+            // In this order: the user does not wait for a flood of messages.
+            let flow = tokio::select! {
+                biased;
+                input = self.console.next() => self.take_inputs(input)?,
+                () = sleep_until(self.next_frame), if self.dirty && !self.suspended => {
+                    self.draw()?;
+                    ControlFlow::Continue(())
+                }
+                _ = tick.tick() => self.tick(),
+                result = self.engine.next(&mut messages) => {
+                    result.map_err(TuiError::Engine)?;
+                    self.receive_all(&mut messages)
+                }
+            };
+            if flow.is_break() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes an input and those that are there already, then shows at once what they did.
+    fn take_inputs(&mut self, first: Input) -> Result<ControlFlow<()>, TuiError> {
+        let mut input = Some(first);
+        for _ in 0..INPUTS_A_FRAME {
+            let Some(present) = input.take() else { break };
+            if self.take_input(present)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            input = self.console.next().now_or_never();
+        }
+        if let Some(last) = input
+            && self.take_input(last)?.is_break()
+        {
+            return Ok(ControlFlow::Break(()));
+        }
+        if !self.suspended {
+            self.draw()?;
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn take_input(&mut self, input: Input) -> Result<ControlFlow<()>, TuiError> {
+        match input {
+            Input::End => return Ok(ControlFlow::Break(())),
+            Input::Key(key) => return self.take_key(key),
+            Input::Resized => {}
+            Input::Suspend => self.suspend()?,
+            Input::Resumed => {
+                self.console.resume().map_err(TuiError::Terminal)?;
+                self.suspended = false;
+                self.forget_screen()?;
+            }
+            Input::Copied(copy) => {
+                let level = if copy.result.is_ok() { Level::Info } else { Level::Warning };
+                self.app.tell(self.engine.now(), level, &copy.describe());
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn take_key(&mut self, key: KeyEvent) -> Result<ControlFlow<()>, TuiError> {
+        match keymap::action(self.app.context(), key) {
+            None => {}
+            Some(Action::Suspend) => self.suspend()?,
+            Some(Action::Redraw) => self.forget_screen()?,
+            Some(action) => {
+                let effects = self.app.act(self.engine.now(), action);
+                return Ok(self.perform(effects));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn suspend(&mut self) -> Result<(), TuiError> {
+        self.suspended = true;
+        self.console.suspend().map_err(TuiError::Terminal)
+    }
+
+    /// Makes the next frame draw everything. Not `Terminal::clear`: it asks the terminal for the
+    /// cursor's position, and the thread that reads keys has the answer.
+    fn forget_screen(&mut self) -> Result<(), TuiError> {
+        let size = self.terminal.size().map_err(draw_error)?;
+        let area = Rect::from((Position::ORIGIN, size));
+        self.terminal.resize(area).map_err(draw_error)
+    }
+
+    fn tick(&mut self) -> ControlFlow<()> {
+        let now = self.engine.now();
+        let effects = self.app.receive(now, Msg::Tick);
+        self.dirty |= self.app.expire(now);
+        // The rate and its sparkline move on with every second.
+        if now.seconds() != self.last_second {
+            self.last_second = now.seconds();
+            self.dirty |= self.app.model.stats.rate.per_second().any(|count| count > 0);
+        }
+        self.perform(effects)
+    }
+
+    fn receive_all(&mut self, messages: &mut Vec<Msg>) -> ControlFlow<()> {
+        let now = self.engine.now();
+        for message in messages.drain(..) {
+            let same = matches!(&message, Msg::Counters(c) if *c == self.app.model.stats.kernel);
+            self.dirty |= !same && !matches!(message, Msg::Tick);
+            let effects = self.app.receive(now, message);
+            if self.perform(effects).is_break() {
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) -> ControlFlow<()> {
+        for effect in effects {
+            match effect {
+                Effect::Quit => return ControlFlow::Break(()),
+                Effect::Copy { text, what } => {
+                    let what = match text.lines().count() {
+                        0 | 1 => what.to_owned(),
+                        lines => format!("{lines} {what}"),
+                    };
+                    let told = self.console.copy(text, what);
+                    let (level, told) = match told {
+                        Ok(told) => (Level::Info, told),
+                        Err(error) => (Level::Warning, format!("not copied: {error}")),
+                    };
+                    self.app.tell(self.engine.now(), level, &told);
+                }
+                other => self.engine.perform(other),
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn draw(&mut self) -> Result<(), TuiError> {
+        let size = self.terminal.size().map_err(draw_error)?;
+        self.app.settle(view::pages(&self.app, size));
+        let (app, look) = (&self.app, &self.look);
+        self.terminal.draw(|frame| view::draw(frame, app, look)).map_err(draw_error)?;
+        self.dirty = false;
+        self.next_frame = Instant::now() + FRAME;
+        Ok(())
+    }
+}
+
+fn draw_error(error: impl std::error::Error + Send + Sync + 'static) -> TuiError {
+    TuiError::Draw(io::Error::other(error))
+}
+
+#[cfg(test)]
+#[path = "tui_tests.rs"]
+mod tests;

@@ -1,0 +1,255 @@
+use std::collections::VecDeque;
+use std::future::pending;
+
+use crossterm::event::{KeyCode, KeyModifiers};
+use ratatui::backend::TestBackend;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::clipboard::DisplayCopy;
+use crate::model::fixture::{self, START, everything, scan, secret};
+use crate::model::target::{Change, Selection};
+use crate::model::{DEFAULT_SESSION_LIMIT, KeyLogMsg, Time};
+use crate::tls::Label;
+
+/// Takes messages from the test and keeps the effects; attaches and opens at once.
+struct FakeEngine {
+    started: Instant,
+    sender: UnboundedSender<Msg>,
+    messages: UnboundedReceiver<Msg>,
+    effects: Vec<String>,
+}
+
+impl FakeEngine {
+    fn new(messages: Vec<Msg>) -> Self {
+        let (sender, receiver) = unbounded_channel();
+        for message in messages {
+            sender.send(message).unwrap();
+        }
+        Self { started: Instant::now(), sender, messages: receiver, effects: Vec::new() }
+    }
+}
+
+impl Engine for FakeEngine {
+    async fn next(&mut self, into: &mut Vec<Msg>) -> io::Result<()> {
+        match self.messages.recv_many(into, 100).await {
+            0 => Err(io::ErrorKind::BrokenPipe.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        let answer = match &effect {
+            Effect::Capture(Change::Attach(image)) => {
+                Some(Msg::Attached { image: *image, result: Ok(2) })
+            }
+            Effect::OpenKeyLog(_) => Some(Msg::KeyLog(KeyLogMsg::Opened { known: Vec::new() })),
+            Effect::WriteLines(lines) => {
+                let written = lines.len();
+                Some(Msg::KeyLog(KeyLogMsg::Wrote { written, error: None }))
+            }
+            _ => None,
+        };
+        self.effects.push(format!("{effect:?}"));
+        if let Some(answer) = answer {
+            self.sender.send(answer).unwrap();
+        }
+    }
+
+    fn now(&self) -> Time {
+        START + self.started.elapsed()
+    }
+}
+
+/// What a user does, and when: the clock of the tests stands still until everything waits for it.
+struct FakeConsole {
+    started: Instant,
+    steps: VecDeque<(Duration, Option<Input>)>,
+    calls: Vec<&'static str>,
+    copied: Vec<String>,
+}
+
+impl FakeConsole {
+    /// Presses the keys one after the other, 100 ms apart, then ends the program after the same time.
+    fn typing(keys: &str) -> Self {
+        let mut console = Self {
+            started: Instant::now(),
+            steps: VecDeque::new(),
+            calls: Vec::new(),
+            copied: Vec::new(),
+        };
+        for key in keys.chars() {
+            console.then(Input::Key(key_event(key)));
+        }
+        console.then(Input::End);
+        console
+    }
+
+    fn then(&mut self, input: Input) {
+        let at = self.steps.back().map_or(Duration::ZERO, |(at, _)| *at);
+        self.steps.push_back((at + Duration::from_millis(100), Some(input)));
+    }
+
+    fn end_after(&mut self, wait: Duration) {
+        self.steps.pop_back();
+        let at = self.steps.back().map_or(Duration::ZERO, |(at, _)| *at);
+        self.steps.push_back((at + wait, Some(Input::End)));
+    }
+}
+
+fn key_event(key: char) -> KeyEvent {
+    let code = match key {
+        '\n' => KeyCode::Enter,
+        '↓' => KeyCode::Down,
+        '↑' => KeyCode::Up,
+        c => KeyCode::Char(c),
+    };
+    KeyEvent::new(code, KeyModifiers::NONE)
+}
+
+impl Console for FakeConsole {
+    async fn next(&mut self) -> Input {
+        let Some((at, _)) = self.steps.front() else { return pending().await };
+        sleep_until(self.started + *at).await;
+        self.steps.pop_front().and_then(|(_, input)| input).unwrap_or(Input::End)
+    }
+
+    fn suspend(&mut self) -> io::Result<()> {
+        self.calls.push("suspend");
+        Ok(())
+    }
+
+    fn resume(&mut self) -> io::Result<()> {
+        self.calls.push("resume");
+        Ok(())
+    }
+
+    fn copy(&mut self, text: Zeroizing<String>, what: String) -> io::Result<String> {
+        self.copied.push(text.to_string());
+        Ok(format!("{what} sent to terminal"))
+    }
+}
+
+struct Ran {
+    screen: TestBackend,
+    app: App,
+    engine: FakeEngine,
+    console: FakeConsole,
+}
+
+async fn try_run(
+    selection: Selection,
+    mut engine: FakeEngine,
+    mut console: FakeConsole,
+) -> Result<Ran, TuiError> {
+    let model = Model::new(selection, "./tlskeytop.keylog".into(), DEFAULT_SESSION_LIMIT);
+    let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
+    let look = Look { theme: Theme::MONOCHROME, offset: UtcOffset::UTC };
+    let mut main_loop = Loop::new(&mut terminal, &mut engine, &mut console, App::new(model), look);
+    main_loop.run().await?;
+    let app = main_loop.app;
+    Ok(Ran { screen: terminal.backend().clone(), app, engine, console })
+}
+
+async fn run(selection: Selection, messages: Vec<Msg>, console: FakeConsole) -> Ran {
+    try_run(selection, FakeEngine::new(messages), console).await.unwrap()
+}
+
+fn secrets() -> Vec<Msg> {
+    let process = fixture::process(7, "nginx");
+    let mut messages = vec![Msg::Scanned(scan())];
+    for (fill, label) in (1..).zip(Label::TLS13_COMPLETE) {
+        messages.push(Msg::Secret(secret(START, &process, 0xa1, label, fill)));
+    }
+    messages.push(Msg::Secret(secret(START, &process, 0xa2, Label::ClientRandom, 9)));
+    messages
+}
+
+#[tokio::test(start_paused = true)]
+async fn picking_attaching_saving_and_copying() {
+    // Enter in the picker attaches to everything; the secrets were there before, and are not taken.
+    let ran = run(Selection::default(), secrets(), FakeConsole::typing("\nw↓")).await;
+    assert!(ran.app.model.targets.selection.all);
+    assert_eq!(ran.app.model.sessions.len(), 0);
+
+    let ran = run(everything(), secrets(), FakeConsole::typing("w↓y")).await;
+    assert_eq!(ran.app.model.saving.lines, 5);
+    assert_eq!(ran.console.copied.len(), 1);
+    assert_eq!(ran.console.copied[0].lines().count(), 4);
+    assert!(ran.engine.effects.iter().any(|effect| effect.starts_with("OpenKeyLog")));
+    assert!(!ran.engine.effects.iter().any(|effect| effect.contains("Copy")));
+    insta::assert_snapshot!(ran.screen);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_toast_goes_after_three_seconds_without_a_key() {
+    let mut console = FakeConsole::typing("c");
+    console.end_after(Duration::from_millis(2900));
+    let ran = run(everything(), secrets(), console).await;
+    assert!(ran.screen.to_string().contains("client random sent to terminal"));
+
+    let mut console = FakeConsole::typing("c");
+    console.end_after(Duration::from_millis(3500));
+    let ran = run(everything(), secrets(), console).await;
+    assert!(!ran.screen.to_string().contains("client random sent to terminal"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_are_shown_without_a_key() {
+    let mut console = FakeConsole::typing("");
+    console.end_after(Duration::from_millis(60));
+    let ran = run(everything(), secrets(), console).await;
+    assert!(ran.screen.to_string().contains("2 sessions"), "{}", ran.screen);
+}
+
+#[tokio::test(start_paused = true)]
+async fn quitting_with_unsaved_secrets_asks() {
+    let ran = run(everything(), secrets(), FakeConsole::typing("q")).await;
+    assert!(ran.screen.to_string().contains("2 sessions hold secrets that are in no file"));
+    let ran = run(everything(), secrets(), FakeConsole::typing("qyyyy")).await;
+    assert_eq!(ran.console.steps.len(), 4, "y ended it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn warnings_are_told_and_logged() {
+    let rejected = Msg::Rejected { pid: 7, thread: "nginx".into(), reason: "17 bytes".to_owned() };
+    let ran = run(everything(), vec![rejected], FakeConsole::typing("↓")).await;
+    assert!(ran.engine.effects.iter().any(|effect| effect.starts_with("Warn(")));
+    assert!(ran.screen.to_string().contains("rejected from nginx (7): 17 bytes"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_terminal_is_given_back_and_taken_over_again() {
+    let mut console = FakeConsole::typing("");
+    console.steps.clear();
+    console.then(Input::Suspend);
+    console.then(Input::Resumed);
+    console.then(Input::Copied(DisplayCopy { what: "key line".to_owned(), result: Ok(()) }));
+    console.then(Input::Resized);
+    console.then(Input::End);
+    let ran = run(everything(), secrets(), console).await;
+    assert_eq!(ran.console.calls, ["suspend", "resume"]);
+    assert!(ran.screen.to_string().contains("on the display's clipboard"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_drawn_while_suspended() {
+    let mut console = FakeConsole::typing("");
+    console.steps.clear();
+    console.steps.push_back((Duration::ZERO, Some(Input::Suspend)));
+    console.then(Input::End);
+    let ran = run(everything(), secrets(), console).await;
+    assert_eq!(
+        ran.screen.to_string().trim_matches(['"', '\n', ' ']).trim(),
+        TestBackend::new(80, 24).to_string().trim_matches(['"', '\n', ' ']).trim()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_ends_ends_the_loop() {
+    let mut engine = FakeEngine::new(Vec::new());
+    engine.messages.close();
+    let ended = try_run(everything(), engine, FakeConsole::typing("↓")).await;
+    assert!(matches!(ended, Err(TuiError::Engine(_))));
+}

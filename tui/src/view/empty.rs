@@ -1,0 +1,52 @@
+//! What stands where sessions will be, and where there is no room.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Constraint, Rect};
+use ratatui::style::Style;
+
+use super::Theme;
+use super::layout::SMALLEST;
+use super::paint::{put, width};
+use crate::action::{Action, Context};
+use crate::keymap::key_name;
+use crate::model::ui::App;
+
+pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) {
+    let key = |action| key_name(Context::Sessions, action);
+    let nulls = app.model.sessions.null_sessions();
+    let lines = if app.ui.list.hides_nulls() && nulls > 0 && nulls == app.model.sessions.len() {
+        [
+            "Only sessions with null secrets so far".to_owned(),
+            format!("they are hidden: {} shows them", key(Action::NullFilter)),
+        ]
+    } else if app.model.targets.selection.is_empty() {
+        [
+            "Nothing is attached".to_owned(),
+            format!("{} chooses processes, or everything", key(Action::Processes)),
+        ]
+    } else if !app.model.is_ready() {
+        ["Attaching…".to_owned(), "programs need no restart".to_owned()]
+    } else {
+        [
+            "No handshakes yet".to_owned(),
+            "let a program connect with TLS, for example: curl https://localhost".to_owned(),
+        ]
+    };
+    draw_middle(buf, area, &lines, theme.heading);
+}
+
+pub(super) fn draw_too_small(buf: &mut Buffer, area: Rect) {
+    let (width, height) = SMALLEST;
+    let lines = [
+        "tlskeytop needs more room".to_owned(),
+        format!("{width}x{height}, here is {}x{}", area.width, area.height),
+    ];
+    draw_middle(buf, area, &lines, Style::new());
+}
+
+fn draw_middle(buf: &mut Buffer, area: Rect, lines: &[String; 2], heading: Style) {
+    let middle = area.centered_vertically(Constraint::Length(2));
+    for (y, (text, style)) in (0..).zip(lines.iter().zip([heading, Style::new()])) {
+        put(buf, middle, middle.width.saturating_sub(width(text)) / 2, y, text, style);
+    }
+}

@@ -1,0 +1,79 @@
+//! Drawing: reads the model and the state of the user interface, and changes neither.
+
+mod columns;
+mod detail;
+mod empty;
+mod footer;
+mod help;
+mod layout;
+mod paint;
+mod picker;
+mod question;
+mod session_row;
+mod sessions;
+mod sparkline;
+mod status;
+mod theme;
+mod toast;
+
+#[cfg(test)]
+mod tests;
+
+use ratatui::Frame;
+use ratatui::layout::{Rect, Size};
+use time::UtcOffset;
+
+pub use theme::Theme;
+
+use crate::model::ui::{App, Pages, View};
+
+/// How things are shown, apart from what is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// Colours and emphasis.
+    pub theme: Theme,
+    /// The local time zone's.
+    pub offset: UtcOffset,
+}
+
+/// The rows that each list has on a screen of this size: what [`App::settle`] needs before a frame.
+pub fn pages(app: &App, size: Size) -> Pages {
+    let area = Rect::from((ratatui::layout::Position::ORIGIN, size));
+    let screen = layout::screen(area);
+    Pages {
+        sessions: usize::from(screen.list.height.saturating_sub(1)),
+        picker: usize::from(screen.wide.height.saturating_sub(1)),
+        help: usize::from(help::inner(screen.wide).height),
+        help_lines: help::lines(app),
+    }
+}
+
+/// Draws everything.
+pub fn draw(frame: &mut Frame<'_>, app: &App, look: &Look) {
+    let area = frame.area();
+    let buf = frame.buffer_mut();
+    if layout::is_too_small(area) {
+        empty::draw_too_small(buf, area);
+        return;
+    }
+    let screen = layout::screen(area);
+    status::draw(buf, screen.status, app, &look.theme);
+    match app.ui.view {
+        View::Sessions if app.ui.list.rows(&app.model.sessions).next().is_none() => {
+            empty::draw(buf, screen.wide, app, &look.theme);
+        }
+        View::Sessions => {
+            sessions::draw(buf, screen.list, app, look);
+            detail::draw(buf, screen.detail, app, look);
+        }
+        View::Picker => picker::draw(buf, screen.wide, app, &look.theme),
+    }
+    if app.ui.help.is_some() {
+        help::draw(buf, screen.wide, app, &look.theme);
+    }
+    if let Some(question) = &app.ui.question {
+        question::draw(buf, screen.wide, question, &look.theme);
+    }
+    footer::draw(buf, screen.footer, app, &look.theme);
+    toast::draw(buf, screen.footer, app, &look.theme);
+}

@@ -1,0 +1,30 @@
+//! A question in the middle of the screen.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Margin, Rect};
+use ratatui::style::Style;
+use ratatui::widgets::{Block, Widget as _};
+
+use super::Theme;
+use super::layout::middle;
+use super::paint::{clear, put, width};
+use crate::action::{Action, Context};
+use crate::keymap::key_name;
+use crate::model::ui::Question;
+
+pub(super) fn draw(buf: &mut Buffer, area: Rect, question: &Question, theme: &Theme) {
+    let what = match question {
+        Question::Quit { unsaved: 1 } => "1 session holds secrets that are in no file".to_owned(),
+        Question::Quit { unsaved } => {
+            format!("{unsaved} sessions hold secrets that are in no file")
+        }
+    };
+    let key = |action| key_name(Context::Question, action);
+    let ask = format!("quit? ({}/{})", key(Action::Confirm), key(Action::Back));
+    let area = middle(area, width(&what).saturating_add(4), 4);
+    clear(buf, area);
+    Block::bordered().border_style(theme.caution).render(area, buf);
+    let inside = area.inner(Margin::new(2, 1));
+    put(buf, inside, 0, 0, &what, Style::new());
+    put(buf, inside, 0, 1, &ask, theme.heading);
+}

@@ -1,0 +1,128 @@
+//! The columns of the sessions, and what stands in them.
+
+use std::borrow::Cow;
+
+use ratatui::style::Style;
+use time::OffsetDateTime;
+
+use super::Look;
+use super::columns::Column;
+use crate::model::target::Targets;
+use crate::model::{SecretState, Session, Time};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Field {
+    Time,
+    Pid,
+    Process,
+    Library,
+    Version,
+    Secrets,
+    Saved,
+    ClientRandom,
+    Executable,
+}
+
+const fn column(
+    field: Field,
+    title: &'static str,
+    width: u16,
+    widest: u16,
+    drop: u8,
+) -> Column<Field> {
+    Column { field, title, width, widest, drop }
+}
+
+/// As the screen narrows, they drop in this order: executable, client random, library, time, pid,
+/// saved. Process, TLS version and secrets stay.
+pub(super) const COLUMNS: [Column<Field>; 9] = [
+    column(Field::Time, "TIME", 8, 8, 3),
+    column(Field::Pid, "PID", 7, 7, 2),
+    column(Field::Process, "PROCESS", 15, 24, 0),
+    column(Field::Library, "LIBRARY", 14, 20, 4),
+    column(Field::Version, "TLS", 4, 4, 0),
+    column(Field::Secrets, "SECRETS", 10, 10, 0),
+    column(Field::Saved, "SAVED", 5, 5, 1),
+    column(Field::ClientRandom, "RANDOM", 8, 8, 5),
+    column(Field::Executable, "EXECUTABLE", 16, 200, 6),
+];
+
+impl Field {
+    /// Numbers are at the right of their column.
+    pub(super) fn is_number(self) -> bool {
+        self == Self::Pid
+    }
+
+    /// The end of a path says more than its start.
+    pub(super) fn is_path(self) -> bool {
+        self == Self::Executable
+    }
+
+    pub(super) fn text<'a>(
+        self,
+        session: &'a Session,
+        targets: &Targets,
+        look: &Look,
+    ) -> Cow<'a, str> {
+        match self {
+            Self::Time => local_time(session.first_seen, look).into(),
+            Self::Pid => session.key.pid.to_string().into(),
+            Self::Process => session.process.comm.to_string().into(),
+            Self::Library => match targets.images.get(&session.image) {
+                Some(image) => image.library().into(),
+                None => "?".into(),
+            },
+            Self::Version => session.version.map_or("?", |version| version.short()).into(),
+            Self::Secrets => state(session.state()),
+            Self::Saved => saved(session).into(),
+            Self::ClientRandom => session.key.client_random.short().into(),
+            Self::Executable => {
+                session.process.exe.as_ref().map_or("?".into(), |e| e.to_string().into())
+            }
+        }
+    }
+
+    pub(super) fn style(self, session: &Session, look: &Look) -> Style {
+        match self {
+            Self::Secrets => match session.state() {
+                SecretState::Complete => look.theme.good,
+                SecretState::Partial { .. } => look.theme.caution,
+                SecretState::Waiting | SecretState::Null => look.theme.faint,
+            },
+            Self::Saved if session.conflicts > 0 => look.theme.caution,
+            Self::Saved if session.is_saved() => look.theme.good,
+            Self::Time | Self::ClientRandom => look.theme.faint,
+            _ => Style::new(),
+        }
+    }
+}
+
+/// `14:03:59`, in the local time zone.
+pub(super) fn local_time(time: Time, look: &Look) -> String {
+    const FORMAT: &[time::format_description::BorrowedFormatItem<'_>] =
+        time::macros::format_description!("[hour]:[minute]:[second]");
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(time.0))
+        .ok()
+        .and_then(|time| time.to_offset(look.offset).format(FORMAT).ok())
+        .unwrap_or_else(|| "?".to_owned())
+}
+
+/// Symbol and text.
+pub(super) fn state(state: SecretState) -> Cow<'static, str> {
+    match state {
+        SecretState::Waiting => "… waiting".into(),
+        SecretState::Partial { have, need } => format!("◐ {have}/{need}").into(),
+        SecretState::Complete => "✓ complete".into(),
+        SecretState::Null => "∅ null".into(),
+    }
+}
+
+/// `●` saved, `–` not, with `!` where values are in conflict.
+fn saved(session: &Session) -> &'static str {
+    match (session.is_saved(), session.conflicts > 0) {
+        (true, false) => "●",
+        (false, false) => "–",
+        (true, true) => "● !",
+        (false, true) => "– !",
+    }
+}

@@ -1,0 +1,72 @@
+//! The table of sessions.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use super::Look;
+use super::columns::{Placed, place};
+use super::paint::{clip, clip_start, line, put, width};
+use super::session_row::{COLUMNS, Field};
+use crate::model::Session;
+use crate::model::ui::App;
+
+pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, look: &Look) {
+    let columns = place(&COLUMNS, area);
+    let mut end = 0;
+    for placed in &columns {
+        let x = placed.x + indent(placed, placed.column.title);
+        end = put(buf, area, x, 0, &clip(placed.column.title, placed.width), look.theme.heading);
+    }
+    draw_newer(buf, area, end, app, look);
+    let selected = app.ui.list.selected(&app.model.sessions).map(|session| session.serial);
+    for (y, session) in (1..area.height).zip(app.ui.list.rows(&app.model.sessions)) {
+        for placed in &columns {
+            draw_cell(buf, area, y, placed, session, app, look);
+        }
+        if selected == Some(session.serial) {
+            // The whole row looks the same, so that it can be read on any background.
+            buf.set_style(line(area, y), ratatui::style::Style::reset());
+            buf.set_style(line(area, y), look.theme.selected);
+        }
+    }
+}
+
+fn draw_cell(
+    buf: &mut Buffer,
+    area: Rect,
+    y: u16,
+    placed: &Placed<'_, Field>,
+    session: &Session,
+    app: &App,
+    look: &Look,
+) {
+    let field = placed.column.field;
+    let text = field.text(session, &app.model.targets, look);
+    let clipped = match field.is_path() {
+        true => clip_start(&text, placed.width),
+        false => clip(&text, placed.width),
+    };
+    let x = placed.x + indent(placed, &clipped);
+    put(buf, area, x, y, &clipped, field.style(session, look));
+}
+
+/// How far a text is moved to stand at the right, where its column asks for that.
+fn indent(placed: &Placed<'_, Field>, text: &str) -> u16 {
+    match placed.column.field.is_number() {
+        true => placed.width.saturating_sub(width(text)),
+        false => 0,
+    }
+}
+
+/// Says in the heading's line that there are rows above the first shown one.
+fn draw_newer(buf: &mut Buffer, area: Rect, end: u16, app: &App, look: &Look) {
+    let text = match app.ui.list.newer(&app.model.sessions) {
+        0 => return,
+        1000.. => "↑ 1000+ newer".to_owned(),
+        count => format!("↑ {count} newer"),
+    };
+    let x = area.width.saturating_sub(width(&text));
+    if x > end {
+        put(buf, area, x, 0, &text, look.theme.key);
+    }
+}

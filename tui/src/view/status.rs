@@ -1,0 +1,187 @@
+//! The two lines on top: what is attached, what was seen, what is saved, and what went wrong.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+
+use super::Theme;
+use super::paint::{clip, clip_start, line, put, width};
+use super::sparkline::sparkline;
+use crate::model::SavingState;
+use crate::model::ui::App;
+use crate::text::sanitize;
+
+/// Between two parts.
+const GAP: u16 = 2;
+/// Seconds that the sparkline shows.
+const SPARK_LONG: usize = 16;
+const SPARK_SHORT: usize = 5;
+
+/// One thing that is said, in a long and a short form.
+struct Part {
+    long: String,
+    short: String,
+    style: Style,
+    /// Where room is short, the lowest is shortened first, and then dropped.
+    weight: u8,
+}
+
+pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) {
+    let name = part("tlskeytop".to_owned(), String::new(), theme.heading, 1);
+    let capture = [name, attached(app), sessions(app), rate(app), lost(app, theme)];
+    draw_parts(buf, line(area, 0), Vec::from(capture));
+    let mut saving = vec![saving(app, theme)];
+    saving.extend(paused(app, theme));
+    saving.extend(counts(app, theme));
+    draw_parts(buf, line(area, 1), saving);
+}
+
+fn part(long: String, short: String, style: Style, weight: u8) -> Part {
+    Part { long, short, style, weight }
+}
+
+fn draw_parts(buf: &mut Buffer, area: Rect, mut parts: Vec<Part>) {
+    let needed = |parts: &[Part]| {
+        parts.iter().map(|part| width(&part.long) + GAP).sum::<u16>().saturating_sub(GAP)
+    };
+    while needed(&parts) > area.width {
+        let lightest = |parts: &[Part], shortenable: bool| {
+            let candidates =
+                parts.iter().enumerate().filter(|(_, p)| !shortenable || p.long != p.short);
+            candidates.min_by_key(|(_, part)| part.weight).map(|(index, _)| index)
+        };
+        if let Some(index) = lightest(&parts, true) {
+            parts[index].long = parts[index].short.clone();
+            parts.retain(|part| !part.long.is_empty());
+        } else if parts.len() > 1
+            && let Some(index) = lightest(&parts, false)
+        {
+            parts.remove(index);
+        } else {
+            break;
+        }
+    }
+    let mut x = 0;
+    for part in &parts {
+        x = put(buf, area, x, 0, &part.long, part.style) + GAP;
+    }
+}
+
+fn attached(app: &App) -> Part {
+    let targets = &app.model.targets;
+    let (processes, images) = (targets.attached_processes(), targets.attached_images());
+    let word = if targets.is_attaching() { "attaching…" } else { "attached:" };
+    let processes_word = if processes == 1 { "process" } else { "processes" };
+    let images_word = if images == 1 { "image" } else { "images" };
+    let long = format!("{word} {processes} {processes_word}, {images} {images_word}");
+    part(long, format!("{processes} proc, {images} img"), Style::new(), 7)
+}
+
+fn sessions(app: &App) -> Part {
+    let text = match app.model.stats.sessions {
+        1 => "1 session".to_owned(),
+        count => format!("{} sessions", grouped(count)),
+    };
+    part(text.clone(), text, Style::new(), 6)
+}
+
+fn rate(app: &App) -> Part {
+    let rate = &app.model.stats.rate;
+    let form =
+        |columns| format!("{:.1}/s {}", rate.recent(), sparkline(rate.per_second(), columns));
+    part(form(SPARK_LONG), form(SPARK_SHORT), Style::new(), 4)
+}
+
+fn lost(app: &App, theme: &Theme) -> Part {
+    match app.model.stats.lost() {
+        0 => part("lost 0".to_owned(), "lost 0".to_owned(), Style::new(), 3),
+        lost => {
+            let text = format!("LOST {}", grouped(lost));
+            part(text.clone(), text, theme.bad, 9)
+        }
+    }
+}
+
+fn saving(app: &App, theme: &Theme) -> Part {
+    let saving = &app.model.saving;
+    let path = sanitize(&saving.path.to_string_lossy());
+    let lines = grouped(saving.lines);
+    let form = |sign, word, columns| {
+        let path = clip_start(&path, columns);
+        format!("{sign} {word}{path}, {lines} lines")
+    };
+    match &saving.state {
+        SavingState::Off => {
+            part(form("–", "saving off: ", 40), form("–", "off: ", 12), theme.faint, 8)
+        }
+        SavingState::Opening => part(form("…", "opening ", 40), form("…", "", 12), Style::new(), 8),
+        SavingState::On => part(form("●", "saving to ", 40), form("●", "", 14), theme.good, 8),
+        SavingState::Failing(reason) => {
+            let waiting = grouped(saving.pending() as u64);
+            let short = format!("{}, {waiting} waiting", form("!", "FAILING ", 12));
+            let reason = sanitize(reason);
+            let long =
+                format!("! SAVING FAILS, {lines} lines, {waiting} waiting: {}", clip(&reason, 50));
+            part(long, short, theme.bad, 8)
+        }
+    }
+}
+
+fn paused(app: &App, theme: &Theme) -> Option<Part> {
+    if let Some(new) = app.ui.list.held_back(&app.model.sessions) {
+        let text = format!("PAUSED +{} new", grouped(new));
+        return Some(part(text.clone(), text, theme.caution, 7));
+    }
+    let following = app.ui.list.follows() && !app.model.sessions.is_empty();
+    following.then(|| part("following".to_owned(), String::new(), theme.faint, 1))
+}
+
+fn counts(app: &App, theme: &Theme) -> Vec<Part> {
+    let stats = &app.model.stats;
+    let count = |value: u64, long: &str, short: &str, weight, style| {
+        let value = grouped(value);
+        part(format!("{long} {value}"), format!("{short} {value}"), style, weight)
+    };
+    let trouble = |value| if value == 0 { Style::new() } else { theme.caution };
+    let nulls = app.model.sessions.null_sessions() as u64;
+    let nulls_word = if app.ui.list.hides_nulls() { "nulls hidden" } else { "nulls shown" };
+    let conflicts = trouble(stats.conflicts);
+    let mut parts = vec![
+        count(nulls, nulls_word, "nulls", 3, Style::new()),
+        count(stats.duplicates, "duplicates", "dup", 2, Style::new()),
+        count(stats.conflicts, "conflicts", "conflicts", 5, conflicts),
+    ];
+    if stats.rejected > 0 {
+        parts.push(count(stats.rejected, "rejected", "rejected", 5, theme.caution));
+    }
+    if stats.evicted.unsaved > 0 {
+        parts.push(count(stats.evicted.unsaved, "dropped unsaved", "dropped", 6, theme.caution));
+    }
+    parts
+}
+
+/// `1,234,567`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_grouped() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1_000), "1,000");
+        assert_eq!(grouped(12_345_678), "12,345,678");
+    }
+}

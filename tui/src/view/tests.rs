@@ -1,0 +1,171 @@
+//! Every view at the three sizes, with names that try something.
+
+use insta::assert_snapshot;
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+
+use super::*;
+use crate::action::Action;
+use crate::model::fixture::{self, add_many, add_sessions, at, everything};
+use crate::model::target::Selection;
+use crate::model::{KernelCounters, KeyLogMsg, Msg};
+
+const SIZES: [(u16, u16); 3] = [(60, 12), (80, 24), (120, 40)];
+const LOOK: Look = Look { theme: Theme::MONOCHROME, offset: UtcOffset::UTC };
+
+fn screen(app: &mut App, (width, height): (u16, u16)) -> TestBackend {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    let pages = pages(app, Size { width, height });
+    app.settle(pages);
+    terminal.draw(|frame| draw(frame, app, &LOOK)).unwrap();
+    terminal.backend().clone()
+}
+
+fn snapshots(name: &str, app: &mut App) {
+    for (width, height) in SIZES {
+        let screen = screen(app, (width, height));
+        assert_snapshot!(format!("{name}_{width}x{height}"), screen);
+    }
+}
+
+fn busy() -> App {
+    let mut app = fixture::app(everything());
+    add_sessions(&mut app);
+    app
+}
+
+#[test]
+fn sessions() {
+    snapshots("sessions", &mut busy());
+}
+
+#[test]
+fn sessions_with_trouble() {
+    let mut app = busy();
+    app.act(at(7), Action::Save);
+    app.receive(at(7), Msg::KeyLog(KeyLogMsg::Opened { known: Vec::new() }));
+    let error = Some("./tlskeytop.keylog: No space left on device".to_owned());
+    app.receive(at(8), Msg::KeyLog(KeyLogMsg::Wrote { written: 5, error }));
+    let counters = KernelCounters { ring_full: 1234, ..KernelCounters::default() };
+    app.receive(at(8), Msg::Counters(counters));
+    app.act(at(8), Action::NullFilter);
+    app.act(at(8), Action::Last);
+    app.act(at(8), Action::Pause);
+    add_many(&mut app, 20);
+    snapshots("trouble", &mut app);
+}
+
+#[test]
+fn sessions_while_saving_and_scrolled() {
+    let mut app = busy();
+    app.act(at(7), Action::Save);
+    app.receive(at(7), Msg::KeyLog(KeyLogMsg::Opened { known: Vec::new() }));
+    app.receive(at(8), Msg::KeyLog(KeyLogMsg::Wrote { written: 9, error: None }));
+    add_many(&mut app, 60);
+    screen(&mut app, (80, 24));
+    app.act(at(8), Action::Last);
+    app.expire(at(20));
+    snapshots("scrolled", &mut app);
+}
+
+#[test]
+fn picker() {
+    let mut app = fixture::app(Selection::default());
+    app.act(at(1), Action::Down);
+    app.act(at(1), Action::Mark);
+    snapshots("picker", &mut app);
+}
+
+#[test]
+fn picker_of_what_is_attached() {
+    let mut app = fixture::app(everything());
+    app.receive(
+        at(1),
+        Msg::Attached {
+            image: crate::model::target::ImageId(3),
+            result: Err("/opt/grpc/cygrpc.so: Invalid argument (os error 22)".to_owned()),
+        },
+    );
+    app.act(at(1), Action::Processes);
+    snapshots("picker_attached", &mut app);
+}
+
+#[test]
+fn help() {
+    let mut app = busy();
+    app.act(at(1), Action::Help);
+    snapshots("help", &mut app);
+}
+
+#[test]
+fn question() {
+    let mut app = busy();
+    app.act(at(7), Action::Quit);
+    snapshots("question", &mut app);
+}
+
+#[test]
+fn toast() {
+    let mut app = busy();
+    app.tell(at(7), crate::model::ui::Level::Warning, "from \x1b[2J日本 and \u{202e}back");
+    snapshots("toast", &mut app);
+}
+
+#[test]
+fn empty() {
+    snapshots("empty", &mut fixture::app(everything()));
+    let mut app = fixture::app(Selection::default());
+    app.act(at(1), Action::Back);
+    snapshots("nothing_attached", &mut app);
+}
+
+#[test]
+fn too_small() {
+    assert_snapshot!(screen(&mut busy(), (59, 12)));
+    assert_snapshot!(screen(&mut busy(), (60, 11)));
+}
+
+#[test]
+fn no_size_panics() {
+    let mut apps = [busy(), fixture::app(Selection::default()), busy(), busy()];
+    apps[2].act(at(1), Action::Help);
+    apps[3].act(at(1), Action::Quit);
+    for app in &mut apps {
+        app.tell(at(7), crate::model::ui::Level::Info, "told");
+        for (width, height) in [(0, 0), (1, 1), (60, 12), (61, 13), (200, 12), (60, 60), (300, 90)]
+        {
+            screen(app, (width, height));
+        }
+    }
+}
+
+/// Columns that stay at 80 and more, whatever else is there.
+#[test]
+fn process_version_and_secrets_never_drop() {
+    for width in 60..200 {
+        let text = screen(&mut busy(), (width, 24)).to_string();
+        for title in ["PROCESS", "TLS", "SECRETS"] {
+            assert!(text.contains(title), "{title} at {width}");
+        }
+    }
+}
+
+#[test]
+fn nothing_on_the_screen_is_a_control_character() {
+    for app in [&mut busy(), &mut fixture::app(Selection::default())] {
+        let screen = screen(app, (120, 40));
+        let symbols = screen.buffer().content().iter().flat_map(|cell| cell.symbol().chars());
+        for c in symbols {
+            assert_eq!(crate::text::sanitize(&c.to_string()), c.to_string());
+        }
+    }
+}
+
+#[test]
+fn secrets_are_never_on_the_screen() {
+    let mut app = busy();
+    app.act(at(7), Action::Last);
+    let text = screen(&mut app, (200, 60)).to_string();
+    assert!(text.contains("0101…01"));
+    assert!(!text.contains("010101"));
+}
