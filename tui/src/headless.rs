@@ -28,7 +28,7 @@ pub enum HeadlessError {
     KeyLog(String),
     /// Secrets were captured and could not be written.
     #[error(transparent)]
-    Unsaved(#[from] Unsaved),
+    Unsaved(Unsaved),
     /// stdout could not be written.
     #[error("writing to stdout: {0}")]
     Stdout(io::Error),
@@ -36,58 +36,22 @@ pub enum HeadlessError {
 
 /// Runs until a signal, `--duration` or `--count` ends it, and gives back the model for the summary.
 ///
-/// # Errors
-///
-/// [`HeadlessError`]; what was captured until then was written as far as possible.
+/// The result is [`HeadlessError`] when it ended badly; what was captured until then was written as far as
+/// possible.
 pub async fn run(
     mut machine: Machine,
     model: Model,
     task: &CaptureTask,
-) -> Result<Model, HeadlessError> {
+) -> (Model, Result<(), HeadlessError>) {
     let mut run = Run { model, warnings: Warnings::default(), closed: false, task };
-    let mut signals = Signals::new().map_err(HeadlessError::Wait)?;
-    let mut inbox = Vec::new();
-    let mut ready = false;
-    let mut end = None;
-    let mut flush_at = None;
-    let reason = loop {
-        tokio::select! {
-            read = machine.next(&mut inbox) => read.map_err(HeadlessError::Wait)?,
-            () = signals.any() => break Ok(()),
-            () = at(end) => break Ok(()),
-            () = at(flush_at) => {
-                flush_at = None;
-                run.print_changed().map_err(HeadlessError::Stdout)?;
-            }
-        }
-        for msg in inbox.drain(..) {
-            run.update(&mut machine, msg);
-        }
-        if run.closed {
-            break Ok(());
-        }
-        if let Some(refusal) = run.refusal() {
-            break Err(refusal);
-        }
-        if !ready && run.model.is_ready() && run.model.saving.state != SavingState::Opening {
-            ready = true;
-            end = task.duration.map(|duration| Instant::now() + duration);
-            say(&format!("ready, {} targets", run.model.targets.attached_processes()));
-        }
-        if task.mode == Mode::Json && flush_at.is_none() {
-            flush_at = Some(Instant::now() + COALESCE);
-        }
-        if task.count.is_some_and(|count| run.model.stats.complete >= count) {
-            break Ok(());
-        }
-    };
+    let ended = run.until_end(&mut machine).await;
     let finished = finish(&mut machine, &mut run.model).await;
-    reason?;
-    run.print_changed().map_err(HeadlessError::Stdout)?;
-    if !run.closed {
-        finished?;
-    }
-    Ok(run.model)
+    let printed = run.print_changed().map_err(HeadlessError::Stdout);
+    let result = match (ended, printed) {
+        (Ok(()), Ok(())) if !run.closed => finished.map_err(HeadlessError::Unsaved),
+        (ended, printed) => ended.and(printed),
+    };
+    (run.model, result)
 }
 
 struct Run<'t> {
@@ -99,6 +63,45 @@ struct Run<'t> {
 }
 
 impl Run<'_> {
+    async fn until_end(&mut self, machine: &mut Machine) -> Result<(), HeadlessError> {
+        let mut signals = Signals::new().map_err(HeadlessError::Wait)?;
+        let mut inbox = Vec::new();
+        let mut ready = false;
+        let mut end = None;
+        let mut flush_at = None;
+        loop {
+            tokio::select! {
+                read = machine.next(&mut inbox) => read.map_err(HeadlessError::Wait)?,
+                () = signals.any() => return Ok(()),
+                () = at(end) => return Ok(()),
+                () = at(flush_at) => {
+                    flush_at = None;
+                    self.print_changed().map_err(HeadlessError::Stdout)?;
+                }
+            }
+            for msg in inbox.drain(..) {
+                self.update(machine, msg);
+            }
+            if self.closed {
+                return Ok(());
+            }
+            if let Some(refusal) = self.refusal() {
+                return Err(refusal);
+            }
+            if !ready && self.model.is_ready() && self.model.saving.state != SavingState::Opening {
+                ready = true;
+                end = self.task.duration.map(|duration| Instant::now() + duration);
+                say(&format!("ready, {} targets", self.model.targets.attached_processes()));
+            }
+            if self.task.mode == Mode::Json && flush_at.is_none() {
+                flush_at = Some(Instant::now() + COALESCE);
+            }
+            if self.task.count.is_some_and(|count| self.model.stats.complete >= count) {
+                return Ok(());
+            }
+        }
+    }
+
     fn update(&mut self, machine: &mut Machine, msg: Msg) {
         let now = machine.now();
         for effect in self.model.update(now, msg) {

@@ -167,6 +167,11 @@ impl KeyLog {
         Ok((keylog, known))
     }
 
+    /// Where it is.
+    pub fn path(&self) -> Foreign {
+        Foreign::from(self.path.as_os_str())
+    }
+
     /// Writes each line with one `write`.
     ///
     /// # Errors

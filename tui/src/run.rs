@@ -94,6 +94,7 @@ fn capture_checked(task: &CaptureTask) -> anyhow::Result<()> {
         Some((path, level)) => Some(logging::start(path, *level)?),
         None => None,
     };
+    no_core_file();
     // A key log that cannot be had is better known before anything is attached.
     if task.save && task.keylog.as_os_str() != "-" {
         open_private(&task.keylog, Owner::of_this_run())?;
@@ -115,16 +116,20 @@ fn capture_checked(task: &CaptureTask) -> anyhow::Result<()> {
                 machine.perform(effect);
             }
         }
-        match task.mode {
+        let result = match task.mode {
             Mode::Tui => {
                 let options = runtime::Options::from_env(offset);
                 model = runtime::run(&mut machine, model, options).await?;
-                finish(&mut machine, &mut model).await?;
+                finish(&mut machine, &mut model).await.map_err(anyhow::Error::from)
             }
-            Mode::Keylog | Mode::Json => model = headless::run(machine, model, task).await?,
-        }
+            Mode::Keylog | Mode::Json => {
+                let result;
+                (model, result) = headless::run(machine, model, task).await;
+                result.map_err(anyhow::Error::from)
+            }
+        };
         say(&headless::summary(&model));
-        Ok(())
+        result
     })
 }
 
@@ -160,4 +165,12 @@ fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// The secrets that are held must not end in a core file, nor be read by a debugger of the same user.
+fn no_core_file() {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "core files cannot be switched off");
+    }
 }

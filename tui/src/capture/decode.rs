@@ -115,3 +115,96 @@ impl Clock {
         Time(self.realtime.saturating_sub(age))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::target::ImageId;
+    use crate::target::plan::{ImagePlan, LabelAt, Linkage, RandomPath, Site, SiteKind, Tap};
+
+    fn decoder() -> Decoder {
+        let site = Site { address: 0x1000, file_offset: 0x1000, kind: SiteKind::Call };
+        let tap = Tap {
+            function: 0x2000,
+            symbol: None,
+            client_random: RandomPath { deref: None, offset: 0 },
+            sites: vec![Site { address: 0x500, ..site }, site],
+        };
+        let plan = ImagePlan {
+            build_id: None,
+            linkage: Linkage::Shared,
+            stripped: true,
+            library: None,
+            taps: vec![tap],
+            labels: vec![LabelAt { address: 0x8000, name: "EXPORTER_SECRET" }],
+            reason: String::new(),
+        };
+        let mut slots = Slots::default();
+        assert_eq!(slots.insert(ImageId(3), &Arc::new(plan), 0), Some(0));
+        Decoder::new(Arc::new(RwLock::new(slots)))
+    }
+
+    fn event(label: &[u8], secret_len: u32) -> SecretEvent {
+        let mut event = SecretEvent {
+            time_ns: 0,
+            cookie: Cookie { slot: 0, site: 1 }.pack(),
+            connection: 0x7000_0000,
+            label_delta: 0x7000,
+            pid: std::process::id(),
+            tid: 1,
+            label_len: label.len() as u32,
+            secret_len,
+            comm: *b"worker\0\0\0\0\0\0\0\0\0\0",
+            client_random: [7; 32],
+            label: [0; tlskeytop_common::LABEL_ROOM],
+            secret: [9; 64],
+        };
+        event.label[..label.len()].copy_from_slice(label);
+        event
+    }
+
+    fn rejection(event: &SecretEvent) -> String {
+        match decoder().message(event) {
+            Msg::Rejected { reason, .. } => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_secret_becomes_a_message_with_its_process() {
+        match decoder().message(&event(b"CLIENT_RANDOM", 48)) {
+            Msg::Secret(captured) => {
+                assert_eq!(captured.image, ImageId(3));
+                assert_eq!(captured.label, Label::ClientRandom);
+                assert_eq!(captured.secret.expose(), [9; 48]);
+                assert_eq!(captured.process.pid, std::process::id());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_label_that_was_not_resident_comes_from_the_plan() {
+        match decoder().message(&event(b"", 32)) {
+            Msg::Secret(captured) => assert_eq!(captured.label, Label::Exporter),
+            other => panic!("{other:?}"),
+        }
+        let mut elsewhere = event(b"", 32);
+        elsewhere.label_delta = i64::MIN;
+        assert!(matches!(decoder().message(&elsewhere), Msg::LabelLost));
+        elsewhere.label_delta = 0x7001;
+        assert!(matches!(decoder().message(&elsewhere), Msg::LabelLost));
+    }
+
+    #[test]
+    fn what_cannot_be_right_is_rejected_with_the_reason() {
+        assert!(rejection(&event(b"CLIENT_RANDOM", 32)).contains("32 bytes"));
+        assert!(rejection(&event(b"EXPORTER_SECRET", u32::MAX)).contains("bytes"));
+        assert!(rejection(&event(b"A\nB", 32)).contains("0x0a"));
+        let mut wrong = event(b"CLIENT_RANDOM", 48);
+        wrong.client_random = [0; 32];
+        assert!(rejection(&wrong).contains("zeros"));
+        wrong.cookie = u64::MAX;
+        assert!(rejection(&wrong).contains("cookie"));
+    }
+}

@@ -164,7 +164,7 @@ impl Model {
         let unsaved: Vec<_> = session
             .entries
             .iter()
-            .filter(|entry| entry.wants_saving())
+            .filter(|entry| entry.wants_saving() && !entry.queued)
             .map(|entry| {
                 let found = self.saving.look_up(&entry.label, &random, &entry.secret);
                 (session.key_line(entry), found)
@@ -172,7 +172,10 @@ impl Model {
             .collect();
         for (line, found) in unsaved {
             match found {
-                InFile::No => self.saving.enqueue(reference, line.label),
+                InFile::No => {
+                    self.sessions.mark_queued(reference, &line);
+                    self.saving.enqueue(reference, line.label);
+                }
                 InFile::Same => {
                     let tag = crate::tls::ValueTag::new(&random, &line.secret);
                     self.sessions.mark_saved(&random, line.id(), tag);

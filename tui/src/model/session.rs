@@ -65,6 +65,8 @@ pub struct Entry {
     pub saved: bool,
     /// The key log's line for this label has another value, from another process or an earlier run.
     pub shadowed: bool,
+    /// It is waiting to be written, or on its way.
+    pub(super) queued: bool,
 }
 
 impl Entry {
@@ -282,6 +284,7 @@ impl Entry {
             method: event.method,
             saved: false,
             shadowed: false,
+            queued: false,
         }
     }
 

@@ -198,6 +198,14 @@ impl Store {
         conflict
     }
 
+    /// Notes that a secret waits to be written.
+    pub(super) fn mark_queued(&mut self, session: SessionRef, line: &KeyLine) {
+        if let Some(held) = self.held_mut(session) {
+            let same = |e: &&mut Entry| e.label == line.label && e.secret == line.secret;
+            held.entries.iter_mut().filter(same).for_each(|entry| entry.queued = true);
+        }
+    }
+
     /// Notes that the key log has another value for this line.
     pub fn shadow(&mut self, session: SessionRef, label: &Label) {
         self.mark(session, label, |entry| entry.shadowed = true);
@@ -253,6 +261,7 @@ impl Store {
             for entry in &mut session.entries {
                 entry.saved = false;
                 entry.shadowed = false;
+                entry.queued = false;
             }
         }
     }

@@ -229,6 +229,17 @@ fn what_could_not_be_written_stays_pending_and_is_tried_again() {
 }
 
 #[test]
+fn a_secret_waits_once_however_often_its_session_changes() {
+    let mut model = all();
+    model.update(NOW, Msg::Save(true));
+    model.update(NOW, Msg::KeyLog(KeyLogMsg::Opened { known: Vec::new() }));
+    for (n, label) in Label::TLS13_COMPLETE.into_iter().enumerate() {
+        model.update(NOW, Msg::Secret(event(1, 7, label, n as u8 + 1)));
+        assert_eq!(model.saving.pending(), n + 1);
+    }
+}
+
+#[test]
 fn a_file_that_was_replaced_gets_everything_that_is_still_held() {
     let (mut model, mut file) = (all(), Vec::new());
     send(&mut model, &mut file, Msg::Save(true));

@@ -129,18 +129,21 @@ fn check(keylog: &mut KeyLog) -> Option<KeyLogMsg> {
 }
 
 fn write(output: &mut Output, lines: &[PendingLine]) -> KeyLogMsg {
-    let written = match output {
-        Output::Stdout => Ok(write_stdout(lines)),
-        Output::File(keylog) => keylog.write(lines),
+    let (name, written) = match output {
+        Output::Stdout => ("stdout".into(), Ok(write_stdout(lines))),
+        Output::File(keylog) => (keylog.path(), keylog.write(lines)),
     };
     match written {
         Ok(Written::Replaced(known)) => KeyLogMsg::Replaced { known },
         Ok(Written::Lines { count, error }) => {
             lines[..count].iter().for_each(log_saved);
-            if let Some(error) = &error {
+            let error = error.map(|error| {
                 warn!(%error, "a line could not be written to the key log");
-            }
-            KeyLogMsg::Wrote { written: count, error: error.map(|error| error.to_string()) }
+                format!(
+                    "{name}: {error}; the secrets are kept, and written when it takes them again"
+                )
+            });
+            KeyLogMsg::Wrote { written: count, error }
         }
         Err(error) => {
             warn!(%error, "the key log cannot be written");

@@ -58,15 +58,15 @@ fn parse_start_ticks(stat: &[u8]) -> Option<u64> {
     std::str::from_utf8(field).ok()?.parse().ok()
 }
 
-/// The id of a container: the last path component that has 64 (docker, containerd, podman, cri-o) or
-/// 32 hexadecimal digits in a row, without prefixes such as `docker-` and suffixes such as `.scope`.
+/// The id of a container: the last path component that has 64 hexadecimal digits in a row (docker,
+/// containerd, podman, cri-o), without prefixes such as `docker-` and suffixes such as `.scope`.
 fn container(cgroup: &[u8]) -> Option<Foreign> {
     let is_hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
     cgroup.split(|&byte| byte == b'\n').find_map(|line| {
         let path = line.splitn(3, |&byte| byte == b':').nth(2)?;
-        let ids = path.rsplit(|&byte| byte == b'/').filter_map(|part| {
-            part.split(|byte| !is_hex(byte)).find(|run| run.len() == 64 || run.len() == 32)
-        });
+        let ids = path
+            .rsplit(|&byte| byte == b'/')
+            .filter_map(|part| part.split(|byte| !is_hex(byte)).find(|run| run.len() == 64));
         ids.map(Foreign::from_bytes).next()
     })
 }
