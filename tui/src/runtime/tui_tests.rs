@@ -19,6 +19,8 @@ struct FakeEngine {
     sender: UnboundedSender<Msg>,
     messages: UnboundedReceiver<Msg>,
     effects: Vec<String>,
+    /// What comes as soon as something is attached.
+    once_attached: Vec<Msg>,
 }
 
 impl FakeEngine {
@@ -27,7 +29,13 @@ impl FakeEngine {
         for message in messages {
             sender.send(message).unwrap();
         }
-        Self { started: Instant::now(), sender, messages: receiver, effects: Vec::new() }
+        Self {
+            started: Instant::now(),
+            sender,
+            messages: receiver,
+            effects: Vec::new(),
+            once_attached: Vec::new(),
+        }
     }
 }
 
@@ -52,8 +60,10 @@ impl Engine for FakeEngine {
             _ => None,
         };
         self.effects.push(format!("{effect:?}"));
-        if let Some(answer) = answer {
-            self.sender.send(answer).unwrap();
+        let attached = matches!(answer, Some(Msg::Attached { .. }));
+        let follow = if attached { std::mem::take(&mut self.once_attached) } else { Vec::new() };
+        for message in answer.into_iter().chain(follow) {
+            self.sender.send(message).unwrap();
         }
     }
 
@@ -65,7 +75,7 @@ impl Engine for FakeEngine {
 /// What a user does, and when: the clock of the tests stands still until everything waits for it.
 struct FakeConsole {
     started: Instant,
-    steps: VecDeque<(Duration, Option<Input>)>,
+    steps: VecDeque<(Duration, Input)>,
     calls: Vec<&'static str>,
     copied: Vec<String>,
 }
@@ -88,13 +98,13 @@ impl FakeConsole {
 
     fn then(&mut self, input: Input) {
         let at = self.steps.back().map_or(Duration::ZERO, |(at, _)| *at);
-        self.steps.push_back((at + Duration::from_millis(100), Some(input)));
+        self.steps.push_back((at + Duration::from_millis(100), input));
     }
 
     fn end_after(&mut self, wait: Duration) {
         self.steps.pop_back();
         let at = self.steps.back().map_or(Duration::ZERO, |(at, _)| *at);
-        self.steps.push_back((at + wait, Some(Input::End)));
+        self.steps.push_back((at + wait, Input::End));
     }
 }
 
@@ -112,7 +122,7 @@ impl Console for FakeConsole {
     async fn next(&mut self) -> Input {
         let Some((at, _)) = self.steps.front() else { return pending().await };
         sleep_until(self.started + *at).await;
-        self.steps.pop_front().and_then(|(_, input)| input).unwrap_or(Input::End)
+        self.steps.pop_front().map_or(Input::End, |(_, input)| input)
     }
 
     fn suspend(&mut self) -> io::Result<()> {
@@ -167,19 +177,29 @@ fn secrets() -> Vec<Msg> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn picking_attaching_saving_and_copying() {
-    // Enter in the picker attaches to everything; the secrets were there before, and are not taken.
-    let ran = run(Selection::default(), secrets(), FakeConsole::typing("\nw↓")).await;
+async fn picking_attaching_saving_copying_and_quitting() {
+    let mut engine = FakeEngine::new(vec![Msg::Scanned(scan())]);
+    engine.once_attached = secrets();
+    let ran = try_run(Selection::default(), engine, FakeConsole::typing("\nw↓yq")).await.unwrap();
     assert!(ran.app.model.targets.selection.all);
-    assert_eq!(ran.app.model.sessions.len(), 0);
-
-    let ran = run(everything(), secrets(), FakeConsole::typing("w↓y")).await;
     assert_eq!(ran.app.model.saving.lines, 5);
     assert_eq!(ran.console.copied.len(), 1);
     assert_eq!(ran.console.copied[0].lines().count(), 4);
-    assert!(ran.engine.effects.iter().any(|effect| effect.starts_with("OpenKeyLog")));
-    assert!(!ran.engine.effects.iter().any(|effect| effect.contains("Copy")));
+    assert_eq!(ran.console.steps.len(), 1, "q ended it, without a question");
+    let performed =
+        |start: &str| ran.engine.effects.iter().filter(|e| e.starts_with(start)).count();
+    assert_eq!(performed("Capture(Attach"), 3);
+    assert_eq!(performed("OpenKeyLog"), 1);
+    assert_eq!(performed("Copy") + performed("Quit"), 0, "the loop's own");
     insta::assert_snapshot!(ran.screen);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_attached_before_the_user_says_so() {
+    let ran = run(Selection::default(), secrets(), FakeConsole::typing("")).await;
+    assert!(!ran.engine.effects.iter().any(|effect| effect.contains("Attach")));
+    assert_eq!(ran.app.model.sessions.len(), 0);
+    assert!(ran.screen.to_string().contains("everything, now and in future"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -237,13 +257,10 @@ async fn the_terminal_is_given_back_and_taken_over_again() {
 async fn nothing_is_drawn_while_suspended() {
     let mut console = FakeConsole::typing("");
     console.steps.clear();
-    console.steps.push_back((Duration::ZERO, Some(Input::Suspend)));
+    console.steps.push_back((Duration::ZERO, Input::Suspend));
     console.then(Input::End);
     let ran = run(everything(), secrets(), console).await;
-    assert_eq!(
-        ran.screen.to_string().trim_matches(['"', '\n', ' ']).trim(),
-        TestBackend::new(80, 24).to_string().trim_matches(['"', '\n', ' ']).trim()
-    );
+    assert_eq!(ran.screen.buffer(), TestBackend::new(80, 24).buffer());
 }
 
 #[tokio::test(start_paused = true)]

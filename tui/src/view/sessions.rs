@@ -12,12 +12,10 @@ use crate::model::ui::App;
 
 pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, look: &Look) {
     let columns = place(&COLUMNS, area);
-    let mut end = 0;
     for placed in &columns {
         let x = placed.x + indent(placed, placed.column.title);
-        end = put(buf, area, x, 0, &clip(placed.column.title, placed.width), look.theme.heading);
+        put(buf, area, x, 0, &clip(placed.column.title, placed.width), look.theme.heading);
     }
-    draw_newer(buf, area, end, app, look);
     let selected = app.ui.list.selected(&app.model.sessions).map(|session| session.serial);
     for (y, session) in (1..area.height).zip(app.ui.list.rows(&app.model.sessions)) {
         for placed in &columns {
@@ -55,18 +53,5 @@ fn indent(placed: &Placed<'_, Field>, text: &str) -> u16 {
     match placed.column.field.is_number() {
         true => placed.width.saturating_sub(width(text)),
         false => 0,
-    }
-}
-
-/// Says in the heading's line that there are rows above the first shown one.
-fn draw_newer(buf: &mut Buffer, area: Rect, end: u16, app: &App, look: &Look) {
-    let text = match app.ui.list.newer(&app.model.sessions) {
-        0 => return,
-        1000.. => "↑ 1000+ newer".to_owned(),
-        count => format!("↑ {count} newer"),
-    };
-    let x = area.width.saturating_sub(width(&text));
-    if x > end {
-        put(buf, area, x, 0, &text, look.theme.key);
     }
 }

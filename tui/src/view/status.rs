@@ -8,7 +8,7 @@ use super::Theme;
 use super::paint::{clip, clip_start, line, put, width};
 use super::sparkline::sparkline;
 use crate::model::SavingState;
-use crate::model::ui::App;
+use crate::model::ui::{App, View};
 use crate::text::sanitize;
 
 /// Between two parts.
@@ -28,8 +28,9 @@ struct Part {
 
 pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) {
     let name = part("tlskeytop".to_owned(), String::new(), theme.heading, 1);
-    let capture = [name, attached(app), sessions(app), rate(app), lost(app, theme)];
-    draw_parts(buf, line(area, 0), Vec::from(capture));
+    let mut capture = vec![name, attached(app), sessions(app), rate(app), lost(app, theme)];
+    capture.extend(position(app, theme));
+    draw_parts(buf, line(area, 0), capture);
     let mut saving = vec![saving(app, theme)];
     saving.extend(paused(app, theme));
     saving.extend(counts(app, theme));
@@ -128,12 +129,25 @@ fn saving(app: &App, theme: &Theme) -> Part {
 }
 
 fn paused(app: &App, theme: &Theme) -> Option<Part> {
-    if let Some(new) = app.ui.list.held_back(&app.model.sessions) {
-        let text = format!("PAUSED +{} new", grouped(new));
-        return Some(part(text.clone(), text, theme.caution, 7));
+    let new = app.ui.list.held_back(&app.model.sessions)?;
+    let text = format!("PAUSED +{} new", grouped(new));
+    Some(part(text.clone(), text, theme.caution, 7))
+}
+
+/// Whether the newest session is followed, or how many rows are above those that are shown.
+fn position(app: &App, theme: &Theme) -> Option<Part> {
+    if app.model.sessions.is_empty() || app.ui.view != View::Sessions {
+        return None;
     }
-    let following = app.ui.list.follows() && !app.model.sessions.is_empty();
-    following.then(|| part("following".to_owned(), String::new(), theme.faint, 1))
+    if app.ui.list.follows() {
+        return Some(part("following".to_owned(), String::new(), theme.faint, 1));
+    }
+    let text = match app.ui.list.newer(&app.model.sessions) {
+        0 => return None,
+        1000.. => "↑ 1000+ newer".to_owned(),
+        count => format!("↑ {count} newer"),
+    };
+    Some(part(text.clone(), text, theme.key, 2))
 }
 
 fn counts(app: &App, theme: &Theme) -> Vec<Part> {
