@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::{self, BufWriter};
+use std::mem::ManuallyDrop;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -81,7 +82,9 @@ pub async fn run<E: Engine>(
 ) -> Result<Model, TuiError> {
     let mut console = TerminalConsole::new().map_err(TuiError::Terminal)?;
     let backend = CrosstermBackend::new(BufWriter::with_capacity(FRAME_BYTES, io::stdout()));
-    let mut terminal = Terminal::new(backend).map_err(TuiError::Terminal)?;
+    // Not dropped: ratatui would show the cursor again, which the console does, and when the terminal is
+    // gone it would print that to standard error and panic, since that is gone too.
+    let mut terminal = ManuallyDrop::new(Terminal::new(backend).map_err(TuiError::Terminal)?);
     let app = App::new(model);
     let mut main_loop = Loop::new(&mut terminal, engine, &mut console, app, options.look);
     main_loop.run().await?;
