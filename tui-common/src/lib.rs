@@ -49,15 +49,17 @@ pub struct SecretEvent {
     pub label: [u8; LABEL_ROOM],
     /// The secret; bytes past `secret_len` are 0.
     pub secret: [u8; SECRET_MAX],
+    /// What [`TapConfig::facts`] copied; everything else is 0.
+    pub facts: [u8; FACTS],
 }
 
-const _: () = assert!(size_of::<SecretEvent>() == 216);
+const _: () = assert!(size_of::<SecretEvent>() == 248);
 const _: () = assert!(offset_of!(SecretEvent, pid) == 32);
 const _: () = assert!(offset_of!(SecretEvent, comm) == 48);
 const _: () = assert!(offset_of!(SecretEvent, secret) == 152);
 
-/// From the connection pointer to the client random, for one tap: an element of the map `TAPS`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What one tap reads from the connection pointer: an element of the map `TAPS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct TapConfig {
     /// 1: follow the pointer at `deref` first.
@@ -68,9 +70,105 @@ pub struct TapConfig {
     pub offset: u32,
     /// 0 keeps the struct free of padding.
     pub reserved: u32,
+    /// Steps to the facts of the session: version, cipher, role.
+    pub facts: [Step; FACT_STEPS],
 }
 
-const _: () = assert!(size_of::<TapConfig>() == 16);
+const _: () = assert!(size_of::<TapConfig>() == 16 + 12 * FACT_STEPS);
+
+/// Steps of a walk.
+pub const STEPS: usize = 40;
+/// Pointers that a walk can hold: number 0 is the connection.
+pub const POINTERS: usize = 8;
+/// Bytes that one step can copy.
+pub const COPY_MAX: usize = 64;
+/// Bytes that all steps of a walk can fill.
+pub const PAYLOAD: usize = 1024;
+/// Steps that a tap takes for the facts of its session: version, cipher, role.
+pub const FACT_STEPS: usize = 8;
+/// Bytes that those steps can fill.
+pub const FACTS: usize = 32;
+
+/// What a step does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum StepKind {
+    /// Nothing; the walk is over.
+    End = 0,
+    /// Reads the pointer at `pointers[from] + offset` into `pointers[to]`.
+    Follow = 1,
+    /// Copies `len` bytes at `pointers[from] + offset` to `at` in the payload.
+    Copy = 2,
+}
+
+/// One step of a walk through a library's structures. A library's layout is a list of these, so that the
+/// kernel side knows nothing of any library.
+///
+/// A step from a null pointer, or one whose read fails, leaves zeros.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Step {
+    /// [`StepKind`].
+    pub kind: u8,
+    /// Which pointer it starts from.
+    pub from: u8,
+    /// Which pointer it fills (`Follow`).
+    pub to: u8,
+    /// Bytes to copy (`Copy`), up to [`COPY_MAX`].
+    pub len: u8,
+    /// Where in the payload they go (`Copy`).
+    pub at: u16,
+    /// 0 keeps the struct free of padding.
+    pub reserved: u16,
+    /// Bytes from the pointer.
+    pub offset: u32,
+}
+
+const _: () = assert!(size_of::<Step>() == 12);
+
+impl Step {
+    /// Reads a pointer.
+    pub const fn follow(from: u8, offset: u32, to: u8) -> Self {
+        Self { kind: StepKind::Follow as u8, from, to, len: 0, at: 0, reserved: 0, offset }
+    }
+
+    /// Copies bytes.
+    pub const fn copy(from: u8, offset: u32, len: u8, at: u16) -> Self {
+        Self { kind: StepKind::Copy as u8, from, to: 0, len, at, reserved: 0, offset }
+    }
+}
+
+/// An element of the map `WALKS`: the steps of one image's walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct WalkConfig {
+    /// The steps; the first `End` ends them.
+    pub steps: [Step; STEPS],
+}
+
+const _: () = assert!(size_of::<WalkConfig>() == 12 * STEPS);
+
+/// What a walk found in one connection.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct WalkEvent {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub time_ns: u64,
+    /// The attach cookie: see [`Cookie`]; its site is the hook.
+    pub cookie: u64,
+    /// The connection's address in the target.
+    pub connection: u64,
+    /// Process id (the kernel's tgid), in the initial pid namespace.
+    pub pid: u32,
+    /// Thread id (the kernel's pid).
+    pub tid: u32,
+    /// Name of the thread, padded with NUL.
+    pub comm: [u8; COMM_LEN],
+    /// What the steps copied; everything else is 0.
+    pub payload: [u8; PAYLOAD],
+}
+
+const _: () = assert!(size_of::<WalkEvent>() == 48 + PAYLOAD);
 
 /// What an attach cookie says: which tap, and which of its probed instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,9 @@
 #![no_main]
 
 mod maps;
+mod steps;
 mod tap;
+mod walk;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

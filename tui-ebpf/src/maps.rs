@@ -1,8 +1,10 @@
 //! The maps that the programs share with user space.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
-use tlskeytop_common::{COUNTERS as COUNTER_COUNT, Counter, Settings, TAP_SLOTS, TapConfig};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use tlskeytop_common::{
+    COUNTERS as COUNTER_COUNT, Counter, PidRule, Settings, TAP_SLOTS, TapConfig, WalkConfig,
+};
 
 /// Secrets on their way to user space: 4 MiB hold 18,000 of them. User space may ask for another size.
 #[map]
@@ -11,6 +13,18 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 /// For each attached tap, by the cookie's slot: where its client random is.
 #[map]
 pub static TAPS: Array<TapConfig> = Array::with_max_entries(TAP_SLOTS, 0);
+
+/// For each attached walk, by the cookie's slot: its steps.
+#[map]
+pub static WALKS: Array<WalkConfig> = Array::with_max_entries(1024, 0);
+
+/// Thread (`pid_tgid`) to the connection whose handshake function it is in.
+#[map]
+pub static CALLS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Connection and process to a hash of what was last sent of it.
+#[map]
+pub static SEEN: LruHashMap<(u64, u64), u64> = LruHashMap::with_max_entries(65_536, 0);
 
 /// Process id to `PidRule`. 65,536 decisions at a time are plenty: pids that end are removed.
 #[map]
@@ -31,5 +45,15 @@ pub fn count(counter: Counter) {
         // SAFETY: the kernel gave a valid pointer to this CPU's own element, and a uprobe's program
         // is not interrupted by another one on the same CPU (migration is disabled while it runs).
         unsafe { *value += 1 };
+    }
+}
+
+/// Whether this process's secrets are wanted, as far as the kernel's side can tell.
+#[inline(always)]
+pub fn reports(pid: u32) -> bool {
+    // SAFETY: the value is one byte that user space replaces as a whole.
+    match unsafe { PIDS.get(pid) } {
+        Some(rule) => *rule == PidRule::Yes as u8,
+        None => SETTINGS.get(0).is_some_and(|settings| settings.report_unknown != 0),
     }
 }

@@ -9,10 +9,12 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 use tlskeytop_common::{
-    COMM_LEN, Cookie, Counter, LABEL_ROOM, PidRule, RANDOM_LEN, SECRET_MAX, SecretEvent, TapConfig,
+    COMM_LEN, Cookie, Counter, FACT_STEPS, FACTS, LABEL_ROOM, RANDOM_LEN, SECRET_MAX, SecretEvent,
+    TapConfig,
 };
 
-use crate::maps::{EVENTS, PIDS, SETTINGS, TAPS, count};
+use crate::maps::{EVENTS, TAPS, count, reports};
+use crate::steps;
 
 /// Entry of the secret-logging function, or a place where its arguments are still in their registers.
 #[uprobe]
@@ -25,16 +27,6 @@ pub fn tap(ctx: ProbeContext) -> u32 {
     }
     submit(&ctx, pid_tgid);
     0
-}
-
-/// Whether this process's secrets are wanted, as far as the kernel's side can tell.
-#[inline(always)]
-fn reports(pid: u32) -> bool {
-    // SAFETY: the value is one byte that user space replaces as a whole.
-    match unsafe { PIDS.get(pid) } {
-        Some(rule) => *rule == PidRule::Yes as u8,
-        None => SETTINGS.get(0).is_some_and(|settings| settings.report_unknown != 0),
-    }
 }
 
 #[inline(always)]
@@ -105,6 +97,10 @@ unsafe fn fill(
             return Err(Counter::SecretUnreadable);
         }
         (*event).secret_len = if length > u32::MAX as u64 { u32::MAX } else { length as u32 };
+
+        let facts = (&raw mut (*event).facts).cast();
+        steps::clear::<FACTS>(facts);
+        steps::take::<FACT_STEPS, FACTS, 8>(&tap.facts, connection, facts);
 
         (*event).label = [0; LABEL_ROOM];
         let to = (&raw mut (*event).label).cast();

@@ -158,6 +158,7 @@ mod tests {
             client_random: [7; 32],
             label: [0; tlskeytop_common::LABEL_ROOM],
             secret: [9; 64],
+            facts: [0; tlskeytop_common::FACTS],
         };
         event.label[..label.len()].copy_from_slice(label);
         event

@@ -45,7 +45,7 @@ struct Links {
 #[repr(transparent)]
 pub(super) struct Pod(TapConfig);
 
-// SAFETY: TapConfig is four u32 without padding; every bit pattern is valid and no byte is undefined.
+// SAFETY: TapConfig is made of integers without padding; every bit pattern is valid and no byte is undefined.
 unsafe impl aya::Pod for Pod {}
 
 impl Probes {
@@ -152,6 +152,7 @@ fn config(path: RandomPath) -> TapConfig {
         deref: path.deref.unwrap_or(0),
         offset: path.offset,
         reserved: 0,
+        facts: [tlskeytop_common::Step::default(); tlskeytop_common::FACT_STEPS],
     }
 }
 

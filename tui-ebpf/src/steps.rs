@@ -1,0 +1,58 @@
+//! Steps through the structures of a library, as its layout lists them.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use tlskeytop_common::{COPY_MAX, POINTERS, Step, StepKind};
+
+/// Fills the `ROOM` bytes at `payload` with zeros.
+///
+/// # Safety
+///
+/// `payload` must point to `ROOM` writable bytes, aligned for u64.
+#[inline(always)]
+pub unsafe fn clear<const ROOM: usize>(payload: *mut u8) {
+    let words = payload.cast::<u64>();
+    for word in 0..ROOM / 8 {
+        // SAFETY: within the payload by the loop's bound; volatile, so that it stays a loop and does not
+        // become a call of memset.
+        unsafe { words.add(word).write_volatile(0) };
+    }
+}
+
+/// Takes the steps, of which each copies `MOST` bytes at the most. What cannot be read stays as it is.
+///
+/// # Safety
+///
+/// `payload` must point to `ROOM` writable bytes.
+#[inline(always)]
+pub unsafe fn take<const N: usize, const ROOM: usize, const MOST: usize>(
+    steps: &[Step; N],
+    connection: u64,
+    payload: *mut u8,
+) {
+    const { assert!(MOST <= COPY_MAX && MOST <= ROOM) };
+    let mut pointers = [0u64; POINTERS];
+    pointers[0] = connection;
+    for step in steps {
+        if step.kind == StepKind::End as u8 {
+            break;
+        }
+        let base = pointers[step.from as usize % POINTERS];
+        if base == 0 {
+            continue;
+        }
+        let from = base.wrapping_add(step.offset as u64) as *const core::ffi::c_void;
+        if step.kind == StepKind::Follow as u8 {
+            let mut pointer = 0u64;
+            // SAFETY: `pointer` has room for the 8 bytes, and the helper checks `from`.
+            let failed = unsafe { bpf_probe_read_user((&raw mut pointer).cast(), 8, from) };
+            pointers[step.to as usize % POINTERS] = if failed == 0 { pointer } else { 0 };
+        } else {
+            let at = step.at as usize;
+            let len = step.len as usize;
+            if at <= ROOM - MOST && len <= MOST {
+                // SAFETY: `at + len` is within the payload by the check above, and the helper checks `from`.
+                unsafe { bpf_probe_read_user(payload.add(at).cast(), len as u32, from) };
+            }
+        }
+    }
+}

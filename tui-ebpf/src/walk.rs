@@ -1,0 +1,109 @@
+//! The walk: a probe on an exported function of the library that takes the connection as its first
+//! argument. It takes the steps of the image's layout and sends what they copied.
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_get_current_comm};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
+use aya_ebpf::macros::{uprobe, uretprobe};
+use aya_ebpf::programs::{ProbeContext, RetProbeContext};
+use tlskeytop_common::{COMM_LEN, COPY_MAX, Cookie, Counter, PAYLOAD, STEPS, WalkEvent};
+
+use crate::maps::{CALLS, EVENTS, SEEN, WALKS, count, reports};
+use crate::steps;
+
+/// Entry of a function at which a finished handshake can be read: `SSL_get_error`, `SSL_shutdown`,
+/// `SSL_free`, and for catching up `SSL_read` and `SSL_write`.
+#[uprobe]
+pub fn walk(ctx: ProbeContext) -> u32 {
+    count(Counter::Hits);
+    let pid_tgid = bpf_get_current_pid_tgid();
+    if !reports((pid_tgid >> 32) as u32) {
+        count(Counter::Filtered);
+        return 0;
+    }
+    // SAFETY: the helper only wants the program's own context.
+    let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
+    walk_connection(ctx.arg(0).unwrap_or(0), cookie, pid_tgid);
+    0
+}
+
+/// Entry of `SSL_do_handshake`, `SSL_connect`, `SSL_accept`: remembers the connection for the return.
+#[uprobe]
+pub fn walk_enter(ctx: ProbeContext) -> u32 {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    if reports((pid_tgid >> 32) as u32) {
+        let connection: u64 = ctx.arg(0).unwrap_or(0);
+        // A full map loses a walk at this hook; the next hook of the connection makes it up.
+        let _ = CALLS.insert(pid_tgid, connection, 0);
+    }
+    0
+}
+
+/// Return of the same functions: 1 says that the handshake is done.
+#[uretprobe]
+pub fn walk_return(ctx: RetProbeContext) -> u32 {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    // SAFETY: the value is copied at once, and only this thread writes it.
+    let Some(connection) = (unsafe { CALLS.get(pid_tgid) }).copied() else {
+        return 0;
+    };
+    let _ = CALLS.remove(pid_tgid);
+    count(Counter::Hits);
+    if ctx.ret::<i32>() == 1 {
+        // SAFETY: the helper only wants the program's own context.
+        let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
+        walk_connection(connection, cookie, pid_tgid);
+    }
+    0
+}
+
+#[inline(always)]
+fn walk_connection(connection: u64, cookie: u64, pid_tgid: u64) {
+    let Some(config) = WALKS.get(Cookie::unpack(cookie).slot) else {
+        return;
+    };
+    let Some(mut entry) = EVENTS.reserve::<WalkEvent>(0) else {
+        count(Counter::RingFull);
+        return;
+    };
+    let event = entry.as_mut_ptr();
+    // SAFETY: `event` points to room for one WalkEvent in the ring buffer, which is ours until it is
+    // submitted or discarded; each field is written before that.
+    let new = unsafe {
+        (*event).time_ns = bpf_ktime_get_ns();
+        (*event).cookie = cookie;
+        (*event).connection = connection;
+        (*event).pid = (pid_tgid >> 32) as u32;
+        (*event).tid = pid_tgid as u32;
+        (*event).comm = [0; COMM_LEN];
+        bpf_get_current_comm((&raw mut (*event).comm).cast(), COMM_LEN as u32);
+        let payload = (&raw mut (*event).payload).cast::<u8>();
+        steps::clear::<PAYLOAD>(payload);
+        steps::take::<STEPS, PAYLOAD, COPY_MAX>(&config.steps, connection, payload);
+        is_new(connection, pid_tgid, payload)
+    };
+    if new { entry.submit(0) } else { entry.discard(0) }
+}
+
+/// Whether this connection of this process was last seen with other bytes. Keeps repeats out of the ring.
+///
+/// # Safety
+///
+/// `payload` must point to `PAYLOAD` readable bytes, aligned for u64.
+#[inline(always)]
+unsafe fn is_new(connection: u64, pid_tgid: u64, payload: *const u8) -> bool {
+    let words = payload.cast::<u64>();
+    // FNV-1a over words: only repeats of the same bytes matter, and they are cheap to tell apart.
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    for word in 0..PAYLOAD / 8 {
+        // SAFETY: within the payload by the loop's bound.
+        hash = (hash ^ unsafe { words.add(word).read_volatile() }).wrapping_mul(0x0100_0000_01b3);
+    }
+    let key = (connection, pid_tgid >> 32);
+    // SAFETY: the value is copied at once; a race between threads only lets a repeat through.
+    if (unsafe { SEEN.get(key) }).is_some_and(|seen| *seen == hash) {
+        return false;
+    }
+    let _ = SEEN.insert(key, hash, 0);
+    true
+}
