@@ -8,7 +8,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use aya::Ebpf;
 use aya::maps::{Array, MapData};
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
+use aya::programs::uprobe::{
+    UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeLinkId, UProbeScope,
+};
 use aya::programs::{ProgramError, UProbe};
 use tlskeytop_common::{Cookie, TapConfig};
 
@@ -131,13 +133,42 @@ impl Probes {
     }
 
     fn detach_links(&mut self, links: Links) {
-        if let Ok(program) = program(&mut self.ebpf) {
-            for link in links.links {
-                // It only fails for a link that is not there any more.
-                let _ = program.detach(link);
-            }
-        }
+        let owned = self.take(links);
+        remove(owned);
+    }
+
+    /// The kernel's own handles of the probes of one tap.
+    fn take(&mut self, links: Links) -> Vec<UProbeLink> {
         self.slots.write().unwrap_or_else(PoisonError::into_inner).release(links.slot);
+        let Ok(program) = program(&mut self.ebpf) else { return Vec::new() };
+        // It only fails for a link that is not there any more.
+        links.links.into_iter().filter_map(|link| program.take_link(link).ok()).collect()
+    }
+}
+
+impl Drop for Probes {
+    fn drop(&mut self) {
+        let all: Vec<_> = self.links.drain().flat_map(|(_, links)| links).collect();
+        let owned = all.into_iter().flat_map(|links| self.take(links)).collect();
+        remove(owned);
+    }
+}
+
+/// Removes probes. For each the kernel waits until no CPU can be in it, some 100 ms, and waits once for
+/// many that are removed at the same time: so each has a thread.
+fn remove(probes: Vec<UProbeLink>) {
+    const AT_A_TIME: usize = 32;
+    let mut probes = probes.into_iter();
+    loop {
+        let some: Vec<_> = probes.by_ref().take(AT_A_TIME).collect();
+        if some.is_empty() {
+            return;
+        }
+        std::thread::scope(|scope| {
+            for probe in some {
+                scope.spawn(move || drop(probe));
+            }
+        });
     }
 }
 
