@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::model::Session;
 use crate::model::target::{Image, Process, Targets};
 use crate::target::plan::Linkage;
-use crate::tls::Label;
+use crate::tls::{Label, Role};
 
 /// A session; what is not known is null.
 #[derive(Serialize)]
@@ -22,7 +22,7 @@ struct SessionLine<'a> {
     method: Option<&'static str>,
     role: Option<&'static str>,
     version: Option<String>,
-    cipher: Option<&'static str>,
+    cipher: Option<String>,
     client_random: String,
     server_name: Option<&'a str>,
     peer: Option<&'a str>,
@@ -52,9 +52,9 @@ pub fn session(session: &Session, targets: &Targets, reveal: bool) -> String {
         library: image.and_then(library),
         image: image.map(|image| image.path.raw()),
         method: session.entries.first().map(|entry| entry.method.as_str()),
-        role: None,
-        version: session.version.map(|version| version.to_string()),
-        cipher: None,
+        role: session.facts.role.map(Role::as_str),
+        version: session.facts.version.map(|version| version.to_string()),
+        cipher: session.facts.cipher.map(|cipher| cipher.to_string()),
         client_random: session.key.client_random.to_string(),
         server_name: None,
         peer: None,

@@ -73,6 +73,7 @@ impl Decoder {
             client_random,
             label,
             secret,
+            facts: slot.facts(&event.facts),
         })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::target::{Image, ImageId, ImageState, Process, Scan, Selection, Target};
 use super::ui::App;
-use super::{Captured, DEFAULT_SESSION_LIMIT, Method, Model, Msg, Time};
+use super::{Captured, DEFAULT_SESSION_LIMIT, Facts, Method, Model, Msg, Time};
 use crate::target::plan::{ImagePlan, Library, Linkage, RandomPath, Site, SiteKind, Tap};
 use crate::text::Foreign;
 use crate::tls::{ClientRandom, Label, Secret};
@@ -91,6 +91,7 @@ pub fn secret(time: Time, process: &Arc<Process>, random: u8, label: Label, fill
         method: Method::Tap,
         client_random: ClientRandom([random; 32]),
         secret: Secret::new(&label, &[fill; 48], len).expect("the length is that of the label"),
+        facts: Facts::default(),
         label,
     }
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 pub use msg::{Effect, KeyLogMsg, Msg};
 pub use saving::{InFile, KnownLine, LINES_REMEMBERED, PendingLine, Saving, SavingState};
-pub use session::{Captured, Entry, Method, Outcome, SecretState, Session, SessionKey};
+pub use session::{Captured, Entry, Facts, Method, Outcome, SecretState, Session, SessionKey};
 pub use stats::{KernelCounters, Rate, Stats};
 pub use store::{Evicted, SessionRef, Store};
 pub use time::Time;

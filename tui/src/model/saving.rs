@@ -160,7 +160,7 @@ impl Saving {
                 let line = session.key_line(entry);
                 let id = line.id();
                 if !self.known.contains_key(&id) && in_batch.insert(id) {
-                    self.in_flight.push(PendingLine { line, version: session.version });
+                    self.in_flight.push(PendingLine { line, version: session.facts.version });
                 }
             }
         }

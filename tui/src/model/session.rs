@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Time;
 use super::target::{ImageId, Process};
-use crate::tls::{ClientRandom, KeyLine, Label, Secret, Version};
+use crate::tls::{CipherSuite, ClientRandom, KeyLine, Label, Role, Secret, Version};
 
 /// How a secret was captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,17 @@ impl Method {
             Self::Tap => "tap",
         }
     }
+}
+
+/// What the library's structures say of a session, as far as they could be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Protocol version.
+    pub version: Option<Version>,
+    /// Cipher suite.
+    pub cipher: Option<CipherSuite>,
+    /// Client or server.
+    pub role: Option<Role>,
 }
 
 /// A secret as the probes delivered it.
@@ -39,6 +50,8 @@ pub struct Captured {
     pub label: Label,
     /// The value; its length is right for the label.
     pub secret: Secret,
+    /// What else was read at that moment.
+    pub facts: Facts,
 }
 
 /// What names a session: a process id and a client random.
@@ -139,8 +152,8 @@ pub struct Session {
     pub first_seen: Time,
     /// Of the last event that told something new.
     pub last_seen: Time,
-    /// As far as the labels tell.
-    pub version: Option<Version>,
+    /// As far as the labels and the library's structures tell.
+    pub facts: Facts,
     /// In the order of arrival.
     pub entries: Vec<Entry>,
     /// Values that were there already.
@@ -166,7 +179,7 @@ impl Session {
             image: event.image,
             first_seen: event.time,
             last_seen: event.time,
-            version: None,
+            facts: Facts::default(),
             entries: Vec::new(),
             duplicates: 0,
             conflicts: 0,
@@ -182,6 +195,7 @@ impl Session {
         };
         let null = event.secret.is_null();
         let time = event.time;
+        self.learn(event.label.version(), event.facts);
         let full = self.is_full(&event.label);
         let outcome = match self.entries.iter_mut().find(|entry| same_line(entry)) {
             Some(held) if held.secret == event.secret || null => Outcome::Duplicate,
@@ -192,9 +206,6 @@ impl Session {
             Some(_) => Outcome::Conflict,
             None if full => Outcome::Duplicate,
             None => {
-                if self.version.is_none() {
-                    self.version = event.label.version();
-                }
                 self.push(Entry::new(event));
                 if null { Outcome::Null } else { Outcome::New }
             }
@@ -206,6 +217,19 @@ impl Session {
         }
         self.changed |= outcome != Outcome::Duplicate;
         outcome
+    }
+
+    /// Takes over what is new. The labels are certain of the version; what structures say may only refine it.
+    fn learn(&mut self, by_label: Option<Version>, facts: Facts) {
+        let before = self.facts;
+        let known = self.facts.version.or(by_label);
+        self.facts.version = match (known, facts.version) {
+            (Some(known), Some(exact)) if known.is_refined_by(exact) => Some(exact),
+            (known, exact) => known.or(exact),
+        };
+        self.facts.cipher = self.facts.cipher.or(facts.cipher);
+        self.facts.role = self.facts.role.or(facts.role);
+        self.changed |= self.facts != before;
     }
 
     fn is_full(&self, label: &Label) -> bool {
@@ -236,7 +260,7 @@ impl Session {
         if self.is_null() {
             return SecretState::Null;
         }
-        if self.version != Some(Version::Tls13) {
+        if !self.facts.version.is_some_and(Version::has_traffic_secrets) {
             return match captured(&Label::ClientRandom) {
                 true => SecretState::Complete,
                 false => SecretState::Partial { have: 0, need: 1 },

@@ -15,4 +15,4 @@ pub use key_schedule::Hash;
 pub use label::{Label, LabelError};
 pub use random::ClientRandom;
 pub use secret::{Secret, SecretLengthError};
-pub use version::Version;
+pub use version::{Role, Version};

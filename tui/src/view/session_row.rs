@@ -15,8 +15,10 @@ pub(super) enum Field {
     Time,
     Pid,
     Process,
+    Role,
     Library,
     Version,
+    Cipher,
     Secrets,
     Saved,
     ClientRandom,
@@ -33,18 +35,20 @@ const fn column(
     Column { field, title, width, widest, drop }
 }
 
-/// As the screen narrows, they drop in this order: executable, client random, library, time, pid,
-/// saved. Process, TLS version and secrets stay.
-pub(super) const COLUMNS: [Column<Field>; 9] = [
-    column(Field::Time, "TIME", 8, 8, 3),
-    column(Field::Pid, "PID", 7, 7, 2),
+/// As the screen narrows, they drop in this order: executable, client random, library, role, time, pid,
+/// saved, cipher. Process, TLS version and secrets stay.
+pub(super) const COLUMNS: [Column<Field>; 11] = [
+    column(Field::Time, "TIME", 8, 8, 4),
+    column(Field::Pid, "PID", 7, 7, 3),
     column(Field::Process, "PROCESS", 15, 24, 0),
-    column(Field::Library, "LIBRARY", 14, 20, 4),
+    column(Field::Role, "ROLE", 6, 6, 5),
+    column(Field::Library, "LIBRARY", 14, 20, 6),
     column(Field::Version, "TLS", 4, 4, 0),
+    column(Field::Cipher, "CIPHER", 24, 37, 1),
     column(Field::Secrets, "SECRETS", 10, 10, 0),
-    column(Field::Saved, "SAVED", 5, 5, 1),
-    column(Field::ClientRandom, "RANDOM", 8, 8, 5),
-    column(Field::Executable, "EXECUTABLE", 16, 200, 6),
+    column(Field::Saved, "SAVED", 5, 5, 2),
+    column(Field::ClientRandom, "RANDOM", 8, 8, 7),
+    column(Field::Executable, "EXECUTABLE", 16, 200, 8),
 ];
 
 impl Field {
@@ -72,7 +76,13 @@ impl Field {
                 Some(image) => image.library().into(),
                 None => "?".into(),
             },
-            Self::Version => session.version.map_or("?", |version| version.short()).into(),
+            Self::Version => session.facts.version.map_or("?", |version| version.short()).into(),
+            Self::Role => session.facts.role.map_or("?", |role| role.as_str()).into(),
+            Self::Cipher => match session.facts.cipher {
+                // Every name begins so: what tells them apart is behind it.
+                Some(cipher) => cipher.to_string().trim_start_matches("TLS_").to_owned().into(),
+                None => "?".into(),
+            },
             Self::Secrets => state(session.state()),
             Self::Saved => saved(session).into(),
             Self::ClientRandom => session.key.client_random.short().into(),
