@@ -7,6 +7,7 @@ pub mod dynamic;
 pub mod elf;
 pub mod image;
 pub mod labels;
+pub mod layout;
 pub mod library;
 pub mod loader_cache;
 pub mod machine;
