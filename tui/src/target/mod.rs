@@ -5,6 +5,7 @@ mod bytes;
 pub mod cache;
 pub mod dynamic;
 pub mod elf;
+pub mod functions;
 pub mod image;
 pub mod labels;
 pub mod layout;

@@ -21,7 +21,7 @@ pub use boringssl::BoringSslLayout;
 pub use field::{At, Evidence, Field};
 pub use libressl::LibreSslLayout;
 pub use openssl::OpenSslLayout;
-pub use prove::{named, prove};
+pub use prove::{is_known, named, prove};
 
 /// The fields of one library's structures.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,6 +11,11 @@ use crate::target::plan::Library;
 /// Fields that must be confirmed before a row is believed that no version proposed.
 const ENOUGH: usize = 4;
 
+/// Whether there are layouts of the library called `name`.
+pub fn is_known(name: &str) -> bool {
+    ["OpenSSL", "quictls", "BoringSSL", "AWS-LC", "LibreSSL"].contains(&name)
+}
+
 /// The layout of an image, or why there is none.
 ///
 /// `library.version` may come from elsewhere (a libssl's from the libcrypto beside it): it only proposes.
