@@ -187,6 +187,7 @@ impl BoringSslLayout {
             Field::Server => self.server.map(At::direct),
             Field::ClientRandom => in_s3(self.client_random.map(At::direct)),
             Field::Session => in_s3(self.established_session.map(At::direct)),
+            Field::SessionPointer => self.session.map(At::direct),
             Field::SessionCipher => self.session_cipher.map(At::direct),
             Field::MasterKey => bytes(self.session_secret),
             Field::MasterKeyLength => length(self.session_secret),

@@ -1,11 +1,11 @@
 //! What the callers of the secret-logging function pass: each passes a field of a structure, and with its label the
 //! code says which one. This needs no exported function and no symbol.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::accessors::place_of;
 use super::field::{At, Evidence, Field};
-use crate::target::arch::{Effect, Flow, Insn, Reg, Source};
+use crate::target::arch::{Arch, Effect, Flow, Insn, Reg, Source};
 use crate::target::machine::{State, Value};
 use crate::target::plan::LabelAt;
 use crate::target::walk::Program;
@@ -14,9 +14,14 @@ use crate::target::window::ReadError;
 /// How evidence from callers is called in a proof.
 pub const BY: &str = "the tap's callers";
 /// Bytes before a call in which its arguments are looked for.
-const BEFORE: u64 = 64;
+const NEAR: u64 = 80;
+/// Bytes before a call from which decoding starts: far enough to fall in step with the instructions.
+const FAR: u64 = 128;
 /// Calls that are looked at; a library has 5 to 20.
 const MAX_CALLS: usize = 64;
+
+/// Stands for what the register of the frame holds.
+const IN_FRAME: Reg = Reg(31);
 
 /// What a label's secret is a field of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +89,7 @@ pub fn look(
 }
 
 /// The arguments of one call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Passed {
     connection: Reg,
     label: u64,
@@ -122,7 +127,7 @@ impl Passed {
             let Some(root) = root_of(value).filter(|root| *root != stack) else { continue };
             match place_of(value, root) {
                 Some(At { deref: Some(session), offset }) if root == self.connection => {
-                    evidence.add(Field::Session, BY, vec![At::direct(session)]);
+                    evidence.add(Field::SessionPointer, BY, vec![At::direct(session)]);
                     evidence.add(field, BY, vec![At::direct(offset)]);
                 }
                 Some(at @ At { deref: None, offset: 1.. }) if root != self.connection => {
@@ -141,48 +146,76 @@ fn root_of(value: Value) -> Option<Reg> {
     }
 }
 
-/// The arguments of the call at `call`. Where the function around it begins is not known, and instructions cannot be
-/// decoded backwards: so every byte before the call is tried as a start. Wrong starts soon fall in step with the right
-/// ones, or never arrive; what most of them say counts.
+/// The arguments of the call at `call`.
 fn arguments(program: &mut Program<'_, '_>, call: u64) -> Result<Option<Passed>, ReadError> {
-    let mut votes: HashMap<Passed, u32> = HashMap::new();
-    for start in call.saturating_sub(BEFORE)..call {
-        if let Some(passed) = from(program, start, call)? {
-            *votes.entry(passed).or_insert(0) += 1;
-        }
-    }
-    let all: u32 = votes.values().sum();
-    Ok(votes.into_iter().find(|&(_, count)| count * 2 > all).map(|(passed, _)| passed))
-}
-
-fn from(program: &mut Program<'_, '_>, start: u64, call: u64) -> Result<Option<Passed>, ReadError> {
     let arch = program.arch;
     let [connection, label, secret, length, ..] = *arch.arguments() else { return Ok(None) };
-    let mut state = State::new();
+    let mut state = start(arch);
     let mut loaded = Value::Unknown;
-    let mut address = start;
-    while address < call {
-        let Some(insn) = program.decode(address)? else { return Ok(None) };
-        match insn.flow {
-            Flow::Next | Flow::Branch(_) | Flow::Call(_) => {}
-            // What follows is reached from elsewhere.
-            Flow::Jump(_) | Flow::End => return Ok(None),
-        }
+    for insn in before(program, call)? {
         if writes(&insn, length) || matches!(insn.flow, Flow::Call(_)) {
             loaded = insn.reads.map_or(Value::Unknown, |place| state.address(&place));
         }
-        state.step(arch, &insn);
-        address = insn.next();
+        if matches!(insn.flow, Flow::Jump(_) | Flow::End) {
+            // What follows is reached from elsewhere.
+            (state, loaded) = (start(arch), Value::Unknown);
+        } else {
+            state.step(arch, &insn);
+        }
     }
-    let root = |register| match state.get(register) {
-        Value::Initial { root, offset: 0 } => Some(root),
-        _ => None,
-    };
-    let (Some(connection), Value::Constant(label)) = (root(connection), state.get(label)) else {
+    let (Value::Initial { root: connection, offset: 0 }, Value::Constant(label)) =
+        (state.get(connection), state.get(label))
+    else {
         return Ok(None);
     };
-    let found = Passed { connection, label, secret: state.get(secret), length: loaded };
-    Ok((address == call).then_some(found))
+    Ok(Some(Passed { connection, label, secret: state.get(secret), length: loaded }))
+}
+
+/// Nothing is known. The register of the frame may hold anything, as most compilers use it: the connection, say.
+fn start(arch: &dyn Arch) -> State {
+    let mut state = State::new();
+    state.set(arch.frame(), Value::Initial { root: IN_FRAME, offset: 0 });
+    state
+}
+
+/// The instructions before `call`, those that begin at most [`NEAR`] bytes before it. Where the function begins is not
+/// known, and instructions cannot be decoded backwards: so every byte further away is tried as a start. Wrong starts
+/// soon fall in step with the right ones, or never arrive at the call; most of those that arrive count.
+fn before(program: &mut Program<'_, '_>, call: u64) -> Result<Vec<Insn>, ReadError> {
+    let mut decoded = HashMap::new();
+    for address in call.saturating_sub(FAR)..call {
+        if let Some(insn) = program.decode(address)? {
+            decoded.insert(address, insn);
+        }
+    }
+    let near = call.saturating_sub(NEAR);
+    let mut votes: BTreeMap<u64, u32> = BTreeMap::new();
+    for start in call.saturating_sub(FAR)..near {
+        let mut address = start;
+        let mut first_near = None;
+        while address < call
+            && let Some(insn) = decoded.get(&address)
+        {
+            if address >= near {
+                first_near.get_or_insert(address);
+            }
+            address = insn.next();
+        }
+        if let Some(first) = first_near.filter(|_| address == call) {
+            *votes.entry(first).or_insert(0) += 1;
+        }
+    }
+    let all: u32 = votes.values().sum();
+    let chosen = votes.into_iter().find(|&(_, count)| count * 2 > all);
+    let mut address = chosen.map_or(call, |(first, _)| first);
+    let mut line = Vec::new();
+    while address < call
+        && let Some(insn) = decoded.get(&address)
+    {
+        line.push(*insn);
+        address = insn.next();
+    }
+    Ok(line)
 }
 
 fn writes(insn: &Insn, register: Reg) -> bool {
@@ -204,7 +237,7 @@ mod tests {
     /// What the callers show whose code is `before`, `lea rsi, [label]`, `after`, `call`.
     fn shown(label: u64, name: &'static str, before: &[u8], after: &[u8]) -> Vec<(Field, Vec<At>)> {
         let mut sample = Sample::new();
-        sample.raw(&[0x90; 70]).raw(before).lea_rsi(label).raw(after);
+        sample.raw(&[0x90; 130]).raw(before).lea_rsi(label).raw(after);
         let call = sample.here();
         sample.call(FUNCTION);
         let mut evidence = Evidence::default();
@@ -230,7 +263,7 @@ mod tests {
             0x48, 0x8b, 0x4a, 0x08, // mov rcx, [rdx+8]
             0x48, 0x83, 0xc2, 0x50, // add rdx, 0x50
         ];
-        let session = (Field::Session, vec![At::direct(0x918)]);
+        let session = (Field::SessionPointer, vec![At::direct(0x918)]);
         let found = shown(CLIENT_RANDOM, "CLIENT_RANDOM", &before, &after);
         let key = (Field::MasterKey, vec![At::direct(0x50)]);
         let length = (Field::MasterKeyLength, vec![At::direct(8)]);
@@ -245,6 +278,15 @@ mod tests {
         ];
         let found = shown(EXPORTER, "CLIENT_TRAFFIC_SECRET_0", &before, &[0x48, 0x89, 0xdf]);
         assert_eq!(found, [(Field::ClientTrafficLength, vec![At::direct(0x114)])]);
+    }
+
+    #[test]
+    fn the_connection_in_the_frame_register() {
+        let before = [0x48, 0x8b, 0x95, 0x18, 0x09, 0, 0]; // mov rdx, [rbp+0x918]
+        let after = [0x48, 0x89, 0xef, 0x48, 0x83, 0xc2, 0x50]; // mov rdi, rbp; add rdx, 0x50
+        let session = (Field::SessionPointer, vec![At::direct(0x918)]);
+        let found = shown(CLIENT_RANDOM, "CLIENT_RANDOM", &before, &after);
+        assert_eq!(found, [session, (Field::MasterKey, vec![At::direct(0x50)])]);
     }
 
     #[test]

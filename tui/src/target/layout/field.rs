@@ -19,8 +19,10 @@ pub enum Field {
     ClientRandom,
     /// OpenSSL's `s3.tmp.new_cipher`.
     NewCipher,
-    /// The session of the connection (BoringSSL: `s3->established_session`).
+    /// The session as the accessor finds it (BoringSSL: `s3->established_session`).
     Session,
+    /// The pointer to a session in the connection (OpenSSL: the same).
+    SessionPointer,
     /// The cipher of the session.
     SessionCipher,
     /// The master secret in the session.
@@ -68,7 +70,7 @@ impl fmt::Display for Field {
             Self::Hit => "hit",
             Self::ClientRandom => "client random",
             Self::NewCipher => "new cipher",
-            Self::Session => "session",
+            Self::Session | Self::SessionPointer => "session",
             Self::SessionCipher => "session's cipher",
             Self::MasterKey => "master secret",
             Self::MasterKeyLength => "master secret's length",

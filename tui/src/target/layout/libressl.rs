@@ -136,7 +136,7 @@ impl LibreSslLayout {
             Field::Version => At::direct(self.version),
             Field::Server => At::direct(self.server),
             Field::ClientRandom => At::behind(self.s3, self.client_random),
-            Field::Session => At::direct(self.session),
+            Field::Session | Field::SessionPointer => At::direct(self.session),
             Field::SessionCipher => At::direct(self.session_cipher?),
             Field::MasterKey => At::direct(self.master_key),
             Field::MasterKeyLength => At::direct(self.master_key_length),

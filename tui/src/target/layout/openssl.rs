@@ -145,7 +145,7 @@ impl OpenSslLayout {
             Field::Hit => At::direct(self.hit),
             Field::ClientRandom => in_s3(self.client_random),
             Field::NewCipher => in_s3(self.new_cipher),
-            Field::Session => At::direct(self.session),
+            Field::Session | Field::SessionPointer => At::direct(self.session),
             Field::SessionCipher => At::direct(self.session_cipher),
             Field::MasterKey => At::direct(self.master_key),
             Field::MasterKeyLength => At::direct(self.master_key_length),

@@ -153,6 +153,10 @@ impl Judgement<'_> {
         self.confirmed.contains(&field)
     }
 
+    fn has_session(&self) -> bool {
+        self.has(Field::Session) || self.has(Field::SessionPointer)
+    }
+
     /// Enough for a row that no version proposed: the connection's fields, and both ends of what lies between them.
     fn suffices(&self, layout: &Layout) -> bool {
         let secrets = match layout {
@@ -161,13 +165,21 @@ impl Judgement<'_> {
             }
             _ => true,
         };
-        let ends = self.has(Field::ClientRandom) && self.has(Field::Session);
+        let ends = self.has(Field::ClientRandom) && self.has_session();
         ends && secrets && self.confirmed.len() >= ENOUGH
     }
 
     fn confirmation(&self) -> String {
-        let fields: Vec<String> = self.confirmed.iter().map(ToString::to_string).collect();
-        format!("confirmed by {} ({})", self.by.join(", "), fields.join(", "))
+        let mut fields: Vec<String> = self.confirmed.iter().map(ToString::to_string).collect();
+        fields.dedup();
+        let mut by: Vec<&str> = Vec::new();
+        for source in &self.by {
+            let source = if source.starts_with("SSL_") { "the accessors" } else { source };
+            if !by.contains(&source) {
+                by.push(source);
+            }
+        }
+        format!("confirmed by {} ({})", by.join(", "), fields.join(", "))
     }
 
     fn contradiction(&self) -> String {
@@ -201,7 +213,7 @@ fn decide(
     if let Some(row) = proposed {
         let judgement = judge(evidence, |field| row.layout.place(field));
         if judgement.agrees() {
-            let how = match judgement.has(Field::Session) || judgement.has(Field::Exporter) {
+            let how = match judgement.has_session() || judgement.has(Field::Exporter) {
                 true => How::Version,
                 false if judgement.has(Field::ClientRandom) => How::VersionAndRandom,
                 false => return refuse(format!("{says}, but no code confirms its layout")),
