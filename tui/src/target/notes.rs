@@ -121,7 +121,7 @@ impl SymbolTable {
                         .strip_prefix(name.as_bytes())
                         .is_some_and(|rest| rest.first() == Some(&0))
                 };
-                if let Some(index) = names.iter().position(|name| named(name))
+                if let Some(index) = names.iter().position(named)
                     && let Ok(name) = u32::try_from(offset - start + at as u64)
                 {
                     offsets.insert(name, index);

@@ -85,6 +85,8 @@ pub struct ProvenLayout {
     pub layout: Layout,
     /// What chose it.
     pub how: How,
+    /// For BoringSSL and AWS-LC the date of the first row that agrees (`2024-10-10`), for [`states::States::at`].
+    pub since: Option<&'static str>,
     /// How it was found and proved: one sentence for `scan`.
     pub proof: String,
 }

@@ -207,7 +207,8 @@ fn decide(
         (Some(version), Some(_)) => format!("version {version}"),
     };
     let proven = |row: Row, how, proof: String| {
-        Ok(ProvenLayout { library: library.name, group: row.name, layout: row.layout, proof, how })
+        let (group, layout) = (row.name, row.layout);
+        Ok(ProvenLayout { library: library.name, group, layout, how, since: None, proof })
     };
     let mut objection = None;
     if let Some(row) = proposed {
@@ -264,8 +265,9 @@ fn era(
     layout: fn(BoringSslLayout) -> Layout,
     evidence: &Evidence,
 ) -> Layouted {
-    let proven = |group: String, of: BoringSslLayout, proof, how| {
-        Ok(ProvenLayout { library: library.name, group, layout: layout(of), proof, how })
+    let proven = |group: String, era: &Era, of: BoringSslLayout, proof, how| {
+        let (layout, since) = (layout(of), Some(era.date));
+        Ok(ProvenLayout { library: library.name, group, layout, how, since, proof })
     };
     let says = match &library.version {
         Some(version) => format!("version {version}"),
@@ -277,7 +279,7 @@ fn era(
             let code = judgement.has(Field::Session) || judgement.has(Field::Exporter);
             let how = if code { How::Version } else { How::VersionAndRandom };
             let proof = format!("{says}, {}", judgement.confirmation());
-            return proven(era.from.to_owned(), era.layout, proof, how);
+            return proven(era.from.to_owned(), era, era.layout, proof, how);
         }
     }
     let judged: Vec<_> =
@@ -302,7 +304,7 @@ fn era(
     let confirmation = judgement.confirmation();
     if missing.is_empty() {
         let proof = format!("{says}; the only layout {confirmation}");
-        return proven(first.from.to_owned(), common, proof, How::Code);
+        return proven(first.from.to_owned(), first, common, proof, How::Code);
     }
     let proof = format!(
         "{says}; what the layouts from {} to {} have in common, {confirmation}; not proved: {}",
@@ -310,12 +312,34 @@ fn era(
         last.date,
         missing.join(", ")
     );
-    proven(format!("{}..{}", first.from, last.from), common, proof, How::Reduced)
+    proven(format!("{}..{}", first.from, last.from), first, common, proof, How::Reduced)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever code shows: no panic, and no layout that it contradicts.
+        #[test]
+        fn nothing_is_believed_against_the_code(
+            name in 0..5usize,
+            version in prop::sample::select(vec![None, Some("3.0.17"), Some("1.30.1"), Some("x")]),
+            truth in prop::sample::select(vec!["3.0.0", "1.1.1d", "v1.27.0", "188ce3c13", "LibreSSL-3.8.2"]),
+            noise in prop::collection::vec((0..8usize, 0..2400u32), 0..3),
+        ) {
+            let name = ["OpenSSL", "quictls", "BoringSSL", "AWS-LC", "LibreSSL"][name];
+            let mut evidence = evidence(&named(truth).unwrap(), &ACCESSORS);
+            for (field, offset) in noise {
+                evidence.add(ACCESSORS[field], "noise", vec![At::direct(offset)]);
+            }
+            if let Ok(proven) = prove(Some(&library(name, version)), &evidence) {
+                let judgement = judge(&evidence, |field| proven.layout.place(field));
+                prop_assert!(judgement.agrees(), "{proven:?}");
+            }
+        }
+    }
 
     fn library(name: &'static str, version: Option<&str>) -> Library {
         Library { name, version: version.map(str::to_owned) }
@@ -448,6 +472,7 @@ mod tests {
         let Layout::BoringSsl(reduced) = found.layout else { panic!("{found:?}") };
         assert_eq!(reduced.lacks(&last.layout), ["new_session"]);
         assert!(found.proof.ends_with("not proved: new_session"), "{}", found.proof);
+        assert_eq!(found.since, Some("2024-10-10"));
         assert!(boringssl(&Evidence::default()).is_err());
     }
 }

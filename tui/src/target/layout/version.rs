@@ -37,7 +37,8 @@ pub fn choose<'r, R, L: PartialEq>(
     wanted: &Release,
     layout: impl Fn(&R) -> &L,
 ) -> Option<&'r R> {
-    let (mut older, mut newer): (Option<(Release, &R)>, Option<(Release, &R)>) = (None, None);
+    let mut older: Option<(Release, &R)> = None;
+    let mut newer: Option<(Release, &R)> = None;
     let branch = |release: &Release| (release.quic, release.numbers[0], release.numbers[1]);
     for (release, row) in rows.filter(|(release, _)| branch(release) == branch(wanted)) {
         if release == *wanted {
