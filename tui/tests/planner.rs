@@ -13,7 +13,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tlskeytop::target::image::plan_image;
+use tlskeytop::target::layout::{self, Field, How, Layout, ProvenLayout};
 use tlskeytop::target::plan::{ImagePlan, Linkage, RandomPath, SiteKind};
+use tlskeytop::target::registry::Registry;
 
 const DEBIAN_LIBSSL: &str = "/usr/lib/x86_64-linux-gnu/libssl.so.3";
 
@@ -56,6 +58,56 @@ fn expected_random(library: &str, version: Option<&str>) -> Option<RandomPath> {
     }
 }
 
+/// The groups of layouts that a library and version can have, from the facts.
+fn expected_groups(library: &str, version: Option<&str>) -> Option<&'static [&'static str]> {
+    let version = version?;
+    if !matches!(library, "OpenSSL" | "quictls") || version.contains("+quic") {
+        return None;
+    }
+    let letter = version.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let numbers: Vec<u32> =
+        version.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse().ok()).collect();
+    Some(match numbers[..] {
+        [1, 1, 1, ..] if ("d".."j").contains(&letter) => &["1.1.1d"],
+        [1, 1, 1, ..] if letter >= "j" => &["1.1.1j"],
+        [3, 0 | 1, ..] => &["3.0.0", "3.0.0 no-psk"],
+        [3, 2, 0..=2] | [3, 3, 0 | 1] => &["3.2.0", "3.2.0 no-psk"],
+        [3, 2, 3] | [3, 3, 2] | [3, 4, 0] => &["3.2.3", "3.2.3 no-psk"],
+        [3, 2..=4, ..] => &["3.4.1", "3.4.1 no-psk"],
+        [3, 5 | 6, ..] | [4, ..] => &["3.5.0", "3.5.0 no-psk"],
+        _ => return None,
+    })
+}
+
+/// Checks the layout of a plan against the facts, the tap and the symbols.
+fn check_layout(path: &Path, plan: &ImagePlan) {
+    let Some(library) = plan.library.as_ref().filter(|library| layout::is_known(library.name))
+    else {
+        assert!(plan.layout.is_err() && plan.hooks.is_empty());
+        return;
+    };
+    let names: Vec<_> = plan.hooks.iter().map(|hook| hook.name).collect();
+    println!("layout of {} ({library:?}): {:?}; hooks {names:?}", path.display(), plan.layout);
+    let Ok(proven) = &plan.layout else {
+        // Every library that was measured, as far as its code could be found.
+        assert!(plan.taps.is_empty() && plan.hooks.is_empty(), "{:?}", plan.layout);
+        return;
+    };
+    assert_eq!(proven.library, library.name);
+    for tap in &plan.taps {
+        let place = proven.layout.place(Field::ClientRandom).unwrap();
+        assert_eq!(place, tap.client_random.into(), "{}", path.display());
+    }
+    if let Some(groups) = expected_groups(library.name, library.version.as_deref()) {
+        assert!(groups.contains(&proven.group.as_str()), "{}: {proven:?}", path.display());
+    }
+    if let (Layout::BoringSsl(layout), false) = (&proven.layout, plan.taps.is_empty()) {
+        let secrets = [layout.write_traffic_secret, layout.read_traffic_secret];
+        assert!(secrets.iter().all(Option::is_some), "{}: {proven:?}", path.display());
+        assert!(layout.exporter_secret.is_some() && layout.established_session.is_some());
+    }
+}
+
 /// Checks everything that is known about `path`, and prints the plan.
 fn check(path: &Path) -> ImagePlan {
     let start = Instant::now();
@@ -91,7 +143,146 @@ fn check(path: &Path) -> ImagePlan {
         let named = |name: Option<&str>| name.is_some_and(|name| name.contains("ssl_log_secret"));
         assert!(plan.taps.iter().all(|tap| named(tap.symbol.as_deref())));
     }
+    check_layout(path, &plan);
     plan
+}
+
+fn openssl(layout: &Layout) -> &layout::OpenSslLayout {
+    match layout {
+        Layout::OpenSsl(layout) => layout,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn debians_libssl_shows_its_layout_without_a_version() {
+    let mut plan = plan(Path::new(DEBIAN_LIBSSL));
+    let proven = plan.layout.clone().unwrap();
+    assert_eq!((proven.group.as_str(), proven.how), ("3.0.0", How::Code), "{}", proven.proof);
+    let layout = openssl(&proven.layout);
+    // Read with objdump in SSL_get_session, SSL_get_current_cipher, SSL_session_reused, SSL_get_state.
+    assert_eq!((layout.session, layout.session_cipher), (0x918, 0x2f8));
+    assert_eq!((layout.hit, layout.hand_state), (0x4d0, 0x5c));
+    for field in [Field::Version, Field::Server, Field::MasterKey, Field::CipherId, Field::Hit] {
+        let shown = plan.evidence.shown.iter().find(|shown| shown.field == field);
+        let place = proven.layout.place(field).unwrap();
+        assert!(shown.is_some_and(|shown| shown.places.contains(&place)), "{field}");
+    }
+    let version = |plan: &mut ImagePlan, version: &str| {
+        plan.library.as_mut().unwrap().version = Some(version.to_owned());
+        plan.prove_layout();
+        plan.layout.clone().unwrap()
+    };
+    assert_eq!(version(&mut plan, "3.0.17").how, How::Version);
+    assert_eq!(version(&mut plan, "3.0.17").layout, proven.layout);
+    // A version that lies: the code wins.
+    for lie in ["3.5.2", "1.1.1w", "3.0.15+quic", "no version at all"] {
+        let proven_again = version(&mut plan, lie);
+        assert_eq!((proven_again.how, &proven_again.layout), (How::Code, &proven.layout), "{lie}");
+        assert!(proven_again.proof.contains(lie), "{}", proven_again.proof);
+    }
+}
+
+#[test]
+fn hooks_are_where_the_exports_are() {
+    let plan = plan(Path::new(DEBIAN_LIBSSL));
+    let output = Command::new("nm").args(["-D", "--defined-only", DEBIAN_LIBSSL]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(plan.hooks.len(), 10);
+    for hook in &plan.hooks {
+        let line = text.lines().find(|line| line.contains(&format!(" T {}@@", hook.name))).unwrap();
+        let address = u64::from_str_radix(line.split(' ').next().unwrap(), 16).unwrap();
+        assert_eq!(hook.address, address, "{}", hook.name);
+    }
+}
+
+/// Writes `bytes` with every `from` replaced by `to`, which must be as long; it must occur.
+fn write_replaced(path: &Path, mut bytes: Vec<u8>, replace: &[(&str, &str)]) {
+    for (from, to) in replace {
+        assert_eq!(from.len(), to.len());
+        let mut at = 0;
+        let mut count = 0;
+        while let Some(found) = find(&bytes[at..], from.as_bytes()) {
+            bytes[at + found..at + found + to.len()].copy_from_slice(to.as_bytes());
+            at += found + to.len();
+            count += 1;
+        }
+        assert!(count > 0, "{from} does not occur");
+    }
+    std::fs::write(path, bytes).unwrap();
+}
+
+fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
+    bytes.windows(needle.len()).position(|window| window == needle)
+}
+
+/// The layout that the registry finds for Debian's libssl beside a libcrypto whose version was changed.
+fn beside_a_libcrypto(version: &str) -> ProvenLayout {
+    let folder = tempfile::tempdir().unwrap();
+    let libcrypto = std::fs::read(DEBIAN_LIBSSL.replace("libssl", "libcrypto")).unwrap();
+    let start = find(&libcrypto, b"OpenSSL 3.0.").unwrap() + "OpenSSL ".len();
+    let length = libcrypto[start..].iter().position(|byte| *byte == b' ').unwrap();
+    let old = String::from_utf8(libcrypto[start..start + length].to_vec()).unwrap();
+    // As many bytes as before: 3.5.04 is 3.5.4.
+    let (branch, patch) = version.rsplit_once('.').unwrap();
+    let width = length - branch.len() - 1;
+    let new = format!("{branch}.{patch:0>width$}");
+    let names = [(format!("OpenSSL {old} "), format!("OpenSSL {new} "))];
+    let replace: Vec<_> = names.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    write_replaced(&folder.path().join("libcrypto.so.3"), libcrypto, &replace);
+    let libssl = folder.path().join("libssl.so.3");
+    std::fs::copy(DEBIAN_LIBSSL, &libssl).unwrap();
+    let mut registry = Registry::default();
+    let id = registry.add_named(&libssl).unwrap();
+    let (_, plan) = registry.files().get(id).unwrap();
+    plan.layout.clone().unwrap()
+}
+
+#[test]
+fn the_accessors_win_over_a_libcrypto_whose_version_lies() {
+    let honest = beside_a_libcrypto("3.0.7");
+    assert_eq!((honest.group.as_str(), honest.how), ("3.0.0", How::Version), "{}", honest.proof);
+    let lie = beside_a_libcrypto("3.5.4");
+    assert_eq!((lie.group.as_str(), lie.how), ("3.0.0", How::Code), "{}", lie.proof);
+    assert!(lie.proof.contains("SSL_version shows version at 0, not 72"), "{}", lie.proof);
+    assert_eq!(honest.layout, lie.layout);
+}
+
+#[test]
+fn without_accessors_and_version_there_is_no_layout() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("libssl.so.3");
+    let original = std::fs::read(DEBIAN_LIBSSL).unwrap();
+    // No names at all: nothing says which library it is.
+    write_replaced(&path, original.clone(), &[("SSL_", "XSL_")]);
+    let nameless = plan(&path);
+    assert_eq!(nameless.taps.len(), 1);
+    let refusal = nameless.layout.unwrap_err();
+    assert_eq!(refusal.to_string(), "no layout: the library is not known");
+    // OpenSSL by its name alone: the tap's callers do not show where the secrets of TLS 1.3 are.
+    let accessors: Vec<_> = [
+        "SSL_version",
+        "SSL_is_server",
+        "SSL_get",
+        "SSL_session_reused",
+        "SSL_CIPHER_get",
+        "SSL_SESSION_get",
+    ]
+    .into_iter()
+    .map(|name| (name, name.replacen("SSL", "XSL", 1)))
+    .collect();
+    let replace: Vec<_> = accessors.iter().map(|(from, to)| (*from, to.as_str())).collect();
+    write_replaced(&path, original, &replace);
+    let mut plan = plan(&path);
+    let refusal = plan.layout.clone().unwrap_err();
+    assert!(refusal.0.contains("no known layout is proved"), "{refusal}");
+    // With a version it is proved by what is left, and not with another.
+    plan.library.as_mut().unwrap().version = Some("3.0.17".to_owned());
+    plan.prove_layout();
+    assert_eq!(plan.layout.clone().unwrap().group, "3.0.0");
+    plan.library.as_mut().unwrap().version = Some("3.5.2".to_owned());
+    plan.prove_layout();
+    assert!(plan.layout.is_err(), "{:?}", plan.layout);
 }
 
 #[test]

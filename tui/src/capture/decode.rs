@@ -121,6 +121,7 @@ impl Clock {
 mod tests {
     use super::*;
     use crate::model::target::ImageId;
+    use crate::target::layout::{Evidence, LayoutRefusal};
     use crate::target::plan::{ImagePlan, LabelAt, Linkage, RandomPath, Site, SiteKind, Tap};
 
     fn decoder() -> Decoder {
@@ -139,6 +140,9 @@ mod tests {
             taps: vec![tap],
             labels: vec![LabelAt { address: 0x8000, name: "EXPORTER_SECRET" }],
             reason: String::new(),
+            layout: Err(LayoutRefusal("made up for a test".to_owned())),
+            evidence: Evidence::default(),
+            hooks: Vec::new(),
         };
         let mut slots = Slots::default();
         assert_eq!(slots.insert(ImageId(3), &Arc::new(plan), 0), Some(0));

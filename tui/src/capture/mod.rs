@@ -5,6 +5,7 @@ mod decode;
 mod events;
 mod probes;
 mod processes;
+pub mod reading;
 mod rules;
 mod slots;
 

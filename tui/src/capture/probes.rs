@@ -14,9 +14,11 @@ use aya::programs::uprobe::{
 use aya::programs::{ProgramError, UProbe};
 use tlskeytop_common::{Cookie, TapConfig};
 
+use super::reading;
 use super::slots::Slots;
 use super::{CaptureError, PROGRAM};
 use crate::model::target::ImageId;
+use crate::target::layout::Layouted;
 use crate::target::plan::{ImagePlan, RandomPath};
 
 /// What an attach gave.
@@ -90,7 +92,8 @@ impl Probes {
             .insert(image, plan, tap)
             .ok_or(CaptureError::NoSlot)?;
         let mut links = Links { slot, links: Vec::new() };
-        let result = self.attach_sites(file, &plan.taps[tap], &mut links);
+        let config = Pod(config(plan.taps[tap].client_random, &plan.layout));
+        let result = self.attach_sites(file, &plan.taps[tap], config, &mut links);
         if let Err(problem) = result {
             self.detach_links(links);
             return Err(problem);
@@ -102,9 +105,9 @@ impl Probes {
         &mut self,
         file: &File,
         tap: &crate::target::plan::Tap,
+        config: Pod,
         links: &mut Links,
     ) -> Result<(), CaptureError> {
-        let config = Pod(config(tap.client_random));
         let map = |source| CaptureError::Map { name: "TAPS", source };
         self.taps.set(links.slot, config, 0).map_err(map)?;
         // Through our own descriptor it is this file and no other, whatever its path names by now.
@@ -177,13 +180,13 @@ fn program(ebpf: &mut Ebpf) -> Result<&mut UProbe, CaptureError> {
     Ok(program.try_into()?)
 }
 
-fn config(path: RandomPath) -> TapConfig {
+fn config(path: RandomPath, layout: &Layouted) -> TapConfig {
     TapConfig {
         has_deref: u32::from(path.deref.is_some()),
         deref: path.deref.unwrap_or(0),
         offset: path.offset,
         reserved: 0,
-        facts: [tlskeytop_common::Step::default(); tlskeytop_common::FACT_STEPS],
+        facts: reading::fact_steps(layout),
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tlskeytop_common::{Cookie, TAP_SLOTS};
 
+use super::reading;
 use crate::model::Facts;
 use crate::model::target::ImageId;
 use crate::target::plan::{ImagePlan, Tap};
@@ -22,8 +23,8 @@ pub struct Slot {
 
 impl Slot {
     /// What a tap's steps to the facts of a session copied.
-    pub fn facts(&self, _bytes: &[u8]) -> Facts {
-        Facts::default()
+    pub fn facts(&self, bytes: &[u8]) -> Facts {
+        reading::facts(&self.plan.layout, bytes)
     }
 
     /// The tap.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::target::{Image, ImageId, ImageState, Process, Scan, Selection, Target};
 use super::ui::App;
 use super::{Captured, DEFAULT_SESSION_LIMIT, Facts, Method, Model, Msg, Time};
+use crate::target::layout::{Evidence, LayoutRefusal};
 use crate::target::plan::{ImagePlan, Library, Linkage, RandomPath, Site, SiteKind, Tap};
 use crate::text::Foreign;
 use crate::tls::{ClientRandom, Label, Secret};
@@ -50,6 +51,9 @@ pub fn image(id: u32, path: &str, library: Option<(&'static str, &str)>, taps: u
             0 => "no code refers to the labels".to_owned(),
             _ => "the function that takes every label".to_owned(),
         },
+        layout: Err(LayoutRefusal("made up for a test".to_owned())),
+        evidence: Evidence::default(),
+        hooks: Vec::new(),
     };
     let (path, plan) = (path.into(), Arc::new(plan));
     Image { id: ImageId(id), path, plan, state: ImageState::Idle, named: false }

@@ -31,6 +31,8 @@ pub struct Facts {
     pub cipher: Option<CipherSuite>,
     /// Client or server.
     pub role: Option<Role>,
+    /// The session was resumed.
+    pub resumed: Option<bool>,
 }
 
 /// A secret as the probes delivered it.
@@ -229,6 +231,7 @@ impl Session {
         };
         self.facts.cipher = self.facts.cipher.or(facts.cipher);
         self.facts.role = self.facts.role.or(facts.role);
+        self.facts.resumed = self.facts.resumed.or(facts.resumed);
         self.changed |= self.facts != before;
     }
 

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::target::{Image, ImageId, Process, Scan, Target};
 use super::*;
+use crate::target::layout::{Evidence, LayoutRefusal};
 use crate::target::plan::{ImagePlan, Linkage, RandomPath, Site, SiteKind, Tap};
 use crate::text::Foreign;
 use crate::tls::{ClientRandom, Label, Secret};
@@ -48,6 +49,9 @@ fn image(id: u32) -> Image {
         taps: vec![tap],
         labels: Vec::new(),
         reason: String::new(),
+        layout: Err(LayoutRefusal("made up for a test".to_owned())),
+        evidence: Evidence::default(),
+        hooks: Vec::new(),
     };
     Image {
         id: ImageId(id),

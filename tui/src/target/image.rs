@@ -1,12 +1,15 @@
 //! The plan for one image, from an open file.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 
 use super::arch::x86_64::X86_64;
 use super::dynamic::Dynamic;
 use super::elf::{Elf, ElfError};
+use super::functions::Functions;
 use super::labels::{LabelSet, Labels};
+use super::layout::{self, LayoutRefusal, accessors, callers};
 use super::library;
 use super::notes::{self, SymbolTable};
 use super::plan::{ImagePlan, Library, Linkage, RandomPath, Tap};
@@ -65,6 +68,9 @@ pub fn plan_image(file: &File, path_hint: &Path) -> Result<ImagePlan, PlanError>
         taps: Vec::new(),
         labels: labels.named(),
         reason: String::new(),
+        layout: Err(LayoutRefusal("the library is not known".to_owned())),
+        evidence: layout::Evidence::default(),
+        hooks: Vec::new(),
     };
     let symbols = SymbolTable::find(&mut window, &elf);
     plan.stripped = symbols.is_none();
@@ -76,32 +82,72 @@ pub fn plan_image(file: &File, path_hint: &Path) -> Result<ImagePlan, PlanError>
         plan.library =
             library::recognise(&mut window, &elf, &dynamic, labels.addresses().as_slice());
     }
+    let walked = plan.library.as_ref().is_some_and(|library| layout::is_known(library.name));
+    let functions = match walked {
+        true => Functions::find(&mut window, &elf, &dynamic, symbols),
+        false => Functions::default(),
+    };
+    let mut program = Program { window: &mut window, elf: &elf, arch: &X86_64, budget: BUDGET };
+    let calls = find_taps(&mut program, &labels, &dynamic, symbols, &mut plan)?;
+    if walked {
+        plan.hooks = functions.hooks(&elf);
+        plan.evidence = evidence(&mut program, &functions, &calls, &plan)?;
+    }
+    plan.prove_layout();
+    Ok(plan)
+}
+
+/// Finds the taps, and the calls that pass a label to them.
+fn find_taps(
+    program: &mut Program<'_, '_>,
+    labels: &Labels,
+    dynamic: &Dynamic,
+    symbols: Option<SymbolTable>,
+    plan: &mut ImagePlan,
+) -> Result<BTreeSet<u64>, PlanError> {
+    let mut calls = BTreeSet::new();
     if !labels.all().has(LabelSet::NEEDED) {
         plan.reason = "no tap: the file does not hold the labels of the key log format".to_owned();
-        return Ok(plan);
+        return Ok(calls);
     }
     if let Some(Library { name: name @ ("GnuTLS" | "NSS"), .. }) = plan.library {
         plan.reason = format!("no tap: {name} is not yet supported");
-        return Ok(plan);
+        return Ok(calls);
     }
-    let mut program = Program { window: &mut window, elf: &elf, arch: &X86_64, budget: BUDGET };
-    let search = tap::search(&mut program, &labels)?;
-    let accessor = dynamic.export(program.window, &elf, ACCESSOR);
-    let accessor = match accessor {
-        Some(address) => Evidence::of(&mut program, address)?,
+    let search = tap::search(program, labels)?;
+    let accessor = match dynamic.export(program.window, program.elf, ACCESSOR) {
+        Some(address) => Evidence::of(program, address)?,
         None => Evidence::default(),
     };
     let mut clauses = vec![summary(&search, labels.cut)];
     for candidate in search.candidates.iter().take(MAX_TAPS) {
-        let (tap, clause) = tap_of(&mut program, candidate, &accessor)?;
+        let (tap, clause) = tap_of(program, candidate, &accessor)?;
         clauses.push(format!("{:#x}: {clause}", candidate.function));
         if let Some(mut tap) = tap {
             tap.symbol = symbols.and_then(|table| table.name_at(program.window, tap.function));
             plan.taps.push(tap);
+            calls.extend(&candidate.calls);
         }
     }
     plan.reason = clauses.join("; ");
-    Ok(plan)
+    Ok(calls)
+}
+
+/// What the code shows of the layout: the accessors, the taps, and their callers.
+fn evidence(
+    program: &mut Program<'_, '_>,
+    functions: &Functions,
+    calls: &BTreeSet<u64>,
+    plan: &ImagePlan,
+) -> Result<layout::Evidence, PlanError> {
+    let mut evidence = layout::Evidence::default();
+    accessors::look(program, |name| functions.address(name), &mut evidence)?;
+    for tap in &plan.taps {
+        let random = vec![tap.client_random.into()];
+        evidence.add(layout::Field::ClientRandom, "the tap", random);
+    }
+    callers::look(program, calls.iter().copied(), &plan.labels, &mut evidence)?;
+    Ok(evidence)
 }
 
 /// Completes a candidate, or says why it cannot be tapped.

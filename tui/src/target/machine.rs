@@ -68,7 +68,8 @@ impl State {
         self.registers[usize::from(register.0 & 31)]
     }
 
-    fn set(&mut self, register: Reg, value: Value) {
+    /// Puts `value` into `register`.
+    pub fn set(&mut self, register: Reg, value: Value) {
         self.registers[usize::from(register.0 & 31)] = value;
     }
 

@@ -1,5 +1,8 @@
 //! Notes and the symbol table. Best effort and bounded: what cannot be read is absent.
 
+use std::collections::HashMap;
+
+use memchr::memmem;
 use object::elf::{NT_GNU_BUILD_ID, SHT_SYMTAB, STT_FUNC};
 
 use super::bytes::{u16_at, u32_at, u64_at};
@@ -14,6 +17,8 @@ const MAX_BUILD_ID: usize = 64;
 const MAX_SECTIONS: u16 = 4096;
 /// Bytes of a symbol table that are searched; node has 3 MiB, a debug build of Chromium 100 MiB.
 const MAX_SYMBOLS: u64 = 256 * 1024 * 1024;
+/// Bytes of its string table that are searched.
+const MAX_STRINGS: u64 = 256 * 1024 * 1024;
 /// Bytes of a name.
 const MAX_NAME: u64 = 512;
 /// `sizeof(Elf64_Shdr)` and `sizeof(Elf64_Sym)`.
@@ -78,9 +83,74 @@ impl SymbolTable {
         })
     }
 
+    /// The addresses of the functions called `names`, in their order; for local functions of a file that exports
+    /// none of them. Of several with one name none counts.
+    pub fn addresses(&self, window: &mut Window<'_>, names: &[&str]) -> Vec<Option<u64>> {
+        let mut found = vec![None; names.len()];
+        let Some(offsets) = self.name_offsets(window, names) else {
+            return found;
+        };
+        let mut several = vec![false; names.len()];
+        let scanned = self.each(window, |symbol| {
+            let Some(index) = u32_at(symbol, 0).and_then(|name| offsets.get(&name)) else {
+                return true;
+            };
+            let address = u64_at(symbol, 8).filter(|_| u16_at(symbol, 6) != Some(0));
+            if symbol[4] & 0xf == STT_FUNC.0 && address.is_some() {
+                several[*index] |= found[*index].is_some_and(|known| Some(known) != address);
+                found[*index] = address;
+            }
+            true
+        });
+        for (address, several) in found.iter_mut().zip(several) {
+            *address = address.filter(|_| scanned.is_some() && !several);
+        }
+        found
+    }
+
+    /// Where the string table has the `names`, also as the ends of longer ones: linkers merge them.
+    fn name_offsets(&self, window: &mut Window<'_>, names: &[&str]) -> Option<HashMap<u32, usize>> {
+        let mut offsets = HashMap::new();
+        let size = self.names_size.min(MAX_STRINGS);
+        let start = self.names;
+        let common = memmem::Finder::new("SSL_");
+        let scanned = window.scan(start, size, MAX_NAME, |offset, bytes, own| {
+            for at in common.find_iter(bytes).take_while(|at| *at < own) {
+                let named = |name: &&str| {
+                    bytes[at..]
+                        .strip_prefix(name.as_bytes())
+                        .is_some_and(|rest| rest.first() == Some(&0))
+                };
+                if let Some(index) = names.iter().position(named)
+                    && let Ok(name) = u32::try_from(offset - start + at as u64)
+                {
+                    offsets.insert(name, index);
+                }
+            }
+            true
+        });
+        scanned.is_ok().then_some(offsets)
+    }
+
     /// The name of the function at `address`.
     pub fn name_at(&self, window: &mut Window<'_>, address: u64) -> Option<String> {
         let mut name = None;
+        self.each(window, |symbol| {
+            let function = symbol[4] & 0xf == STT_FUNC.0;
+            if function && u64_at(symbol, 8) == Some(address) && u16_at(symbol, 6) != Some(0) {
+                name = u32_at(symbol, 0);
+            }
+            name.is_none()
+        })?;
+        let at = u64::from(name?);
+        let length = self.names_size.checked_sub(at)?.min(MAX_NAME);
+        let bytes = window.read(self.names.checked_add(at)?, length).ok()?;
+        let end = memchr::memchr(0, &bytes)?;
+        String::from_utf8(bytes[..end].to_vec()).ok()
+    }
+
+    /// Shows the symbols to `visit`, [`SYMBOL`] bytes each, while it returns that it wants more.
+    fn each(&self, window: &mut Window<'_>, mut visit: impl FnMut(&[u8]) -> bool) -> Option<()> {
         let size = self.size.min(MAX_SYMBOLS);
         let size = size - size % SYMBOL as u64;
         // A symbol may straddle two steps of the scan, since 24 does not divide a step: take those that start here.
@@ -91,20 +161,13 @@ impl SymbolTable {
                 let Some(symbol) = bytes.get(start..start + SYMBOL) else {
                     break;
                 };
-                let function = symbol[4] & 0xf == STT_FUNC.0;
-                if function && u64_at(symbol, 8) == Some(address) && u16_at(symbol, 6) != Some(0) {
-                    name = u32_at(symbol, 0);
+                if !visit(symbol) {
                     return false;
                 }
             }
             true
         });
-        scanned.ok()?;
-        let at = u64::from(name?);
-        let length = self.names_size.checked_sub(at)?.min(MAX_NAME);
-        let bytes = window.read(self.names.checked_add(at)?, length).ok()?;
-        let end = memchr::memchr(0, &bytes)?;
-        String::from_utf8(bytes[..end].to_vec()).ok()
+        scanned.ok()
     }
 }
 

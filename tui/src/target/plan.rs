@@ -1,5 +1,7 @@
 //! The plan: what will be attached to an image, and the reason for each choice.
 
+use super::layout::{self, Evidence, Layouted};
+
 /// How code of a TLS library came into a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Linkage {
@@ -78,6 +80,17 @@ pub struct LabelAt {
     pub name: &'static str,
 }
 
+/// A function of the library that the walk may be hooked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Hook {
+    /// `SSL_do_handshake`.
+    pub name: &'static str,
+    /// Virtual address of its entry as in the file's program headers.
+    pub address: u64,
+    /// Offset in the file: `address - p_vaddr + p_offset`.
+    pub file_offset: u64,
+}
+
 /// Everything that is known about one image, and what will be attached to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImagePlan {
@@ -95,11 +108,22 @@ pub struct ImagePlan {
     pub labels: Vec<LabelAt>,
     /// How the taps were found, or why there is none: one sentence for `scan`.
     pub reason: String,
+    /// Where the library's structures have their fields, as far as that is proved.
+    pub layout: Layouted,
+    /// What the code shows of the layout: for [`ImagePlan::prove_layout`].
+    pub evidence: Evidence,
+    /// The functions that the walk may be hooked to, where the file exports or names them.
+    pub hooks: Vec<Hook>,
 }
 
 impl ImagePlan {
     /// Whether the file holds TLS code as far as could be told: a tap was found, or a library recognised.
     pub fn is_tls(&self) -> bool {
         !self.taps.is_empty() || self.library.is_some()
+    }
+
+    /// Finds the layout again, after the library's version has become known.
+    pub fn prove_layout(&mut self) {
+        self.layout = layout::prove(self.library.as_ref(), &self.evidence);
     }
 }

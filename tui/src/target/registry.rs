@@ -255,6 +255,7 @@ fn with_version(plan: Arc<ImagePlan>, path: &Path, folder: Option<&Path>) -> Arc
     if let Some(library) = &mut plan.library {
         library.version = version;
     }
+    plan.prove_layout();
     Arc::new(plan)
 }
 

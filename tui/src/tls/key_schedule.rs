@@ -102,6 +102,21 @@ pub fn application(
     ])
 }
 
+/// Whether a master secret is the one that follows from a handshake secret (RFC 8446, 7.1): proves that both were
+/// read from the right places.
+pub fn master_follows(hash: Hash, handshake_secret: &[u8], master_secret: &[u8]) -> bool {
+    let mut salt = Zeroizing::new([0; 48]);
+    let Some(salt) = salt.get_mut(..hash.len()) else { return false };
+    if expand_label(hash, handshake_secret, "derived", &hash.digest(b""), salt).is_err() {
+        return false;
+    }
+    let zeros = &[0; 48][..hash.len()];
+    match hash {
+        Hash::Sha256 => Hkdf::<Sha256>::extract(Some(salt), zeros).0[..] == *master_secret,
+        Hash::Sha384 => Hkdf::<Sha384>::extract(Some(salt), zeros).0[..] == *master_secret,
+    }
+}
+
 /// The secret of 0-RTT data, from the early secret and the hash of the ClientHello ([`client_hello`]).
 ///
 /// # Errors

@@ -1,0 +1,118 @@
+//! What the copied bytes of a walk say: pure, and suspicious of every byte.
+
+pub mod boringssl;
+pub mod openssl;
+
+use tlskeytop_common::{FACT_STEPS, Step};
+
+use crate::model::Facts;
+use crate::target::layout::{Layout, Layouted};
+use crate::tls::key_schedule::KeyScheduleError;
+use crate::tls::{CipherSuite, ClientRandom, Label, Secret};
+
+/// The steps that a tap takes for the facts of a session. None where the layout is not proved.
+pub fn fact_steps(layout: &Layouted) -> [Step; FACT_STEPS] {
+    let steps = match layout.as_ref().map(|proven| &proven.layout) {
+        Ok(Layout::OpenSsl(layout)) => openssl::fact_steps(layout),
+        Ok(Layout::BoringSsl(layout) | Layout::AwsLc(layout)) => boringssl::fact_steps(layout),
+        Ok(Layout::LibreSsl(_)) | Err(_) => Vec::new(),
+    };
+    let mut room = [Step::default(); FACT_STEPS];
+    for (place, step) in room.iter_mut().zip(steps) {
+        *place = step;
+    }
+    room
+}
+
+/// What those steps copied.
+pub fn facts(layout: &Layouted, bytes: &[u8]) -> Facts {
+    match layout.as_ref().map(|proven| &proven.layout) {
+        Ok(Layout::OpenSsl(_)) => openssl::facts(bytes),
+        Ok(Layout::BoringSsl(_) | Layout::AwsLc(_)) => boringssl::facts(bytes),
+        Ok(Layout::LibreSsl(_)) | Err(_) => Facts::default(),
+    }
+}
+
+/// A secret with its label.
+pub type LabelledSecret = (Label, Secret);
+
+/// What a walk found in a connection.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// The session.
+    pub client_random: ClientRandom,
+    /// Version, cipher, role, resumption.
+    pub facts: Facts,
+    /// Those that are not null.
+    pub secrets: Vec<LabelledSecret>,
+}
+
+/// Why bytes are no connection of this layout.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// A field has a value that it cannot have.
+    #[error("the field {0} has a value that it cannot have")]
+    Field(&'static str),
+    /// TLS 1.3 with a cipher suite that is none of it.
+    #[error("TLS 1.3 with {0}")]
+    Cipher(CipherSuite),
+    /// One secret does not follow from the one that it is derived from.
+    #[error("the {0} does not follow from the other secrets")]
+    Schedule(&'static str),
+    /// Secrets could not be derived.
+    #[error(transparent)]
+    KeySchedule(#[from] KeyScheduleError),
+}
+
+/// The bytes that the steps copied. A field beyond the end reads as zeros.
+#[derive(Clone, Copy)]
+pub struct Fields<'a>(pub &'a [u8]);
+
+impl<'a> Fields<'a> {
+    /// `len` bytes; empty when they are not all there.
+    pub fn bytes(self, at: u16, len: usize) -> &'a [u8] {
+        let at = usize::from(at);
+        self.0.get(at..at + len).unwrap_or_default()
+    }
+
+    /// A number in the target's byte order, which is ours.
+    pub fn u16(self, at: u16) -> u16 {
+        self.bytes(at, 2).try_into().map_or(0, u16::from_ne_bytes)
+    }
+
+    /// A number in the target's byte order, which is ours.
+    pub fn u32(self, at: u16) -> u32 {
+        self.bytes(at, 4).try_into().map_or(0, u32::from_ne_bytes)
+    }
+
+    /// A number in the target's byte order, which is ours.
+    pub fn u64(self, at: u16) -> u64 {
+        self.bytes(at, 8).try_into().map_or(0, u64::from_ne_bytes)
+    }
+
+    /// A client random.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Field`] for one of zeros.
+    pub fn client_random(self, at: u16) -> Result<ClientRandom, ReadError> {
+        let random = self.bytes(at, 32).try_into().map(ClientRandom);
+        let random = random.map_err(|_| ReadError::Field("client_random"))?;
+        if random.is_null() { Err(ReadError::Field("client_random")) } else { Ok(random) }
+    }
+
+    /// A secret.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Field`] for a length that the label cannot have.
+    pub fn secret(self, label: Label, at: u16, len: usize) -> Result<LabelledSecret, ReadError> {
+        let secret = Secret::new(&label, self.bytes(at, len), len as u32);
+        Ok((label, secret.map_err(|_| ReadError::Field("length of a secret"))?))
+    }
+}
+
+/// Without those that are all zero: a structure that was not filled is no secret.
+pub fn only_real(secrets: Vec<LabelledSecret>) -> Vec<LabelledSecret> {
+    secrets.into_iter().filter(|(_, secret)| !secret.is_null()).collect()
+}

@@ -1,0 +1,158 @@
+//! OpenSSL and quictls: which fields a walk copies, and what they say.
+
+use tlskeytop_common::{FACT_STEPS, Step};
+
+use super::{Fields, ReadError, Reading, only_real};
+use crate::model::Facts;
+use crate::target::layout::openssl::OpenSslLayout;
+use crate::tls::{CipherSuite, Hash, Label, Role, Version, key_schedule};
+
+// Where the steps put each field in the payload. The facts come first, so that a tap's few bytes begin
+// like a walk's many.
+const VERSION: u16 = 0;
+const SERVER: u16 = 4;
+const SESSION_CIPHER: u16 = 8;
+const NEW_CIPHER: u16 = 12;
+const HAND_STATE: u16 = 16;
+const HIT: u16 = 20;
+const KEY_LENGTH: u16 = 24;
+const CLIENT_RANDOM: u16 = 32;
+const MASTER_KEY: u16 = 64;
+const HANDSHAKE_SECRET: u16 = 128;
+const MASTER_SECRET: u16 = 192;
+const SERVER_FINISHED_HASH: u16 = 256;
+const HANDSHAKE_TRAFFIC_HASH: u16 = 320;
+const EXPORTER: u16 = 384;
+const EARLY_EXPORTER: u16 = 448;
+
+// Pointers that the steps hold; 0 is the connection.
+const SESSION: u8 = 1;
+const CIPHER_OF_SESSION: u8 = 2;
+const CIPHER_OF_HANDSHAKE: u8 = 3;
+const S3: u8 = 4;
+
+/// `TLS_ST_OK` of `ssl/statem` in every version: the handshake is done.
+const HANDSHAKE_DONE: u32 = 1;
+/// What OpenSSL puts before the number of a cipher suite (`SSL3_CK_...` in `ssl3.h`).
+const CIPHER_PREFIX: u32 = 0x0300;
+
+/// The steps to version, role and cipher; as many as a tap has room for.
+pub fn fact_steps(layout: &OpenSslLayout) -> Vec<Step> {
+    let mut steps = vec![
+        Step::copy(0, layout.version, 4, VERSION),
+        Step::copy(0, layout.server, 4, SERVER),
+        Step::follow(0, layout.session, SESSION),
+        Step::follow(SESSION, layout.session_cipher, CIPHER_OF_SESSION),
+        Step::copy(CIPHER_OF_SESSION, layout.cipher_id, 4, SESSION_CIPHER),
+    ];
+    let s3 = if layout.s3_is_pointer {
+        steps.push(Step::follow(0, layout.s3, S3));
+        S3
+    } else {
+        0
+    };
+    steps.push(Step::follow(s3, layout.new_cipher, CIPHER_OF_HANDSHAKE));
+    steps.push(Step::copy(CIPHER_OF_HANDSHAKE, layout.cipher_id, 4, NEW_CIPHER));
+    debug_assert!(steps.len() <= FACT_STEPS);
+    steps
+}
+
+/// The steps to everything.
+pub fn steps(layout: &OpenSslLayout) -> Vec<Step> {
+    let mut steps = fact_steps(layout);
+    let s3 = if layout.s3_is_pointer { S3 } else { 0 };
+    steps.extend([
+        Step::copy(0, layout.hand_state, 4, HAND_STATE),
+        Step::copy(0, layout.hit, 4, HIT),
+        Step::copy(SESSION, layout.master_key_length, 8, KEY_LENGTH),
+        Step::copy(s3, layout.client_random, 32, CLIENT_RANDOM),
+        Step::copy(SESSION, layout.master_key, 48, MASTER_KEY),
+    ]);
+    if let Some(tls13) = &layout.tls13 {
+        let secrets = [
+            (tls13.handshake_secret, HANDSHAKE_SECRET),
+            (tls13.master_secret, MASTER_SECRET),
+            (tls13.server_finished_hash, SERVER_FINISHED_HASH),
+            (tls13.handshake_traffic_hash, HANDSHAKE_TRAFFIC_HASH),
+            (tls13.exporter_master_secret, EXPORTER),
+            (tls13.early_exporter_master_secret, EARLY_EXPORTER),
+        ];
+        steps.extend(secrets.map(|(offset, at)| Step::copy(0, offset, 48, at)));
+    }
+    steps
+}
+
+/// Version, role and cipher, as far as the bytes can be right.
+pub fn facts(bytes: &[u8]) -> Facts {
+    let fields = Fields(bytes);
+    let version = u16::try_from(fields.u32(VERSION)).ok().and_then(Version::from_wire);
+    let role = match fields.u32(SERVER) {
+        0 => Some(Role::Client),
+        1 => Some(Role::Server),
+        _ => None,
+    };
+    // Nothing at all was read: a role of 0 is then no role.
+    let role = role.filter(|_| version.is_some());
+    let cipher = [SESSION_CIPHER, NEW_CIPHER]
+        .map(|at| fields.u32(at))
+        .into_iter()
+        .find(|id| id >> 16 == CIPHER_PREFIX && id & 0xffff != 0)
+        .map(CipherSuite::from_openssl_id);
+    Facts { version, cipher, role, resumed: None }
+}
+
+/// Everything, when the handshake is done.
+///
+/// # Errors
+///
+/// [`ReadError`] when the bytes cannot be a connection of this layout: nothing of them is believed then.
+pub fn read(bytes: &[u8]) -> Result<Option<Reading>, ReadError> {
+    let fields = Fields(bytes);
+    if fields.u32(HAND_STATE) != HANDSHAKE_DONE {
+        return Ok(None);
+    }
+    let mut facts = facts(bytes);
+    let version = facts.version.ok_or(ReadError::Field("version"))?;
+    facts.role.ok_or(ReadError::Field("server"))?;
+    facts.resumed = match fields.u32(HIT) {
+        0 => Some(false),
+        1 => Some(true),
+        _ => return Err(ReadError::Field("hit")),
+    };
+    let client_random = fields.client_random(CLIENT_RANDOM)?;
+    let secrets = if version.has_traffic_secrets() {
+        let cipher = facts.cipher.ok_or(ReadError::Field("cipher"))?;
+        let hash = cipher.tls13_hash().ok_or(ReadError::Cipher(cipher))?;
+        traffic_secrets(fields, hash)?
+    } else {
+        if fields.u64(KEY_LENGTH) != 48 {
+            return Err(ReadError::Field("master_key_length"));
+        }
+        vec![fields.secret(Label::ClientRandom, MASTER_KEY, 48)?]
+    };
+    Ok(Some(Reading { client_random, facts, secrets: only_real(secrets) }))
+}
+
+/// Derived from what stays the same for the life of the connection: `client_app_traffic_secret` and
+/// `server_app_traffic_secret` are overwritten by a KeyUpdate, and the server has the first only after the
+/// client's Finished. That the derived exporter is the one that OpenSSL holds proves all of the offsets.
+fn traffic_secrets(
+    fields: Fields<'_>,
+    hash: Hash,
+) -> Result<Vec<super::LabelledSecret>, ReadError> {
+    let of = |at| fields.bytes(at, hash.len());
+    let master = of(MASTER_SECRET);
+    if !key_schedule::master_follows(hash, of(HANDSHAKE_SECRET), master) {
+        return Err(ReadError::Schedule("master secret"));
+    }
+    let application = key_schedule::application(hash, master, of(SERVER_FINISHED_HASH))?;
+    let exporter = &application[2].1;
+    if exporter.expose() != of(EXPORTER) {
+        return Err(ReadError::Schedule("exporter secret"));
+    }
+    let handshake =
+        key_schedule::handshake_traffic(hash, of(HANDSHAKE_SECRET), of(HANDSHAKE_TRAFFIC_HASH))?;
+    let mut secrets: Vec<_> = handshake.into_iter().chain(application).collect();
+    secrets.push(fields.secret(Label::EarlyExporter, EARLY_EXPORTER, hash.len())?);
+    Ok(secrets)
+}
