@@ -138,6 +138,9 @@ impl Step {
     }
 }
 
+/// How many walks can be attached at one time: slots of the map `WALKS`.
+pub const WALK_SLOTS: u32 = 1024;
+
 /// An element of the map `WALKS`: the steps of one image's walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -169,6 +172,22 @@ pub struct WalkEvent {
 }
 
 const _: () = assert!(size_of::<WalkEvent>() == 48 + PAYLOAD);
+
+impl WalkEvent {
+    /// Reads a record of the ring buffer.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::Size`] when it has another size than the struct.
+    pub fn decode(record: &[u8]) -> Result<Self, DecodeError> {
+        if record.len() != size_of::<Self>() {
+            return Err(DecodeError::Size { got: record.len() });
+        }
+        // SAFETY: the length was checked, every bit pattern is a valid WalkEvent (integers and byte
+        // arrays only), and read_unaligned asks for no alignment.
+        Ok(unsafe { core::ptr::read_unaligned(record.as_ptr().cast()) })
+    }
+}
 
 /// What an attach cookie says: which tap, and which of its probed instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,7 +272,8 @@ impl core::fmt::Display for DecodeError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Size { got } => {
-                write!(f, "record of {got} bytes instead of {}", size_of::<SecretEvent>())
+                let (secret, walk) = (size_of::<SecretEvent>(), size_of::<WalkEvent>());
+                write!(f, "record of {got} bytes instead of {secret} or {walk}")
             }
             Self::LabelLength { got } => write!(f, "label of {got} bytes, more than {LABEL_MAX}"),
         }

@@ -3,7 +3,8 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use tlskeytop_common::{
-    COUNTERS as COUNTER_COUNT, Counter, PidRule, Settings, TAP_SLOTS, TapConfig, WalkConfig,
+    COUNTERS as COUNTER_COUNT, Counter, PidRule, Settings, TAP_SLOTS, TapConfig, WALK_SLOTS,
+    WalkConfig,
 };
 
 /// Secrets on their way to user space: 4 MiB hold 18,000 of them. User space may ask for another size.
@@ -16,7 +17,7 @@ pub static TAPS: Array<TapConfig> = Array::with_max_entries(TAP_SLOTS, 0);
 
 /// For each attached walk, by the cookie's slot: its steps.
 #[map]
-pub static WALKS: Array<WalkConfig> = Array::with_max_entries(1024, 0);
+pub static WALKS: Array<WalkConfig> = Array::with_max_entries(WALK_SLOTS, 0);
 
 /// Thread (`pid_tgid`) to the connection whose handshake function it is in.
 #[map]

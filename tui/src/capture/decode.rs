@@ -3,10 +3,11 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustix::time::{ClockId, clock_gettime};
-use tlskeytop_common::{Cookie, SecretEvent};
+use tlskeytop_common::{Cookie, SecretEvent, WalkEvent};
 use zeroize::Zeroize as _;
 
 use super::processes::Processes;
+use super::reading;
 use super::slots::{Slot, Slots};
 use crate::model::{Captured, Method, Msg, Time};
 use crate::text::Foreign;
@@ -15,13 +16,14 @@ use crate::tls::{ClientRandom, Label, Secret};
 /// Reads records. Labels that the kernel could not read are taken from the image's plan.
 pub struct Decoder {
     slots: Arc<RwLock<Slots>>,
+    walks: Arc<RwLock<Slots>>,
     processes: Processes,
     clock: Clock,
 }
 
 impl Decoder {
-    pub(super) fn new(slots: Arc<RwLock<Slots>>) -> Self {
-        Self { slots, processes: Processes::default(), clock: Clock::read() }
+    pub(super) fn new(slots: Arc<RwLock<Slots>>, walks: Arc<RwLock<Slots>>) -> Self {
+        Self { slots, walks, processes: Processes::default(), clock: Clock::read() }
     }
 
     /// Looks at the clocks again; to be called before a batch of records.
@@ -29,15 +31,47 @@ impl Decoder {
         self.clock = Clock::read();
     }
 
-    /// What a record says.
-    pub fn decode(&mut self, record: &[u8]) -> Msg {
-        let mut event = match SecretEvent::decode(record) {
-            Ok(event) => event,
-            Err(error) => return rejected(0, b"", error.to_string()),
+    /// What a record says: a secret, or all secrets of a connection.
+    pub fn decode(&mut self, record: &[u8], into: &mut Vec<Msg>) {
+        if let Ok(mut event) = WalkEvent::decode(record) {
+            self.walk(&event, into);
+            event.payload.zeroize();
+            return;
+        }
+        match SecretEvent::decode(record) {
+            Ok(mut event) => {
+                into.push(self.message(&event));
+                event.secret.zeroize();
+            }
+            Err(error) => into.push(rejected(0, b"", error.to_string())),
+        }
+    }
+
+    fn walk(&mut self, event: &WalkEvent, into: &mut Vec<Msg>) {
+        let mut reject = |reason| into.push(rejected(event.pid, &event.comm, reason));
+        let slots = self.walks.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(slot) = slots.get(Cookie::unpack(event.cookie)).cloned() else {
+            return reject("an attach cookie that was never given".to_owned());
         };
-        let msg = self.message(&event);
-        event.secret.zeroize();
-        msg
+        drop(slots);
+        let reading = match reading::read(&slot.plan.layout, &event.payload) {
+            Ok(Some(reading)) => reading,
+            // The handshake is not done yet.
+            Ok(None) => return,
+            Err(error) => return reject(error.to_string()),
+        };
+        for (label, secret) in reading.secrets {
+            into.push(Msg::Secret(Captured {
+                time: self.clock.to_realtime(event.time_ns),
+                process: self.processes.get(event.pid, &event.comm),
+                image: slot.image,
+                method: Method::Walk,
+                client_random: reading.client_random,
+                label,
+                secret,
+                facts: reading.facts,
+            }));
+        }
     }
 
     fn message(&mut self, event: &SecretEvent) -> Msg {
@@ -144,9 +178,10 @@ mod tests {
             evidence: Evidence::default(),
             hooks: Vec::new(),
         };
-        let mut slots = Slots::default();
+        let mut slots = Slots::new(4);
         assert_eq!(slots.insert(ImageId(3), &Arc::new(plan), 0), Some(0));
-        Decoder::new(Arc::new(RwLock::new(slots)))
+        let walks = Arc::new(RwLock::new(Slots::new(4)));
+        Decoder::new(Arc::new(RwLock::new(slots)), walks)
     }
 
     fn event(label: &[u8], secret_len: u32) -> SecretEvent {

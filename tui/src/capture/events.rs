@@ -56,7 +56,7 @@ fn drain(ring: &mut RingBuf<MapData>, decoder: &mut Decoder, into: &mut Vec<Msg>
     while taken < BATCH
         && let Some(record) = ring.next()
     {
-        into.push(decoder.decode(&record));
+        decoder.decode(&record, into);
         taken += 1;
     }
     taken

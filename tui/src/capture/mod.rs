@@ -90,10 +90,11 @@ pub fn load(ring_bytes: u32) -> Result<Loaded, CaptureError> {
     let counters = take("COUNTERS")?;
     let named = |name| move |source| CaptureError::Map { name, source };
 
-    let slots = Arc::new(RwLock::new(slots::Slots::default()));
+    let slots = Arc::new(RwLock::new(slots::Slots::new(tlskeytop_common::TAP_SLOTS)));
+    let walks = Arc::new(RwLock::new(slots::Slots::new(tlskeytop_common::WALK_SLOTS)));
     let ring: RingBuf<MapData> = RingBuf::try_from(events).map_err(named("EVENTS"))?;
     Ok(Loaded {
-        events: Events::new(ring, Decoder::new(Arc::clone(&slots)))?,
+        events: Events::new(ring, Decoder::new(Arc::clone(&slots), Arc::clone(&walks)))?,
         rules: Rules::new(
             pids.try_into().map_err(named("PIDS"))?,
             settings.try_into().map_err(named("SETTINGS"))?,

@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
-use tlskeytop_common::{Cookie, TAP_SLOTS};
+use tlskeytop_common::Cookie;
 
 use super::reading;
 use crate::model::Facts;
 use crate::model::target::ImageId;
 use crate::target::plan::{ImagePlan, Tap};
 
-/// One attached tap.
+/// One attached tap or walk.
 #[derive(Clone, Debug)]
 pub struct Slot {
     /// The image.
     pub image: ImageId,
     /// The image's plan.
     pub plan: Arc<ImagePlan>,
-    /// Which of the plan's taps.
+    /// Which of the plan's taps; 0 for a walk.
     pub tap: usize,
     attached: bool,
 }
@@ -35,17 +35,23 @@ impl Slot {
 
 /// All slots. A slot is kept when its tap is detached, since events of it may still be on their way,
 /// and is used again as late as possible.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Slots {
     slots: Vec<Slot>,
     next: usize,
+    limit: u32,
 }
 
 impl Slots {
+    /// At most `limit` slots.
+    pub fn new(limit: u32) -> Self {
+        Self { slots: Vec::new(), next: 0, limit }
+    }
+
     /// Takes a slot for a tap; `None` when all are attached.
     pub fn insert(&mut self, image: ImageId, plan: &Arc<ImagePlan>, tap: usize) -> Option<u32> {
         let new = Slot { image, plan: Arc::clone(plan), tap, attached: true };
-        if self.slots.len() < TAP_SLOTS as usize {
+        if self.slots.len() < self.limit as usize {
             self.slots.push(new);
             return u32::try_from(self.slots.len() - 1).ok();
         }

@@ -11,6 +11,8 @@ use crate::tls::{CipherSuite, ClientRandom, KeyLine, Label, Role, Secret, Versio
 pub enum Method {
     /// A probe on the library's own secret-logging function.
     Tap,
+    /// A probe on an exported function that reads the library's structures.
+    Walk,
 }
 
 impl Method {
@@ -18,6 +20,7 @@ impl Method {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Tap => "tap",
+            Self::Walk => "walk",
         }
     }
 }

@@ -3,7 +3,7 @@
 pub mod boringssl;
 pub mod openssl;
 
-use tlskeytop_common::{FACT_STEPS, Step};
+use tlskeytop_common::{FACT_STEPS, STEPS, Step, WalkConfig};
 
 use crate::model::Facts;
 use crate::target::layout::{Layout, Layouted};
@@ -30,6 +30,31 @@ pub fn facts(layout: &Layouted, bytes: &[u8]) -> Facts {
         Ok(Layout::OpenSsl(_)) => openssl::facts(bytes),
         Ok(Layout::BoringSsl(_) | Layout::AwsLc(_)) => boringssl::facts(bytes),
         Ok(Layout::LibreSsl(_)) | Err(_) => Facts::default(),
+    }
+}
+
+/// The steps of a whole walk; `None` where the layout is not proved or not supported yet.
+pub fn steps(layout: &Layouted) -> Option<WalkConfig> {
+    let steps = match &layout.as_ref().ok()?.layout {
+        Layout::OpenSsl(layout) => openssl::steps(layout),
+        Layout::BoringSsl(_) | Layout::AwsLc(_) | Layout::LibreSsl(_) => return None,
+    };
+    let mut config = WalkConfig { steps: [Step::default(); STEPS] };
+    for (place, step) in config.steps.iter_mut().zip(steps) {
+        *place = step;
+    }
+    Some(config)
+}
+
+/// What those steps copied, when the handshake is done.
+///
+/// # Errors
+///
+/// [`ReadError`] when the bytes cannot be a connection of this layout.
+pub fn read(layout: &Layouted, bytes: &[u8]) -> Result<Option<Reading>, ReadError> {
+    match layout.as_ref().map(|proven| &proven.layout) {
+        Ok(Layout::OpenSsl(_)) => openssl::read(bytes),
+        _ => Err(ReadError::Field("layout")),
     }
 }
 

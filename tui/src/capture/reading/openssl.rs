@@ -156,3 +156,116 @@ fn traffic_secrets(
     secrets.push(fields.secret(Label::EarlyExporter, EARLY_EXPORTER, hash.len())?);
     Ok(secrets)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::target::layout::{Layout, named};
+
+    const RANDOM: [u8; 32] = [0xc1; 32];
+
+    struct Payload(Vec<u8>);
+
+    impl Payload {
+        fn put(mut self, at: u16, bytes: &[u8]) -> Self {
+            let at = usize::from(at);
+            self.0[at..at + bytes.len()].copy_from_slice(bytes);
+            self
+        }
+
+        fn number(self, at: u16, number: u32) -> Self {
+            self.put(at, &number.to_ne_bytes())
+        }
+    }
+
+    /// A connection whose handshake is done.
+    fn connection(version: u32) -> Payload {
+        Payload(vec![0; tlskeytop_common::PAYLOAD])
+            .number(VERSION, version)
+            .number(SERVER, 1)
+            .number(HAND_STATE, HANDSHAKE_DONE)
+            .put(CLIENT_RANDOM, &RANDOM)
+    }
+
+    /// Secrets that follow from each other, as RFC 8446 wants it.
+    fn tls13() -> Payload {
+        let (hash, handshake) = (Hash::Sha384, [7; 48]);
+        let mut salt = [0; 48];
+        key_schedule::expand_label(hash, &handshake, "derived", &hash.digest(b""), &mut salt)
+            .unwrap();
+        let master = hkdf::Hkdf::<sha2::Sha384>::extract(Some(&salt), &[0; 48]).0;
+        let finished = [5; 48];
+        let application = key_schedule::application(hash, &master, &finished).unwrap();
+        connection(0x0304)
+            .number(NEW_CIPHER, 0x0300_1302)
+            .put(HANDSHAKE_SECRET, &handshake)
+            .put(HANDSHAKE_TRAFFIC_HASH, &[6; 48])
+            .put(MASTER_SECRET, &master)
+            .put(SERVER_FINISHED_HASH, &finished)
+            .put(EXPORTER, application[2].1.expose())
+    }
+
+    #[test]
+    fn a_tls13_connection_gives_five_secrets() {
+        let reading = read(&tls13().0).unwrap().unwrap();
+        assert_eq!(reading.client_random.0, RANDOM);
+        assert_eq!(reading.facts.version, Some(Version::Tls13));
+        assert_eq!(reading.facts.role, Some(Role::Server));
+        assert_eq!(reading.facts.cipher, Some(CipherSuite(0x1302)));
+        assert_eq!(reading.facts.resumed, Some(false));
+        let labels: Vec<_> = reading.secrets.iter().map(|(label, _)| label.clone()).collect();
+        assert_eq!(labels.len(), 5);
+        assert!(Label::TLS13_COMPLETE.iter().all(|label| labels.contains(label)));
+        assert!(labels.contains(&Label::Exporter));
+    }
+
+    #[test]
+    fn a_tls12_connection_gives_its_master_secret() {
+        let bytes = connection(0x0303)
+            .number(SESSION_CIPHER, 0x0300_c030)
+            .put(KEY_LENGTH, &48u64.to_ne_bytes())
+            .put(MASTER_KEY, &[9; 48])
+            .0;
+        let reading = read(&bytes).unwrap().unwrap();
+        assert_eq!(reading.secrets.len(), 1);
+        assert_eq!(reading.secrets[0].1.expose(), [9; 48]);
+    }
+
+    #[test]
+    fn one_byte_at_a_wrong_place_and_nothing_is_believed() {
+        for at in [HANDSHAKE_SECRET, MASTER_SECRET, SERVER_FINISHED_HASH, EXPORTER] {
+            let bytes = tls13().put(at, &[0xee]).0;
+            assert!(matches!(read(&bytes), Err(ReadError::Schedule(_))), "{at}");
+        }
+        for (at, wrong) in [(VERSION, 0x0305), (SERVER, 2), (HIT, 77)] {
+            assert!(matches!(read(&tls13().number(at, wrong).0), Err(ReadError::Field(_))), "{at}");
+        }
+        let other = tls13().number(NEW_CIPHER, 0x0300_c030).0;
+        assert_eq!(read(&other), Err(ReadError::Cipher(CipherSuite(0xc030))));
+    }
+
+    #[test]
+    fn a_handshake_that_runs_gives_nothing_yet() {
+        assert_eq!(read(&tls13().number(HAND_STATE, 4).0), Ok(None));
+    }
+
+    #[test]
+    fn the_steps_of_every_version_fit() {
+        for name in ["1.1.0i", "1.1.1j", "3.0.0", "3.2.0", "3.4.1", "3.5.0", "3.0.0+quic"] {
+            let Some(Layout::OpenSsl(layout)) = named(name) else { panic!("{name}") };
+            assert!(fact_steps(&layout).len() <= FACT_STEPS, "{name}");
+            assert!(steps(&layout).len() <= tlskeytop_common::STEPS, "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_panic_and_give_no_key(
+            bytes in proptest::collection::vec(any::<u8>(), 0..1100),
+        ) {
+            prop_assert!(!matches!(read(&bytes), Ok(Some(_))));
+        }
+    }
+}
