@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aya::Ebpf;
@@ -61,10 +62,19 @@ impl Probes {
     }
 
     /// Attaches every tap of a plan. A tap that fails does not stop the others; a tap with one site
-    /// that fails is taken back, since it would miss secrets.
-    pub fn attach(&mut self, image: ImageId, file: &Arc<File>, plan: &Arc<ImagePlan>) -> Attached {
+    /// that fails is taken back, since it would miss secrets. Once `stop` is set, the rest is left out.
+    pub fn attach(
+        &mut self,
+        image: ImageId,
+        file: &Arc<File>,
+        plan: &Arc<ImagePlan>,
+        stop: &AtomicBool,
+    ) -> Attached {
         let mut attached = Attached::default();
         for tap in 0..plan.taps.len() {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
             match self.attach_tap(image, file, plan, tap) {
                 Ok(links) => {
                     attached.probes += links.links.len();
