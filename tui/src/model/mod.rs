@@ -74,8 +74,9 @@ impl Model {
             }
             Msg::LabelLost => self.stats.label_lost += 1,
             Msg::Counters(counters) => self.stats.kernel = counters,
-            Msg::Scanned(scan) => {
-                self.targets.merge(scan);
+            Msg::Scanned(mut scan) => {
+                effects.extend(std::mem::take(&mut scan.warnings).into_iter().map(Effect::Warn));
+                effects.extend(self.targets.merge(scan).into_iter().map(Effect::Capture));
                 self.scanned = true;
                 self.reconcile(&mut effects);
             }

@@ -85,8 +85,12 @@ pub struct Target {
 pub struct Scan {
     /// Every process with TLS code.
     pub targets: Vec<Target>,
-    /// Every image with TLS code that is mapped, in the loader's cache, or named.
+    /// Every image with TLS code that is known: mapped, in the loader's cache, or named.
     pub images: Vec<Image>,
+    /// Every process there is; `None` when that could not be read.
+    pub pids: Option<BTreeSet<u32>>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
 }
 
 /// Which processes report.
@@ -158,14 +162,27 @@ impl Targets {
         Self { selection, ..Self::default() }
     }
 
-    /// Takes over what a scan found. Images and their states stay; new ones are added.
-    pub fn merge(&mut self, scan: Scan) {
+    /// Takes over what a scan found. Images and their states stay; new ones are added, and those that
+    /// are not known any more go, with what is attached to them.
+    pub fn merge(&mut self, scan: Scan) -> Vec<Change> {
+        let known: BTreeSet<ImageId> = scan.images.iter().map(|image| image.id).collect();
+        let mut changes = Vec::new();
+        self.images.retain(|id, image| {
+            let stays = known.contains(id);
+            let is_there =
+                matches!(image.state, ImageState::Attached { .. } | ImageState::Attaching);
+            if !stays && is_there {
+                changes.push(Change::Detach(*id));
+            }
+            stays
+        });
         for image in scan.images {
             let known = self.images.entry(image.id).or_insert_with(|| image.clone());
             known.named |= image.named;
         }
         self.processes =
             scan.targets.into_iter().map(|target| (target.process.pid, target)).collect();
+        changes
     }
 
     /// Number of chosen processes with an image that is attached.

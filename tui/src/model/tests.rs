@@ -301,7 +301,11 @@ fn what_was_not_chosen_is_dropped_and_the_kernel_is_told() {
 fn only_images_of_chosen_processes_are_attached() {
     let mut model = Model::new(Selection::default(), PathBuf::from("k"), 10);
     let target = |pid, image| Target { process: process(pid), images: vec![ImageId(image)] };
-    let scan = Scan { targets: vec![target(1, 0), target(2, 1)], images: vec![image(0), image(1)] };
+    let scan = Scan {
+        targets: vec![target(1, 0), target(2, 1)],
+        images: vec![image(0), image(1)],
+        ..Scan::default()
+    };
     assert!(model.update(NOW, Msg::Scanned(scan)).is_empty());
     let effects = model.update(NOW, Msg::ChoosePid(2, true));
     let changes: Vec<_> = effects
@@ -323,13 +327,33 @@ fn only_images_of_chosen_processes_are_attached() {
 #[test]
 fn one_failed_attach_leaves_the_others() {
     let mut model = all();
-    let scan = Scan { targets: Vec::new(), images: vec![image(0), image(1)] };
+    let scan = Scan { images: vec![image(0), image(1)], ..Scan::default() };
     model.update(NOW, Msg::Scanned(scan));
     model.update(NOW, Msg::Attached { image: ImageId(0), result: Err("refused".to_owned()) });
     model.update(NOW, Msg::Attached { image: ImageId(1), result: Ok(2) });
     assert!(model.is_ready());
     assert_eq!(model.targets.attached_images(), 1);
     assert_eq!(model.targets.images[&ImageId(0)].state, ImageState::Failed("refused".to_owned()));
+}
+
+#[test]
+fn an_image_that_is_not_known_any_more_is_detached() {
+    let mut model = all();
+    let images = |ids: &[u32]| Scan {
+        images: ids.iter().map(|id| image(*id)).collect(),
+        warnings: vec!["no room".to_owned()],
+        ..Scan::default()
+    };
+    model.update(NOW, Msg::Scanned(images(&[0, 1, 2])));
+    model.update(NOW, Msg::Attached { image: ImageId(0), result: Ok(1) });
+    model.update(NOW, Msg::Attached { image: ImageId(1), result: Err("refused".to_owned()) });
+    let effects = model.update(NOW, Msg::Scanned(images(&[])));
+    let told = format!("{effects:?}");
+    let expected = "[Warn(\"no room\"), Capture(Detach(ImageId(0))), Capture(Detach(ImageId(2)))]";
+    assert_eq!(told, expected, "one that failed has nothing to detach");
+    assert!(model.targets.images.is_empty() && model.is_ready());
+    // The answer for one that was on its way comes too late.
+    assert!(model.update(NOW, Msg::Attached { image: ImageId(2), result: Ok(1) }).is_empty());
 }
 
 fn any_label() -> impl Strategy<Value = Label> {
