@@ -219,7 +219,8 @@ impl Options {
             mode,
             selection: Selection {
                 all,
-                pids: self.pid.into_iter().collect(),
+                // Of which process each is, is looked up when the capture starts.
+                pids: self.pid.into_iter().map(|pid| (pid, 0)).collect(),
                 names,
                 only_named_images: !self.image.is_empty(),
             },
@@ -280,7 +281,7 @@ mod tests {
     fn a_selection_is_no_longer_all() {
         let task = parse(&["--mode", "json", "-p", "12,13", "-n", "py*"]).unwrap();
         assert!(!task.selection.all && !task.save);
-        assert_eq!(task.selection.pids, [12, 13].into());
+        assert_eq!(task.selection.pids, [(12, 0), (13, 0)].into());
         let task = parse(&["--mode", "json", "--image", "/bin/x", "-s"]).unwrap();
         assert!(task.selection.all && task.selection.only_named_images && task.save);
     }

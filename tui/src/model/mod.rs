@@ -85,12 +85,7 @@ impl Model {
             Msg::Warning(text) => effects.push(Effect::Warn(text)),
             Msg::Tick => self.stats.rate.advance(now),
             Msg::ChoosePid(pid, chosen) => {
-                let pids = &mut self.targets.selection.pids;
-                if chosen {
-                    pids.insert(pid)
-                } else {
-                    pids.remove(&pid)
-                };
+                self.targets.choose_pid(pid, chosen);
                 self.reconcile(&mut effects);
             }
             Msg::ChooseAll(all) => {
