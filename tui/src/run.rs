@@ -112,6 +112,10 @@ fn capture_checked(task: &CaptureTask) -> anyhow::Result<()> {
         .context("starting the event loop")?;
     runtime.block_on(async {
         let loaded = capture::load(RING)?;
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+            say(&format!("warning: {}", crate::text::sanitize(warning)));
+        }
         let mut machine = Machine::start(loaded, registry)?;
         let mut model = Model::new(selection, task.keylog.clone(), DEFAULT_SESSION_LIMIT);
         if task.save {

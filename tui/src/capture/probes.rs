@@ -9,14 +9,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use aya::Ebpf;
 use aya::maps::{Array, MapData};
+use aya::programs::UProbe;
 use aya::programs::uprobe::{
     UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeLinkId, UProbeScope,
 };
-use aya::programs::{ProgramError, UProbe};
 use tlskeytop_common::{Cookie, TapConfig};
 
 use super::slots::Slots;
-use super::{CaptureError, PROGRAM};
+use super::{CaptureError, PROGRAM, with_causes};
 use crate::model::target::ImageId;
 use crate::target::plan::{ImagePlan, RandomPath};
 
@@ -128,7 +128,7 @@ impl Probes {
             };
             let link =
                 program.attach(point, &path, UProbeScope::AllProcesses).map_err(|error| {
-                    CaptureError::Attach { offset: site.file_offset, reason: explain(&error) }
+                    CaptureError::Attach { offset: site.file_offset, reason: with_causes(&error) }
                 })?;
             links.links.push(link);
         }
@@ -194,15 +194,4 @@ fn config(path: RandomPath) -> TapConfig {
         offset: path.offset,
         reserved: 0,
     }
-}
-
-/// The whole chain of causes: aya's own message names the system call, its source the reason.
-fn explain(error: &ProgramError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
