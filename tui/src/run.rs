@@ -126,8 +126,10 @@ fn capture_checked(task: &CaptureTask) -> anyhow::Result<()> {
         let result = match task.mode {
             Mode::Tui => {
                 let options = runtime::Options::from_env(offset);
-                model = runtime::run(&mut machine, model, options).await?;
-                finish(&mut machine, &mut model).await.map_err(anyhow::Error::from)
+                let ended;
+                (model, ended) = runtime::run(&mut machine, model, options).await;
+                let finished = finish(&mut machine, &mut model).await;
+                ended.map_err(anyhow::Error::from).and(finished.map_err(anyhow::Error::from))
             }
             Mode::Keylog | Mode::Json => {
                 let result;
