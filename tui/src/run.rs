@@ -1,6 +1,8 @@
 //! From a checked task to an exit code: 0, 1 failed while running, 3 not permitted or not supported (2 is usage).
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -10,6 +12,7 @@ use crate::cli::{self, CaptureTask, Mode, Task};
 use crate::headless::{self, say};
 use crate::keylog::{Owner, open_private};
 use crate::logging;
+use crate::model::target::Selection;
 use crate::model::{DEFAULT_SESSION_LIMIT, Model, Msg};
 use crate::preflight::{self, Check};
 use crate::report;
@@ -100,16 +103,20 @@ fn capture_checked(task: &CaptureTask) -> anyhow::Result<()> {
         open_private(&task.keylog, Owner::of_this_run())?;
     }
     let mut registry = Registry::default();
-    add_images(&mut registry, task)?;
+    add_images(&mut registry, &task.images)?;
+    let selection = Selection { pids: running(&task.selection)?, ..task.selection.clone() };
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("starting the event loop")?;
     runtime.block_on(async {
-        let loaded = capture::load(RING)?;
+        let loaded = capture::load(RING, task.selection.ways)?;
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+            say(&format!("warning: {}", crate::text::sanitize(warning)));
+        }
         let mut machine = Machine::start(loaded, registry)?;
-        let selection = task.selection.clone();
         let mut model = Model::new(selection, task.keylog.clone(), DEFAULT_SESSION_LIMIT);
         if task.save {
             for effect in model.update(machine.now(), Msg::Save(true)) {
@@ -119,8 +126,10 @@ fn capture_checked(task: &CaptureTask) -> anyhow::Result<()> {
         let result = match task.mode {
             Mode::Tui => {
                 let options = runtime::Options::from_env(offset);
-                model = runtime::run(&mut machine, model, options).await?;
-                finish(&mut machine, &mut model).await.map_err(anyhow::Error::from)
+                let ended;
+                (model, ended) = runtime::run(&mut machine, model, options).await;
+                let finished = finish(&mut machine, &mut model).await;
+                ended.map_err(anyhow::Error::from).and(finished.map_err(anyhow::Error::from))
             }
             Mode::Keylog | Mode::Json => {
                 let result;
@@ -133,31 +142,40 @@ fn capture_checked(task: &CaptureTask) -> anyhow::Result<()> {
     })
 }
 
-/// Adds what was named. One that cannot be used is told, and the rest goes on.
-fn add_images(registry: &mut Registry, task: &CaptureTask) -> anyhow::Result<()> {
+/// Adds the images that were named, and the system's. One that cannot be used is told, and the rest goes on.
+fn add_images(registry: &mut Registry, images: &[PathBuf]) -> anyhow::Result<()> {
     let mut usable = 0;
-    for path in &task.images {
+    for path in images {
         match registry.add_named(path) {
             Ok(_) => usable += 1,
             Err(error) => say(&format!("warning: {error}")),
         }
     }
-    for &pid in &task.selection.pids {
-        match process::start_ticks(pid) {
-            Ok(_) => usable += 1,
-            Err(error) => {
-                say(&format!("warning: process {pid}: {error}; `tlskeytop scan` lists processes"))
-            }
-        }
-    }
-    let named = task.images.len() + task.selection.pids.len();
-    let others = task.selection.all || !task.selection.names.is_empty();
-    let nothing_left = task.images.is_empty() && others;
-    if named > 0 && usable == 0 && !nothing_left {
-        anyhow::bail!("none of the named processes and images can be used");
+    // Only what was named is captured: whatever else was chosen, it would be nothing.
+    if !images.is_empty() && usable == 0 {
+        anyhow::bail!("none of the named images can be used");
     }
     registry.add_system_libraries();
     Ok(())
+}
+
+/// The chosen process ids of which there is a process, with its start. One that is not there is told.
+fn running(selection: &Selection) -> anyhow::Result<BTreeMap<u32, u64>> {
+    let mut running = BTreeMap::new();
+    for &pid in selection.pids.keys() {
+        match process::start_ticks(pid) {
+            Ok(ticks) => {
+                running.insert(pid, ticks);
+            }
+            Err(error) => {
+                say(&format!("warning: process {pid}: {error}; `tlskeytop scan` lists processes"));
+            }
+        }
+    }
+    if !selection.pids.is_empty() && running.is_empty() && !selection.is_open() {
+        anyhow::bail!("none of the named processes can be used");
+    }
+    Ok(running)
 }
 
 /// Each probe takes two file descriptors. Where the limit stays low, attaching says so.
@@ -172,5 +190,36 @@ fn no_core_file() {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::warn!(%error, "core files cannot be switched off");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn named_images_of_which_none_is_usable_end_it() {
+        let mut registry = Registry::default();
+        let missing = [PathBuf::from("/nonexistent/libssl.so"), PathBuf::from("/proc")];
+        let error = add_images(&mut registry, &missing).unwrap_err();
+        assert_eq!(error.to_string(), "none of the named images can be used");
+        assert!(add_images(&mut registry, &[]).is_ok());
+    }
+
+    #[test]
+    fn processes_are_known_by_their_start() {
+        // No pid is higher: PID_MAX_LIMIT of linux/threads.h.
+        let gone = (1 << 22) + 1;
+        let own = std::process::id();
+        let selection = |pids: &[u32], all| Selection {
+            all,
+            pids: pids.iter().map(|pid| (*pid, 0)).collect(),
+            ..Selection::default()
+        };
+        let ticks = process::start_ticks(own).unwrap();
+        assert_eq!(running(&selection(&[own, gone], false)).unwrap(), [(own, ticks)].into());
+        assert!(running(&selection(&[gone], false)).is_err());
+        assert!(running(&selection(&[gone], true)).unwrap().is_empty());
+        assert!(running(&selection(&[], false)).unwrap().is_empty());
     }
 }

@@ -13,8 +13,8 @@ use std::io;
 use std::sync::{Arc, RwLock};
 
 use aya::maps::{MapData, MapError, RingBuf};
-use aya::programs::ProgramError;
-use aya::{EbpfError, EbpfLoader};
+use aya::programs::{ProgramError, RawTracePoint};
+use aya::{Ebpf, EbpfError, EbpfLoader};
 
 pub use control::Control;
 pub use decode::Decoder;
@@ -22,10 +22,14 @@ pub use events::Events;
 pub use probes::{Attached, Probes};
 pub use rules::{Counters, Rules};
 
+use crate::target::plan::Ways;
+
 /// The object that `cargo xtask ebpf` built.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/tlskeytop.o");
-/// Name of the program in the object.
-const PROGRAM: &str = "tap";
+/// The programs that forget rules of processes that became another program or ended, with the kernel's
+/// tracepoint of each.
+const LIFECYCLE: [(&str, &str); 2] =
+    [("process_exec", "sched_process_exec"), ("process_exit", "sched_process_exit")];
 
 /// Why capture failed.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +60,7 @@ pub enum CaptureError {
         reason: String,
     },
     /// More taps than the kernel side has room for.
-    #[error("more than {max} taps are attached", max = tlskeytop_common::TAP_SLOTS)]
+    #[error("more taps or walks are attached than there is room for")]
     NoSlot,
     /// The ring buffer could not be waited for.
     #[error("waiting for the ring buffer: {0}")]
@@ -73,33 +77,76 @@ pub struct Loaded {
     pub rules: Rules,
     /// What was counted.
     pub counters: Counters,
+    /// What does not work, and is not needed for capture.
+    pub warnings: Vec<String>,
 }
 
-/// Loads the object into the kernel, with a ring buffer of `ring_bytes` (a power of two, at least a page).
+/// Loads the object into the kernel, with a ring buffer of `ring_bytes` (a power of two, at least a page), to
+/// capture in these ways.
 ///
 /// # Errors
 ///
 /// [`CaptureError`] when the kernel refuses it or the object does not fit.
-pub fn load(ring_bytes: u32) -> Result<Loaded, CaptureError> {
+pub fn load(ring_bytes: u32, ways: Ways) -> Result<Loaded, CaptureError> {
     let mut ebpf = EbpfLoader::new().map_max_entries("EVENTS", ring_bytes).load(OBJECT)?;
     let mut take = |name: &'static str| ebpf.take_map(name).ok_or(CaptureError::Missing(name));
     let events = take("EVENTS")?;
     let taps = take("TAPS")?;
+    let walks = take("WALKS")?;
     let pids = take("PIDS")?;
     let settings = take("SETTINGS")?;
     let counters = take("COUNTERS")?;
     let named = |name| move |source| CaptureError::Map { name, source };
 
-    let slots = Arc::new(RwLock::new(slots::Slots::new(tlskeytop_common::TAP_SLOTS)));
-    let walks = Arc::new(RwLock::new(slots::Slots::new(tlskeytop_common::WALK_SLOTS)));
+    let warnings = LIFECYCLE
+        .into_iter()
+        .filter_map(|(program, tracepoint)| {
+            let error = watch(&mut ebpf, program, tracepoint).err()?;
+            Some(format!("{tracepoint} cannot be watched: {}", with_causes(&error)))
+        })
+        .collect();
+    let tap_slots = Arc::new(RwLock::new(slots::Slots::new(tlskeytop_common::TAP_SLOTS)));
+    let walk_slots = Arc::new(RwLock::new(slots::Slots::new(tlskeytop_common::WALK_SLOTS)));
+    let decoder = Decoder::new(Arc::clone(&tap_slots), Arc::clone(&walk_slots));
+    let tables = probes::Tables {
+        taps: taps.try_into().map_err(named("TAPS"))?,
+        walks: walks.try_into().map_err(named("WALKS"))?,
+        tap_slots,
+        walk_slots,
+    };
     let ring: RingBuf<MapData> = RingBuf::try_from(events).map_err(named("EVENTS"))?;
     Ok(Loaded {
-        events: Events::new(ring, Decoder::new(Arc::clone(&slots), Arc::clone(&walks)))?,
+        events: Events::new(ring, decoder)?,
         rules: Rules::new(
             pids.try_into().map_err(named("PIDS"))?,
             settings.try_into().map_err(named("SETTINGS"))?,
         ),
         counters: Counters::new(counters.try_into().map_err(named("COUNTERS"))?),
-        probes: Probes::new(ebpf, taps.try_into().map_err(named("TAPS"))?, slots)?,
+        probes: Probes::new(ebpf, tables, ways)?,
+        warnings,
     })
+}
+
+/// Attaches a program to a raw tracepoint for as long as the object is loaded.
+fn watch(ebpf: &mut Ebpf, name: &'static str, tracepoint: &str) -> Result<(), CaptureError> {
+    let program = ebpf.program_mut(name).ok_or(CaptureError::Missing(name))?;
+    let program: &mut RawTracePoint = program.try_into()?;
+    program.load()?;
+    program.attach(tracepoint)?;
+    Ok(())
+}
+
+/// The whole chain of causes: aya's own message names the system call, its source the reason.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Some of our own messages have their source's in them.
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
 }

@@ -4,148 +4,251 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aya::Ebpf;
-use aya::maps::{Array, MapData};
+use aya::maps::{Array, MapData, MapError};
+use aya::programs::UProbe;
 use aya::programs::uprobe::{
     UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeLinkId, UProbeScope,
 };
-use aya::programs::{ProgramError, UProbe};
-use tlskeytop_common::{Cookie, TapConfig};
+use tlskeytop_common::{Cookie, TapConfig, WalkConfig};
 
-use super::reading;
 use super::slots::Slots;
-use super::{CaptureError, PROGRAM};
+use super::{CaptureError, reading, with_causes};
 use crate::model::target::ImageId;
 use crate::target::layout::Layouted;
-use crate::target::plan::{ImagePlan, RandomPath};
+use crate::target::plan::{ImagePlan, RandomPath, Ways};
+
+/// The program at the secret-logging function.
+const TAP: &str = "tap";
+/// The program at the entry of a function at which a connection can be walked.
+const WALK: &str = "walk";
+/// The programs at the entry and at the return of a function that shakes hands.
+const HANDSHAKE: [&str; 2] = ["walk_enter", "walk_return"];
+/// Functions whose successful return ends a handshake.
+const SHAKES_HANDS: [&str; 3] = ["SSL_do_handshake", "SSL_connect", "SSL_accept"];
+/// Functions that are entered with a finished handshake also where none of those was called: a BIO filter
+/// shakes hands by itself (facts, part 2).
+const FINDS_IT_DONE: [&str; 3] = ["SSL_get_error", "SSL_shutdown", "SSL_free"];
 
 /// What an attach gave.
 #[derive(Debug, Default)]
 pub struct Attached {
     /// Probes in place.
     pub probes: usize,
-    /// Taps of the plan that could not be attached, with the reason.
+    /// Parts of the plan that could not be attached, with the reason.
     pub problems: Vec<CaptureError>,
 }
 
-/// The loaded program and everything it is attached to.
+/// The loaded programs and everything they are attached to.
 pub struct Probes {
     ebpf: Ebpf,
-    taps: Array<MapData, Pod>,
-    slots: Arc<RwLock<Slots>>,
+    taps: Array<MapData, PodTap>,
+    walks: Array<MapData, PodWalk>,
+    tap_slots: Arc<RwLock<Slots>>,
+    walk_slots: Arc<RwLock<Slots>>,
+    ways: Ways,
     links: HashMap<ImageId, Vec<Links>>,
 }
 
-/// The probes of one tap.
+/// The probes of one tap or walk.
 struct Links {
+    slots: Arc<RwLock<Slots>>,
     slot: u32,
-    links: Vec<UProbeLinkId>,
+    links: Vec<(&'static str, UProbeLinkId)>,
+}
+
+/// One probe to attach.
+struct Point {
+    program: &'static str,
+    file_offset: u64,
 }
 
 /// A [`TapConfig`] that aya may copy into a map.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub(super) struct Pod(TapConfig);
+pub(super) struct PodTap(TapConfig);
 
 // SAFETY: TapConfig is made of integers without padding; every bit pattern is valid and no byte is undefined.
-unsafe impl aya::Pod for Pod {}
+unsafe impl aya::Pod for PodTap {}
+
+/// A [`WalkConfig`] that aya may copy into a map.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct PodWalk(WalkConfig);
+
+// SAFETY: WalkConfig is made of integers without padding; every bit pattern is valid and no byte is undefined.
+unsafe impl aya::Pod for PodWalk {}
+
+/// The maps and slots that are shared with the kernel and with the decoder.
+pub(super) struct Tables {
+    pub taps: Array<MapData, PodTap>,
+    pub walks: Array<MapData, PodWalk>,
+    pub tap_slots: Arc<RwLock<Slots>>,
+    pub walk_slots: Arc<RwLock<Slots>>,
+}
 
 impl Probes {
-    pub(super) fn new(
-        mut ebpf: Ebpf,
-        taps: Array<MapData, Pod>,
-        slots: Arc<RwLock<Slots>>,
-    ) -> Result<Self, CaptureError> {
-        program(&mut ebpf)?.load()?;
-        Ok(Self { ebpf, taps, slots, links: HashMap::new() })
+    pub(super) fn new(ebpf: Ebpf, tables: Tables, ways: Ways) -> Result<Self, CaptureError> {
+        let Tables { taps, walks, tap_slots, walk_slots } = tables;
+        let mut probes =
+            Self { ebpf, taps, walks, tap_slots, walk_slots, ways, links: HashMap::new() };
+        for name in [TAP, WALK].into_iter().chain(HANDSHAKE) {
+            probes.program(name)?.load()?;
+        }
+        Ok(probes)
     }
 
-    /// Attaches every tap of a plan. A tap that fails does not stop the others; a tap with one site
-    /// that fails is taken back, since it would miss secrets.
-    pub fn attach(&mut self, image: ImageId, file: &Arc<File>, plan: &Arc<ImagePlan>) -> Attached {
+    /// Attaches a plan: its taps, or a walk where there is none. A part that fails does not stop the others.
+    /// Once `stop` is set, the rest is left out.
+    pub fn attach(
+        &mut self,
+        image: ImageId,
+        file: &Arc<File>,
+        plan: &Arc<ImagePlan>,
+        stop: &AtomicBool,
+    ) -> Attached {
         let mut attached = Attached::default();
-        for tap in 0..plan.taps.len() {
-            match self.attach_tap(image, file, plan, tap) {
-                Ok(links) => {
-                    attached.probes += links.links.len();
-                    self.links.entry(image).or_default().push(links);
-                }
-                Err(problem) => attached.problems.push(problem),
+        for tap in 0..plan.taps_for(self.ways).len() {
+            if stop.load(Ordering::Relaxed) {
+                return attached;
             }
+            let result = self.attach_tap(image, file, plan, tap);
+            self.note(image, result, &mut attached);
+        }
+        if plan.is_walked(self.ways)
+            && let Some(steps) = reading::steps(&plan.layout)
+        {
+            let result = self.attach_walk(image, file, plan, steps);
+            self.note(image, result, &mut attached);
         }
         attached
+    }
+
+    fn note(
+        &mut self,
+        image: ImageId,
+        result: Result<Links, CaptureError>,
+        attached: &mut Attached,
+    ) {
+        match result {
+            Ok(links) => {
+                attached.probes += links.links.len();
+                self.links.entry(image).or_default().push(links);
+            }
+            Err(problem) => attached.problems.push(problem),
+        }
     }
 
     fn attach_tap(
         &mut self,
         image: ImageId,
-        file: &Arc<File>,
+        file: &File,
         plan: &Arc<ImagePlan>,
-        tap: usize,
+        index: usize,
     ) -> Result<Links, CaptureError> {
-        let slot = self
-            .slots
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(image, plan, tap)
-            .ok_or(CaptureError::NoSlot)?;
-        let mut links = Links { slot, links: Vec::new() };
-        let config = Pod(config(plan.taps[tap].client_random, &plan.layout));
-        let result = self.attach_sites(file, &plan.taps[tap], config, &mut links);
-        if let Err(problem) = result {
-            self.detach_links(links);
-            return Err(problem);
-        }
-        Ok(links)
+        let slots = Arc::clone(&self.tap_slots);
+        let slot = take_slot(&slots, image, plan, index)?;
+        let links = Links { slots, slot, links: Vec::new() };
+        let tap = &plan.taps[index];
+        let config = PodTap(config(tap.client_random, &plan.layout));
+        let set = self.taps.set(slot, config, 0);
+        let points =
+            tap.sites.iter().map(|site| Point { program: TAP, file_offset: site.file_offset });
+        self.attach_points(file, links, set, points.collect())
     }
 
-    fn attach_sites(
+    fn attach_walk(
+        &mut self,
+        image: ImageId,
+        file: &File,
+        plan: &Arc<ImagePlan>,
+        steps: WalkConfig,
+    ) -> Result<Links, CaptureError> {
+        let slots = Arc::clone(&self.walk_slots);
+        let slot = take_slot(&slots, image, plan, 0)?;
+        let links = Links { slots, slot, links: Vec::new() };
+        let set = self.walks.set(slot, PodWalk(steps), 0);
+        let mut points = Vec::new();
+        for hook in &plan.hooks {
+            let programs: &[&'static str] = match hook.name {
+                name if SHAKES_HANDS.contains(&name) => &HANDSHAKE,
+                name if FINDS_IT_DONE.contains(&name) => &[WALK],
+                _ => &[],
+            };
+            let point = |&program| Point { program, file_offset: hook.file_offset };
+            points.extend(programs.iter().map(point));
+        }
+        self.attach_points(file, links, set, points)
+    }
+
+    /// Attaches all points or none: a tap or walk that lacks one would miss secrets.
+    fn attach_points(
         &mut self,
         file: &File,
-        tap: &crate::target::plan::Tap,
-        config: Pod,
+        mut links: Links,
+        set: Result<(), MapError>,
+        points: Vec<Point>,
+    ) -> Result<Links, CaptureError> {
+        let result = set
+            .map_err(|source| CaptureError::Map { name: "TAPS or WALKS", source })
+            .and_then(|()| self.attach_each(file, &mut links, points));
+        match result {
+            Ok(()) => Ok(links),
+            Err(problem) => {
+                remove(self.take(links));
+                Err(problem)
+            }
+        }
+    }
+
+    fn attach_each(
+        &mut self,
+        file: &File,
         links: &mut Links,
+        points: Vec<Point>,
     ) -> Result<(), CaptureError> {
-        let map = |source| CaptureError::Map { name: "TAPS", source };
-        self.taps.set(links.slot, config, 0).map_err(map)?;
         // Through our own descriptor it is this file and no other, whatever its path names by now.
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        let program = program(&mut self.ebpf)?;
-        for (index, site) in tap.sites.iter().enumerate() {
+        for (index, Point { program, file_offset }) in points.into_iter().enumerate() {
             let cookie = Cookie { slot: links.slot, site: index as u32 }.pack();
             let point = UProbeAttachPoint {
-                location: UProbeAttachLocation::AbsoluteOffset(site.file_offset),
+                location: UProbeAttachLocation::AbsoluteOffset(file_offset),
                 cookie: Some(cookie),
             };
-            let link =
-                program.attach(point, &path, UProbeScope::AllProcesses).map_err(|error| {
-                    CaptureError::Attach { offset: site.file_offset, reason: explain(&error) }
-                })?;
-            links.links.push(link);
+            let attached = self.program(program)?.attach(point, &path, UProbeScope::AllProcesses);
+            let link = attached.map_err(|error| CaptureError::Attach {
+                offset: file_offset,
+                reason: with_causes(&error),
+            })?;
+            links.links.push((program, link));
         }
         Ok(())
     }
 
     /// Removes every probe of an image.
     pub fn detach(&mut self, image: ImageId) {
-        for links in self.links.remove(&image).unwrap_or_default() {
-            self.detach_links(links);
-        }
-    }
-
-    fn detach_links(&mut self, links: Links) {
-        let owned = self.take(links);
+        let links = self.links.remove(&image).unwrap_or_default();
+        let owned = links.into_iter().flat_map(|links| self.take(links)).collect();
         remove(owned);
     }
 
-    /// The kernel's own handles of the probes of one tap.
+    /// The kernel's own handles of the probes of one tap or walk.
     fn take(&mut self, links: Links) -> Vec<UProbeLink> {
-        self.slots.write().unwrap_or_else(PoisonError::into_inner).release(links.slot);
-        let Ok(program) = program(&mut self.ebpf) else { return Vec::new() };
-        // It only fails for a link that is not there any more.
-        links.links.into_iter().filter_map(|link| program.take_link(link).ok()).collect()
+        links.slots.write().unwrap_or_else(PoisonError::into_inner).release(links.slot);
+        let mut owned = Vec::new();
+        for (name, link) in links.links {
+            // It only fails for a link that is not there any more.
+            owned.extend(self.program(name).ok().and_then(|program| program.take_link(link).ok()));
+        }
+        owned
+    }
+
+    fn program(&mut self, name: &'static str) -> Result<&mut UProbe, CaptureError> {
+        let program = self.ebpf.program_mut(name).ok_or(CaptureError::Missing(name))?;
+        Ok(program.try_into()?)
     }
 }
 
@@ -155,6 +258,16 @@ impl Drop for Probes {
         let owned = all.into_iter().flat_map(|links| self.take(links)).collect();
         remove(owned);
     }
+}
+
+fn take_slot(
+    slots: &RwLock<Slots>,
+    image: ImageId,
+    plan: &Arc<ImagePlan>,
+    tap: usize,
+) -> Result<u32, CaptureError> {
+    let mut slots = slots.write().unwrap_or_else(PoisonError::into_inner);
+    slots.insert(image, plan, tap).ok_or(CaptureError::NoSlot)
 }
 
 /// Removes probes. For each the kernel waits until no CPU can be in it, some 100 ms, and waits once for
@@ -175,11 +288,6 @@ fn remove(probes: Vec<UProbeLink>) {
     }
 }
 
-fn program(ebpf: &mut Ebpf) -> Result<&mut UProbe, CaptureError> {
-    let program = ebpf.program_mut(PROGRAM).ok_or(CaptureError::Missing(PROGRAM))?;
-    Ok(program.try_into()?)
-}
-
 fn config(path: RandomPath, layout: &Layouted) -> TapConfig {
     TapConfig {
         has_deref: u32::from(path.deref.is_some()),
@@ -188,15 +296,4 @@ fn config(path: RandomPath, layout: &Layouted) -> TapConfig {
         reserved: 0,
         facts: reading::fact_steps(layout),
     }
-}
-
-/// The whole chain of causes: aya's own message names the system call, its source the reason.
-fn explain(error: &ProgramError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

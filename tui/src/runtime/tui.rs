@@ -68,27 +68,33 @@ pub enum TuiError {
 }
 
 /// Takes the terminal over and runs until the user quits, a signal ends the program, or the terminal is
-/// gone. The terminal is given back in each case. Returns the model as it is at the end.
+/// gone. The terminal is given back in each case. Returns the model as it is at the end, and
+/// [`TuiError`] when the TUI ended by itself: what was captured until then is still to be written.
 ///
 /// Opens the picker when nothing was chosen, else the sessions.
-///
-/// # Errors
-///
-/// [`TuiError`]; the model is lost then.
 pub async fn run<E: Engine>(
     engine: &mut E,
     model: Model,
     options: Options,
-) -> Result<Model, TuiError> {
-    let mut console = TerminalConsole::new().map_err(TuiError::Terminal)?;
+) -> (Model, Result<(), TuiError>) {
+    let (mut console, mut terminal) = match take_over() {
+        Ok(taken) => taken,
+        Err(error) => return (model, Err(TuiError::Terminal(error))),
+    };
+    let app = App::new(model);
+    let mut main_loop = Loop::new(&mut terminal, engine, &mut console, app, options.look);
+    let result = main_loop.run().await;
+    (main_loop.app.model, result)
+}
+
+type Screen = Terminal<CrosstermBackend<BufWriter<io::Stdout>>>;
+
+fn take_over() -> io::Result<(TerminalConsole, ManuallyDrop<Screen>)> {
+    let console = TerminalConsole::new()?;
     let backend = CrosstermBackend::new(BufWriter::with_capacity(FRAME_BYTES, io::stdout()));
     // Not dropped: ratatui would show the cursor again, which the console does, and when the terminal is
     // gone it would print that to standard error and panic, since that is gone too.
-    let mut terminal = ManuallyDrop::new(Terminal::new(backend).map_err(TuiError::Terminal)?);
-    let app = App::new(model);
-    let mut main_loop = Loop::new(&mut terminal, engine, &mut console, app, options.look);
-    main_loop.run().await?;
-    Ok(main_loop.app.model)
+    Ok((console, ManuallyDrop::new(Terminal::new(backend)?)))
 }
 
 /// Everything that the loop holds.

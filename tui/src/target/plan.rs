@@ -1,6 +1,6 @@
 //! The plan: what will be attached to an image, and the reason for each choice.
 
-use super::layout::{self, Evidence, Layouted};
+use super::layout::{self, Evidence, Layouted, ProvenLayout};
 
 /// How code of a TLS library came into a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -116,7 +116,44 @@ pub struct ImagePlan {
     pub hooks: Vec<Hook>,
 }
 
+/// Which ways of capture are used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ways {
+    /// A tap where there is one, else a walk.
+    #[default]
+    Auto,
+    /// Taps only.
+    Tap,
+    /// Walks only.
+    Walk,
+}
+
 impl ImagePlan {
+    /// The taps that are attached.
+    pub fn taps_for(&self, ways: Ways) -> &[Tap] {
+        match ways {
+            Ways::Auto | Ways::Tap => &self.taps,
+            Ways::Walk => &[],
+        }
+    }
+
+    /// Whether a walk is attached.
+    pub fn is_walked(&self, ways: Ways) -> bool {
+        let wanted = match ways {
+            Ways::Auto => self.taps.is_empty(),
+            Ways::Tap => false,
+            Ways::Walk => true,
+        };
+        wanted
+            && !self.hooks.is_empty()
+            && self.layout.as_ref().is_ok_and(ProvenLayout::can_be_walked)
+    }
+
+    /// Whether anything is attached.
+    pub fn is_captured(&self, ways: Ways) -> bool {
+        !self.taps_for(ways).is_empty() || self.is_walked(ways)
+    }
+
     /// Whether the file holds TLS code as far as could be told: a tap was found, or a library recognised.
     pub fn is_tls(&self) -> bool {
         !self.taps.is_empty() || self.library.is_some()
@@ -125,5 +162,12 @@ impl ImagePlan {
     /// Finds the layout again, after the library's version has become known.
     pub fn prove_layout(&mut self) {
         self.layout = layout::prove(self.library.as_ref(), &self.evidence);
+    }
+
+    /// Whether the other plan attaches the same probes to the same build. What depends on the path by which the
+    /// file was found is left out: one file has several.
+    pub fn attaches_as(&self, other: &Self) -> bool {
+        (&self.build_id, &self.library) == (&other.build_id, &other.library)
+            && (&self.taps, &self.labels) == (&other.taps, &other.labels)
     }
 }

@@ -91,6 +91,13 @@ pub struct ProvenLayout {
     pub proof: String,
 }
 
+impl ProvenLayout {
+    /// Whether the walk knows what to read of this library.
+    pub fn can_be_walked(&self) -> bool {
+        matches!(self.layout, Layout::OpenSsl(_))
+    }
+}
+
 /// Why there is no layout.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct LayoutRefusal(pub String);
