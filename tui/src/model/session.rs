@@ -122,6 +122,8 @@ pub enum Outcome {
     Duplicate,
     /// Another value was there already; it stays.
     Conflict,
+    /// There was no room for it: more labels than any library logs, or repeats that are not saved yet.
+    NotKept,
 }
 
 /// One handshake in one process.
@@ -182,7 +184,8 @@ impl Session {
         };
         let null = event.secret.is_null();
         let time = event.time;
-        let full = self.is_full(&event.label);
+        let new = !self.entries.iter().any(same_line);
+        let full = new && self.is_full(&event.label) && !self.make_room(&event.label);
         let outcome = match self.entries.iter_mut().find(|entry| same_line(entry)) {
             Some(held) if held.secret == event.secret || null => Outcome::Duplicate,
             Some(held) if held.is_null() => {
@@ -190,7 +193,7 @@ impl Session {
                 Outcome::New
             }
             Some(_) => Outcome::Conflict,
-            None if full => Outcome::Duplicate,
+            None if full => Outcome::NotKept,
             None => {
                 if self.version.is_none() {
                     self.version = event.label.version();
@@ -203,9 +206,17 @@ impl Session {
             Outcome::New | Outcome::Null => self.last_seen = time,
             Outcome::Duplicate => self.duplicates = self.duplicates.saturating_add(1),
             Outcome::Conflict => self.conflicts = self.conflicts.saturating_add(1),
+            Outcome::NotKept => {}
         }
         self.changed |= outcome != Outcome::Duplicate;
         outcome
+    }
+
+    /// Drops the oldest repeat of a label that is in the key log already.
+    fn make_room(&mut self, label: &Label) -> bool {
+        let done = |entry: &Entry| entry.label == *label && entry.saved;
+        let oldest = self.entries.iter().position(done).filter(|_| label.repeats());
+        oldest.map(|index| self.entries.remove(index)).is_some()
     }
 
     fn is_full(&self, label: &Label) -> bool {

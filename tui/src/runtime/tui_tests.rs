@@ -52,10 +52,12 @@ impl Engine for FakeEngine {
             Effect::Capture(Change::Attach(image)) => {
                 Some(Msg::Attached { image: *image, result: Ok(2) })
             }
-            Effect::OpenKeyLog(_) => Some(Msg::KeyLog(KeyLogMsg::Opened { known: Vec::new() })),
-            Effect::WriteLines(lines) => {
+            Effect::OpenKeyLog(_) => {
+                Some(Msg::KeyLog(KeyLogMsg::Opened { generation: 1, known: Vec::new() }))
+            }
+            Effect::WriteLines { lines, .. } => {
                 let written = lines.len();
-                Some(Msg::KeyLog(KeyLogMsg::Wrote { written, error: None }))
+                Some(Msg::KeyLog(KeyLogMsg::Wrote { generation: 1, written, error: None }))
             }
             _ => None,
         };

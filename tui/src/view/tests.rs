@@ -43,9 +43,9 @@ fn sessions() {
 fn sessions_with_trouble() {
     let mut app = busy();
     app.act(at(7), Action::Save);
-    app.receive(at(7), Msg::KeyLog(KeyLogMsg::Opened { known: Vec::new() }));
+    app.receive(at(7), Msg::KeyLog(KeyLogMsg::Opened { generation: 1, known: Vec::new() }));
     let error = Some("./tlskeytop.keylog: No space left on device".to_owned());
-    app.receive(at(8), Msg::KeyLog(KeyLogMsg::Wrote { written: 5, error }));
+    app.receive(at(8), Msg::KeyLog(KeyLogMsg::Wrote { generation: 1, written: 5, error }));
     let counters = KernelCounters { ring_full: 1234, ..KernelCounters::default() };
     app.receive(at(8), Msg::Counters(counters));
     app.act(at(8), Action::NullFilter);
@@ -59,8 +59,8 @@ fn sessions_with_trouble() {
 fn sessions_while_saving_and_scrolled() {
     let mut app = busy();
     app.act(at(7), Action::Save);
-    app.receive(at(7), Msg::KeyLog(KeyLogMsg::Opened { known: Vec::new() }));
-    app.receive(at(8), Msg::KeyLog(KeyLogMsg::Wrote { written: 9, error: None }));
+    app.receive(at(7), Msg::KeyLog(KeyLogMsg::Opened { generation: 1, known: Vec::new() }));
+    app.receive(at(8), Msg::KeyLog(KeyLogMsg::Wrote { generation: 1, written: 9, error: None }));
     add_many(&mut app, 60);
     screen(&mut app, (80, 24));
     app.act(at(8), Action::Last);

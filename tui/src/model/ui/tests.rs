@@ -228,8 +228,9 @@ fn saving_is_turned_on_and_off() {
     let mut app = app(everything());
     add_sessions(&mut app);
     assert!(matches!(act(&mut app, Action::Save)[..], [Effect::OpenKeyLog(_)]));
-    let effects = app.receive(at(11), Msg::KeyLog(KeyLogMsg::Opened { known: Vec::new() }));
-    assert!(matches!(&effects[..], [Effect::WriteLines(lines)] if lines.len() == 9));
+    let effects =
+        app.receive(at(11), Msg::KeyLog(KeyLogMsg::Opened { generation: 1, known: Vec::new() }));
+    assert!(matches!(&effects[..], [Effect::WriteLines { lines, .. }] if lines.len() == 9));
     let toast = app.ui.toast.as_ref().unwrap();
     assert_eq!(toast.text, "saving to ./tlskeytop.keylog, with 9 lines captured so far");
     assert!(matches!(act(&mut app, Action::Save)[..], [Effect::CloseKeyLog]));
@@ -272,7 +273,7 @@ fn quitting_asks_when_secrets_are_in_no_file() {
 fn quitting_does_not_ask_while_saving_works() {
     let mut app = app(everything());
     act(&mut app, Action::Save);
-    app.receive(at(11), Msg::KeyLog(KeyLogMsg::Opened { known: Vec::new() }));
+    app.receive(at(11), Msg::KeyLog(KeyLogMsg::Opened { generation: 1, known: Vec::new() }));
     add_sessions(&mut app);
     assert!(matches!(act(&mut app, Action::Quit)[..], [Effect::Quit]));
 }
