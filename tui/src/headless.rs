@@ -109,18 +109,26 @@ impl Run<'_> {
                     let path = self.model.saving.path.display();
                     say(&sanitize(&format!("saving to {path}")));
                 }
+                self.tell_what_is_not_captured();
                 say(&format!("ready, {targets} targets"));
             }
             if self.task.mode == Mode::Json && flush_at.is_none() {
                 flush_at = Some(Instant::now() + COALESCE);
             }
-            if self.task.count.is_some_and(|count| self.model.stats.complete >= count) {
+            if self.is_counted() {
                 return Ok(());
             }
         }
     }
 
     fn update(&mut self, machine: &mut Machine, msg: Msg) {
+        // `--count` is exact: what comes in the same moment begins no further session.
+        if let Msg::Secret(event) = &msg
+            && self.is_counted()
+            && self.model.sessions.find(&event.session_key()).is_none()
+        {
+            return;
+        }
         let now = machine.now();
         for effect in self.model.update(now, msg) {
             if let Effect::Warn(text) = &effect {
@@ -129,6 +137,18 @@ impl Run<'_> {
             machine.perform(effect);
         }
         self.closed |= self.model.saving.is_reader_gone();
+    }
+
+    /// Whether as many sessions are complete as were asked for.
+    fn is_counted(&self) -> bool {
+        self.task.count.is_some_and(|count| self.model.stats.complete >= count)
+    }
+
+    /// Tells which of the named processes cannot be captured, and why.
+    fn tell_what_is_not_captured(&self) {
+        for (process, reason) in self.model.targets.not_capturable() {
+            say(&format!("warning: {} ({}): {reason}", process.comm, process.pid));
+        }
     }
 
     /// The key log that was asked for cannot be had at all.

@@ -41,8 +41,19 @@ pub fn run(task: Task) -> ExitCode {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    say(&crate::text::sanitize(&format!("{error:#}")));
+    say(&crate::text::sanitize(&chain(error)));
     ExitCode::from(FAILED)
+}
+
+/// The error and its causes, each that the one before does not say already.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn print(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<u8> {

@@ -41,6 +41,13 @@ pub struct Captured {
     pub secret: Secret,
 }
 
+impl Captured {
+    /// The session that it belongs to.
+    pub fn session_key(&self) -> SessionKey {
+        SessionKey { pid: self.process.pid, client_random: self.client_random }
+    }
+}
+
 /// What names a session: a process id and a client random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey {
@@ -163,7 +170,7 @@ impl Session {
     pub(super) fn new(serial: u64, event: &Captured) -> Self {
         Self {
             serial,
-            key: SessionKey { pid: event.process.pid, client_random: event.client_random },
+            key: event.session_key(),
             process: Arc::clone(&event.process),
             image: event.image,
             first_seen: event.time,

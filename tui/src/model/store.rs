@@ -121,7 +121,7 @@ impl Store {
 
     /// Takes a secret into its session, which is made if it is new.
     pub fn take(&mut self, event: Captured) -> Taken {
-        let key = SessionKey { pid: event.process.pid, client_random: event.client_random };
+        let key = event.session_key();
         let known = self.slot_of(&key);
         let slot = known.unwrap_or_else(|| self.insert(&event));
         let session = &mut self.sessions[slot];

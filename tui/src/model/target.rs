@@ -180,6 +180,27 @@ impl Targets {
             .count()
     }
 
+    /// Processes that were named one by one and have TLS code that cannot be captured, with the reason.
+    pub fn not_capturable(&self) -> Vec<(&Process, String)> {
+        let reason = |target: &Target| {
+            let images = || target.images.iter().filter_map(|id| self.images.get(id));
+            let usable = |image: &Image| !image.plan.taps.is_empty();
+            match images().find(|image| !usable(image)) {
+                Some(image) if !images().any(usable) => {
+                    Some(crate::text::sanitize(&image.plan.reason))
+                }
+                _ => None,
+            }
+        };
+        let named =
+            |target: &&Target| !self.selection.all && self.selection.chooses(&target.process);
+        self.processes
+            .values()
+            .filter(named)
+            .filter_map(|target| Some((&*target.process, reason(target)?)))
+            .collect()
+    }
+
     /// Number of images with probes in place.
     pub fn attached_images(&self) -> usize {
         let attached = |image: &&Image| matches!(image.state, ImageState::Attached { .. });
