@@ -125,7 +125,7 @@ fn capture_checked(task: &CaptureTask) -> anyhow::Result<()> {
         }
         let result = match task.mode {
             Mode::Tui => {
-                let options = runtime::Options::from_env(offset);
+                let options = runtime::Options::from_env(offset, task.reveal);
                 let ended;
                 (model, ended) = runtime::run(&mut machine, model, options).await;
                 let finished = finish(&mut machine, &mut model).await;
