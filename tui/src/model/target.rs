@@ -208,7 +208,8 @@ impl Targets {
         chosen.retain(|pid, ticks| {
             let present = self.processes.get(pid).map_or(0, |target| target.process.start_ticks);
             let is_other = *ticks != 0 && present != 0 && *ticks != present;
-            !is_other && !(missing.contains(pid) && self.missing.contains(pid))
+            let is_gone = missing.contains(pid) && self.missing.contains(pid);
+            !(is_other || is_gone)
         });
         self.selection.pids = chosen;
         self.missing = missing;
