@@ -1,7 +1,11 @@
 //! tlskeytop's eBPF programs: read, bound, submit. What the bytes mean is for user space.
 #![no_std]
 #![no_main]
+// The BPF target has atomic addition, but `AtomicU64::fetch_add` only where there is compare-and-swap too.
+#![feature(core_intrinsics)]
+#![allow(internal_features, reason = "see above")]
 
+mod lifecycle;
 mod maps;
 mod tap;
 

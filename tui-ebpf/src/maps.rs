@@ -1,5 +1,7 @@
 //! The maps that the programs share with user space.
 
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use tlskeytop_common::{COUNTERS as COUNTER_COUNT, Counter, Settings, TAP_SLOTS, TapConfig};
@@ -28,8 +30,8 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_CO
 #[inline(always)]
 pub fn count(counter: Counter) {
     if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
-        // SAFETY: the kernel gave a valid pointer to this CPU's own element, and a uprobe's program
-        // is not interrupted by another one on the same CPU (migration is disabled while it runs).
-        unsafe { *value += 1 };
+        // SAFETY: the kernel gave a valid pointer to this CPU's own element, which only additions change.
+        // They are atomic since a program may be preempted by another one on the same CPU.
+        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(value, 1) };
     }
 }

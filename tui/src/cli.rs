@@ -11,6 +11,8 @@ use globset::{Glob, GlobMatcher};
 
 use crate::model::target::Selection;
 
+/// Most seconds of `--duration`, 100 years: the clock cannot count on for just any number.
+const LONGEST: f64 = 100.0 * 365.25 * 86_400.0;
 /// Where secrets go unless the user says otherwise.
 const DEFAULT_KEYLOG: &str = "./tlskeytop.keylog";
 
@@ -219,7 +221,8 @@ impl Options {
             mode,
             selection: Selection {
                 all,
-                pids: self.pid.into_iter().collect(),
+                // Of which process each is, is looked up when the capture starts.
+                pids: self.pid.into_iter().map(|pid| (pid, 0)).collect(),
                 names,
                 only_named_images: !self.image.is_empty(),
             },
@@ -241,6 +244,9 @@ fn glob(text: &str) -> Result<GlobMatcher, clap::Error> {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    if seconds > LONGEST {
+        return Err("more than 100 years".to_owned());
+    }
     match Duration::try_from_secs_f64(seconds) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err("not a number of seconds above 0".to_owned()),
@@ -277,10 +283,18 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_duration_can_be_waited_for() {
+        let task = parse(&["--mode", "json", "--duration", "3155760000"]).unwrap();
+        assert!(tokio::time::Instant::now().checked_add(task.duration.unwrap()).is_some());
+        let error = parse(&["--mode", "json", "--duration", "3155760001"]).unwrap_err();
+        assert!(error.to_string().contains("more than 100 years"), "{error}");
+    }
+
+    #[test]
     fn a_selection_is_no_longer_all() {
         let task = parse(&["--mode", "json", "-p", "12,13", "-n", "py*"]).unwrap();
         assert!(!task.selection.all && !task.save);
-        assert_eq!(task.selection.pids, [12, 13].into());
+        assert_eq!(task.selection.pids, [(12, 0), (13, 0)].into());
         let task = parse(&["--mode", "json", "--image", "/bin/x", "-s"]).unwrap();
         assert!(task.selection.all && task.selection.only_named_images && task.save);
     }
@@ -293,6 +307,8 @@ mod tests {
             &["--mode", "keylog", "--name", "a["],
             &["--mode", "keylog", "--duration", "0"],
             &["--mode", "keylog", "--duration", "nan"],
+            &["--mode", "keylog", "--duration", "1e19"],
+            &["--mode", "keylog", "--duration", "inf"],
             &["--mode", "keylog", "--pid", "0"],
             &["--all", "scan"],
         ] {

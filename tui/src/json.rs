@@ -1,12 +1,14 @@
 //! JSON lines: one object for a session each time it changed, and one for each process and image of a scan.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use serde::Serialize;
 
 use crate::model::Session;
 use crate::model::target::{Image, Process, Targets};
 use crate::target::plan::Linkage;
+use crate::text::is_dangerous;
 use crate::tls::Label;
 
 /// A session; what is not known is null.
@@ -123,7 +125,58 @@ pub fn linkage(linkage: Linkage) -> &'static str {
 
 fn line(value: &impl Serialize) -> String {
     // It fails only for maps with keys that are no strings, and these have none.
-    let mut line = serde_json::to_string(value).unwrap_or_default();
+    let mut line = escape(serde_json::to_string(value).unwrap_or_default());
     line.push('\n');
     line
+}
+
+/// serde_json escapes only what JSON asks for: C0. What a terminal could act on beyond that stands in strings
+/// alone, and is escaped too, as UTF-16 (RFC 8259, section 7): the meaning stays the same.
+fn escape(json: String) -> String {
+    if !json.chars().any(is_dangerous) {
+        return json;
+    }
+    let mut escaped = String::with_capacity(json.len() + 64);
+    for c in json.chars() {
+        if is_dangerous(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_could_act_on_is_escaped() {
+        // CSI as one character of C1, DEL, bidi, a zero width space, a tag character, all of them in names and values.
+        let text = "a\u{9b}2Jb\u{7f}\u{202e}c\u{200b}\u{e0041}\u{1b}é🦀";
+        let line = line(&BTreeMap::from([(text, text)]));
+        let string = r#""a\u009b2Jb\u007f\u202ec\u200b\udb40\udc41\u001bé🦀""#;
+        assert_eq!(line, format!("{{{string}:{string}}}\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_survives_and_is_safe(
+            text in any::<String>(),
+            odd in proptest::collection::vec(proptest::char::range('\u{7f}', '\u{e0fff}'), 0..20),
+        ) {
+            let text = text + &odd.into_iter().collect::<String>();
+            let line = line(&[&text]);
+            let json = line.strip_suffix('\n').expect("a line ends");
+            prop_assert!(!json.chars().any(is_dangerous), "{json:?}");
+            let parsed: Vec<String> = serde_json::from_str(json).expect("it is JSON");
+            prop_assert_eq!(parsed, vec![text]);
+        }
+    }
 }

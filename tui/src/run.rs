@@ -1,23 +1,31 @@
-//! From a checked task to an exit code: 0, 1 failed while running, 3 not permitted or not supported (2 is usage).
+//! From a checked task to an exit code: 0, 1 failed while running, 2 usage, 3 not permitted or not supported.
 
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use time::UtcOffset;
 
-use crate::capture;
+use crate::capture::{self, CaptureError};
 use crate::cli::{self, CaptureTask, Mode, Task};
 use crate::headless::{self, say};
 use crate::keylog::{Owner, open_private};
 use crate::logging;
+use crate::model::target::Selection;
 use crate::model::{DEFAULT_SESSION_LIMIT, Model, Msg};
 use crate::preflight::{self, Check};
 use crate::report;
 use crate::runtime::{self, Engine as _, Machine, finish, local_offset};
 use crate::target::process;
 use crate::target::registry::Registry;
+use crate::text::Foreign;
 
 const FAILED: u8 = 1;
+const USAGE: u8 = 2;
 const NOT_PERMITTED: u8 = 3;
 /// Bytes of the ring buffer: 19,000 secrets, some ten seconds at the highest rate that was measured.
 const RING: u32 = 4 << 20;
@@ -42,7 +50,7 @@ pub fn run(task: Task) -> ExitCode {
 
 fn failed(error: &anyhow::Error) -> ExitCode {
     say(&crate::text::sanitize(&chain(error)));
-    ExitCode::from(FAILED)
+    ExitCode::from(exit_code(error))
 }
 
 /// The error and its causes, each that the one before does not say already.
@@ -55,6 +63,25 @@ fn chain(error: &anyhow::Error) -> String {
     }
     text
 }
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let is_refused = |cause: &(dyn std::error::Error + 'static)| {
+        let error = cause.downcast_ref::<io::Error>();
+        error.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    };
+    if error.is::<SameFile>() {
+        USAGE
+    } else if error.is::<CaptureError>() && error.chain().any(is_refused) {
+        NOT_PERMITTED
+    } else {
+        FAILED
+    }
+}
+
+/// Log and secrets in one file would spoil both.
+#[derive(Debug, thiserror::Error)]
+#[error("the log and the key log are the same file, {0}: give --log-file another one")]
+struct SameFile(Foreign);
 
 fn print(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<u8> {
     let mut text = Vec::new();
@@ -101,17 +128,42 @@ fn capture(task: &CaptureTask) -> ExitCode {
 fn capture_checked(task: &CaptureTask) -> anyhow::Result<()> {
     // Before there are threads: afterwards the zone is not asked any more.
     let offset = local_offset();
-    let _log = match &task.log {
-        Some((path, level)) => Some(logging::start(path, *level)?),
+    let log = match &task.log {
+        Some((path, level)) => Some((open_private(path, Owner::of_this_run())?, *level)),
         None => None,
     };
-    no_core_file();
     // A key log that cannot be had is better known before anything is attached.
     if task.save && task.keylog.as_os_str() != "-" {
         open_private(&task.keylog, Owner::of_this_run())?;
     }
+    if let Some((file, _)) = &log {
+        check_other_file(file, &task.keylog)?;
+    }
+    let log = log.map(|(file, level)| logging::start(file, level));
+    let result = capture_logged(task, offset);
+    match log.map_or(0, |log| log.dropped_lines()) {
+        0 => {}
+        lines => say(&format!("warning: {lines} lines are missing in the log: they came too fast")),
+    }
+    result
+}
+
+/// Fails when the path names this file, by whatever name.
+fn check_other_file(log: &File, keylog: &Path) -> anyhow::Result<()> {
+    // One that is not there yet is another one, and one that cannot be looked at is refused when it is opened.
+    let Ok(keylog_file) = std::fs::metadata(keylog) else { return Ok(()) };
+    let log_file = log.metadata().context("looking at the log file")?;
+    if (log_file.dev(), log_file.ino()) == (keylog_file.dev(), keylog_file.ino()) {
+        return Err(SameFile(Foreign::from(keylog.as_os_str())).into());
+    }
+    Ok(())
+}
+
+fn capture_logged(task: &CaptureTask, offset: UtcOffset) -> anyhow::Result<()> {
+    no_core_file();
     let mut registry = Registry::default();
-    add_images(&mut registry, task)?;
+    add_images(&mut registry, &task.images)?;
+    let selection = Selection { pids: running(&task.selection)?, ..task.selection.clone() };
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -119,8 +171,11 @@ fn capture_checked(task: &CaptureTask) -> anyhow::Result<()> {
         .context("starting the event loop")?;
     runtime.block_on(async {
         let loaded = capture::load(RING)?;
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+            say(&format!("warning: {}", crate::text::sanitize(warning)));
+        }
         let mut machine = Machine::start(loaded, registry)?;
-        let selection = task.selection.clone();
         let mut model = Model::new(selection, task.keylog.clone(), DEFAULT_SESSION_LIMIT);
         if task.save {
             for effect in model.update(machine.now(), Msg::Save(true)) {
@@ -129,9 +184,11 @@ fn capture_checked(task: &CaptureTask) -> anyhow::Result<()> {
         }
         let result = match task.mode {
             Mode::Tui => {
-                let options = runtime::Options::from_env(offset);
-                model = runtime::run(&mut machine, model, options).await?;
-                finish(&mut machine, &mut model).await.map_err(anyhow::Error::from)
+                let options = runtime::Options::from_env(offset, task.reveal);
+                let ended;
+                (model, ended) = runtime::run(&mut machine, model, options).await;
+                let finished = finish(&mut machine, &mut model).await;
+                ended.map_err(anyhow::Error::from).and(finished.map_err(anyhow::Error::from))
             }
             Mode::Keylog | Mode::Json => {
                 let result;
@@ -144,31 +201,40 @@ fn capture_checked(task: &CaptureTask) -> anyhow::Result<()> {
     })
 }
 
-/// Adds what was named. One that cannot be used is told, and the rest goes on.
-fn add_images(registry: &mut Registry, task: &CaptureTask) -> anyhow::Result<()> {
+/// Adds the images that were named, and the system's. One that cannot be used is told, and the rest goes on.
+fn add_images(registry: &mut Registry, images: &[PathBuf]) -> anyhow::Result<()> {
     let mut usable = 0;
-    for path in &task.images {
+    for path in images {
         match registry.add_named(path) {
             Ok(_) => usable += 1,
             Err(error) => say(&format!("warning: {error}")),
         }
     }
-    for &pid in &task.selection.pids {
-        match process::start_ticks(pid) {
-            Ok(_) => usable += 1,
-            Err(error) => {
-                say(&format!("warning: process {pid}: {error}; `tlskeytop scan` lists processes"))
-            }
-        }
-    }
-    let named = task.images.len() + task.selection.pids.len();
-    let others = task.selection.all || !task.selection.names.is_empty();
-    let nothing_left = task.images.is_empty() && others;
-    if named > 0 && usable == 0 && !nothing_left {
-        anyhow::bail!("none of the named processes and images can be used");
+    // Only what was named is captured: whatever else was chosen, it would be nothing.
+    if !images.is_empty() && usable == 0 {
+        anyhow::bail!("none of the named images can be used");
     }
     registry.add_system_libraries();
     Ok(())
+}
+
+/// The chosen process ids of which there is a process, with its start. One that is not there is told.
+fn running(selection: &Selection) -> anyhow::Result<BTreeMap<u32, u64>> {
+    let mut running = BTreeMap::new();
+    for &pid in selection.pids.keys() {
+        match process::start_ticks(pid) {
+            Ok(ticks) => {
+                running.insert(pid, ticks);
+            }
+            Err(error) => {
+                say(&format!("warning: process {pid}: {error}; `tlskeytop scan` lists processes"));
+            }
+        }
+    }
+    if !selection.pids.is_empty() && running.is_empty() && !selection.is_open() {
+        anyhow::bail!("none of the named processes can be used");
+    }
+    Ok(running)
 }
 
 /// Each probe takes two file descriptors. Where the limit stays low, attaching says so.
@@ -183,5 +249,74 @@ fn no_core_file() {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};
     if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
         tracing::warn!(%error, "core files cannot be switched off");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn named_images_of_which_none_is_usable_end_it() {
+        let mut registry = Registry::default();
+        let missing = [PathBuf::from("/nonexistent/libssl.so"), PathBuf::from("/proc")];
+        let error = add_images(&mut registry, &missing).unwrap_err();
+        assert_eq!(error.to_string(), "none of the named images can be used");
+        assert!(add_images(&mut registry, &[]).is_ok());
+    }
+
+    #[test]
+    fn log_and_key_log_are_told_apart_by_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let log = File::create(path("log")).unwrap();
+        std::os::unix::fs::symlink(path("log"), path("link")).unwrap();
+        File::create(path("keys")).unwrap();
+        for same in ["log", "link", "../log"] {
+            let same = if same.starts_with("..") {
+                folder.path().join("..").join(folder.path().file_name().unwrap()).join("log")
+            } else {
+                path(same)
+            };
+            let error = check_other_file(&log, &same).unwrap_err();
+            assert_eq!(exit_code(&error), USAGE, "{error}");
+        }
+        assert!(check_other_file(&log, &path("keys")).is_ok());
+        assert!(check_other_file(&log, &path("not there yet")).is_ok());
+        assert!(check_other_file(&log, Path::new("-")).is_ok());
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_is_not_permitted() {
+        use aya::programs::ProgramError;
+        use aya::sys::SyscallError;
+
+        let load = |number| {
+            let io_error = io::Error::from_raw_os_error(number);
+            let error = SyscallError { call: "bpf_prog_load", io_error };
+            anyhow::Error::from(CaptureError::Program(ProgramError::SyscallError(error)))
+        };
+        assert_eq!(exit_code(&load(libc::EPERM)), NOT_PERMITTED);
+        assert_eq!(exit_code(&load(libc::EACCES)), NOT_PERMITTED);
+        assert_eq!(exit_code(&load(libc::E2BIG)), FAILED);
+        let unreadable = anyhow::Error::from(io::Error::from(io::ErrorKind::PermissionDenied));
+        assert_eq!(exit_code(&unreadable), FAILED, "a file's own refusal is another matter");
+    }
+
+    #[test]
+    fn processes_are_known_by_their_start() {
+        // No pid is higher: PID_MAX_LIMIT of linux/threads.h.
+        let gone = (1 << 22) + 1;
+        let own = std::process::id();
+        let selection = |pids: &[u32], all| Selection {
+            all,
+            pids: pids.iter().map(|pid| (*pid, 0)).collect(),
+            ..Selection::default()
+        };
+        let ticks = process::start_ticks(own).unwrap();
+        assert_eq!(running(&selection(&[own, gone], false)).unwrap(), [(own, ticks)].into());
+        assert!(running(&selection(&[gone], false)).is_err());
+        assert!(running(&selection(&[gone], true)).unwrap().is_empty());
+        assert!(running(&selection(&[], false)).unwrap().is_empty());
     }
 }

@@ -71,7 +71,7 @@ pub fn sanitize(text: &str) -> String {
 
 /// Control characters (C0, DEL, C1), line and paragraph separators, and the marks that change the
 /// direction or the visibility of what follows (Unicode 16, "Bidi_Control" and "Default_Ignorable").
-fn is_dangerous(c: char) -> bool {
+pub(crate) fn is_dangerous(c: char) -> bool {
     c.is_control()
         || matches!(
             c,

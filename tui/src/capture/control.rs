@@ -1,57 +1,80 @@
 //! Attaching takes the kernel milliseconds (it visits every process that maps the file), so it is done
 //! on a thread of its own.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::{Receiver, channel};
 
 use super::Probes;
 use crate::model::Msg;
 use crate::model::target::ImageId;
 use crate::target::registry::ImageFiles;
 
-/// Orders that can wait at a time: more images than any machine maps.
+/// Orders that can wait at a time: more images than are known at a time.
 const QUEUE: usize = 8192;
+/// Replies that can wait at a time; the thread waits for the loop when there are more.
+const REPLIES: usize = 256;
 
+#[derive(Clone, Copy)]
 enum Order {
     Attach(ImageId),
     Detach(ImageId),
 }
 
-/// The thread that attaches and detaches. Dropping it detaches everything and waits for that.
+/// The thread that attaches and detaches. Dropping it leaves out the orders that wait, detaches
+/// everything, and waits for that.
 pub struct Control {
     orders: Option<SyncSender<Order>>,
+    replies: Receiver<Msg>,
+    stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Control {
-    /// Starts the thread; what it has done it reports to `replies`.
+    /// Starts the thread; what it has done is told by [`Control::reply`].
     ///
     /// # Errors
     ///
     /// When the thread cannot be started.
-    pub fn start(
-        mut probes: Probes,
-        files: ImageFiles,
-        replies: Sender<Msg>,
+    pub fn start(mut probes: Probes, files: ImageFiles) -> std::io::Result<Self> {
+        Self::spawn(move |order, stop| match order {
+            Order::Attach(image) => attach(&mut probes, &files, image, stop),
+            Order::Detach(image) => {
+                probes.detach(image);
+                Vec::new()
+            }
+        })
+    }
+
+    fn spawn(
+        mut carry_out: impl FnMut(Order, &AtomicBool) -> Vec<Msg> + Send + 'static,
     ) -> std::io::Result<Self> {
         let (orders, inbox) = sync_channel(QUEUE);
+        let (sender, replies) = channel(REPLIES);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new().name("attach".to_owned()).spawn(move || {
             while let Ok(order) = inbox.recv() {
-                match order {
-                    Order::Attach(image) => {
-                        for msg in attach(&mut probes, &files, image) {
-                            if replies.blocking_send(msg).is_err() {
-                                return;
-                            }
-                        }
+                // A closed channel still delivers what was in it.
+                if stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                for msg in carry_out(order, &stopped) {
+                    if sender.blocking_send(msg).is_err() {
+                        return;
                     }
-                    Order::Detach(image) => probes.detach(image),
                 }
             }
         })?;
-        Ok(Self { orders: Some(orders), thread: Some(thread) })
+        Ok(Self { orders: Some(orders), replies, stop, thread: Some(thread) })
+    }
+
+    /// Waits for what was done; `None` when the thread has ended. Cancel-safe.
+    pub async fn reply(&mut self) -> Option<Msg> {
+        self.replies.recv().await
     }
 
     /// Asks for the probes of an image. `false`: too much is waiting already.
@@ -72,7 +95,10 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
         self.orders = None;
+        // Nobody reads replies while we wait here: the thread must not wait for that.
+        self.replies.close();
         if let Some(thread) = self.thread.take() {
             // A panic there was reported by the panic hook already.
             let _ = thread.join();
@@ -80,12 +106,12 @@ impl Drop for Control {
     }
 }
 
-fn attach(probes: &mut Probes, files: &ImageFiles, image: ImageId) -> Vec<Msg> {
+fn attach(probes: &mut Probes, files: &ImageFiles, image: ImageId, stop: &AtomicBool) -> Vec<Msg> {
     let Some((file, plan)) = files.get(image) else {
         let result = Err("the image is not known any more".to_owned());
         return vec![Msg::Attached { image, result }];
     };
-    let attached = probes.attach(image, &file, &plan);
+    let attached = probes.attach(image, &file, &plan, stop);
     let problems: Vec<String> = attached.problems.iter().map(ToString::to_string).collect();
     if attached.probes == 0 {
         let result = Err(problems.join("; "));
@@ -97,4 +123,81 @@ fn attach(probes: &mut Probes, files: &ImageFiles, image: ImageId) -> Vec<Msg> {
         messages.push(Msg::Warning(problems.join("; ")));
     }
     messages
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Drops it on a thread of its own, so that a deadlock fails the test instead of hanging it.
+    fn drop_in_time(control: Control) {
+        let (done, ended) = mpsc::channel();
+        thread::spawn(move || {
+            drop(control);
+            let _ = done.send(());
+        });
+        ended.recv_timeout(Duration::from_secs(20)).expect("the thread is still waited for");
+    }
+
+    #[test]
+    fn replies_that_nobody_reads_do_not_hold_up_the_end() {
+        let told = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&told);
+        let control = Control::spawn(move |_, _| {
+            count.fetch_add(1, Ordering::SeqCst);
+            vec![Msg::Tick]
+        })
+        .unwrap();
+        for image in 0..2 * REPLIES as u32 {
+            assert!(control.attach(ImageId(image)));
+        }
+        while told.load(Ordering::SeqCst) <= REPLIES {
+            thread::yield_now();
+        }
+        drop_in_time(control);
+        assert_eq!(told.load(Ordering::SeqCst), REPLIES + 1);
+    }
+
+    #[test]
+    fn orders_that_wait_are_left_out_at_the_end() {
+        let (started, has_started) = mpsc::channel();
+        let orders = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&orders);
+        let control = Control::spawn(move |_, stop| {
+            count.fetch_add(1, Ordering::SeqCst);
+            let _ = started.send(());
+            while !stop.load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
+            Vec::new()
+        })
+        .unwrap();
+        for image in 0..100 {
+            assert!(control.attach(ImageId(image)));
+        }
+        has_started.recv().unwrap();
+        drop_in_time(control);
+        assert_eq!(orders.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn what_was_done_is_told_in_order() {
+        let mut control = Control::spawn(|order, _| match order {
+            Order::Attach(image) => vec![Msg::Attached { image, result: Ok(1) }],
+            Order::Detach(_) => Vec::new(),
+        })
+        .unwrap();
+        assert!(control.attach(ImageId(1)) && control.detach(ImageId(1)));
+        assert!(control.attach(ImageId(2)));
+        for expected in [1, 2] {
+            match control.reply().await {
+                Some(Msg::Attached { image, .. }) => assert_eq!(image, ImageId(expected)),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
 }

@@ -12,8 +12,8 @@ use std::io;
 use std::sync::{Arc, RwLock};
 
 use aya::maps::{MapData, MapError, RingBuf};
-use aya::programs::ProgramError;
-use aya::{EbpfError, EbpfLoader};
+use aya::programs::{ProgramError, RawTracePoint};
+use aya::{Ebpf, EbpfError, EbpfLoader};
 
 pub use control::Control;
 pub use decode::Decoder;
@@ -25,6 +25,10 @@ pub use rules::{Counters, Rules};
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/tlskeytop.o");
 /// Name of the program in the object.
 const PROGRAM: &str = "tap";
+/// The programs that forget rules of processes that became another program or ended, with the kernel's
+/// tracepoint of each.
+const LIFECYCLE: [(&str, &str); 2] =
+    [("process_exec", "sched_process_exec"), ("process_exit", "sched_process_exit")];
 
 /// Why capture failed.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +76,8 @@ pub struct Loaded {
     pub rules: Rules,
     /// What was counted.
     pub counters: Counters,
+    /// What does not work, and is not needed for capture.
+    pub warnings: Vec<String>,
 }
 
 /// Loads the object into the kernel, with a ring buffer of `ring_bytes` (a power of two, at least a page).
@@ -89,6 +95,13 @@ pub fn load(ring_bytes: u32) -> Result<Loaded, CaptureError> {
     let counters = take("COUNTERS")?;
     let named = |name| move |source| CaptureError::Map { name, source };
 
+    let warnings = LIFECYCLE
+        .into_iter()
+        .filter_map(|(program, tracepoint)| {
+            let error = watch(&mut ebpf, program, tracepoint).err()?;
+            Some(format!("{tracepoint} cannot be watched: {}", with_causes(&error)))
+        })
+        .collect();
     let slots = Arc::new(RwLock::new(slots::Slots::default()));
     let ring: RingBuf<MapData> = RingBuf::try_from(events).map_err(named("EVENTS"))?;
     Ok(Loaded {
@@ -99,5 +112,30 @@ pub fn load(ring_bytes: u32) -> Result<Loaded, CaptureError> {
         ),
         counters: Counters::new(counters.try_into().map_err(named("COUNTERS"))?),
         probes: Probes::new(ebpf, taps.try_into().map_err(named("TAPS"))?, slots)?,
+        warnings,
     })
+}
+
+/// Attaches a program to a raw tracepoint for as long as the object is loaded.
+fn watch(ebpf: &mut Ebpf, name: &'static str, tracepoint: &str) -> Result<(), CaptureError> {
+    let program = ebpf.program_mut(name).ok_or(CaptureError::Missing(name))?;
+    let program: &mut RawTracePoint = program.try_into()?;
+    program.load()?;
+    program.attach(tracepoint)?;
+    Ok(())
+}
+
+/// The whole chain of causes: aya's own message names the system call, its source the reason.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Some of our own messages have their source's in them.
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
 }

@@ -4,18 +4,19 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aya::Ebpf;
 use aya::maps::{Array, MapData};
+use aya::programs::UProbe;
 use aya::programs::uprobe::{
     UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeLinkId, UProbeScope,
 };
-use aya::programs::{ProgramError, UProbe};
 use tlskeytop_common::{Cookie, TapConfig};
 
 use super::slots::Slots;
-use super::{CaptureError, PROGRAM};
+use super::{CaptureError, PROGRAM, with_causes};
 use crate::model::target::ImageId;
 use crate::target::plan::{ImagePlan, RandomPath};
 
@@ -61,10 +62,19 @@ impl Probes {
     }
 
     /// Attaches every tap of a plan. A tap that fails does not stop the others; a tap with one site
-    /// that fails is taken back, since it would miss secrets.
-    pub fn attach(&mut self, image: ImageId, file: &Arc<File>, plan: &Arc<ImagePlan>) -> Attached {
+    /// that fails is taken back, since it would miss secrets. Once `stop` is set, the rest is left out.
+    pub fn attach(
+        &mut self,
+        image: ImageId,
+        file: &Arc<File>,
+        plan: &Arc<ImagePlan>,
+        stop: &AtomicBool,
+    ) -> Attached {
         let mut attached = Attached::default();
         for tap in 0..plan.taps.len() {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
             match self.attach_tap(image, file, plan, tap) {
                 Ok(links) => {
                     attached.probes += links.links.len();
@@ -118,7 +128,7 @@ impl Probes {
             };
             let link =
                 program.attach(point, &path, UProbeScope::AllProcesses).map_err(|error| {
-                    CaptureError::Attach { offset: site.file_offset, reason: explain(&error) }
+                    CaptureError::Attach { offset: site.file_offset, reason: with_causes(&error) }
                 })?;
             links.links.push(link);
         }
@@ -184,15 +194,4 @@ fn config(path: RandomPath) -> TapConfig {
         offset: path.offset,
         reserved: 0,
     }
-}
-
-/// The whole chain of causes: aya's own message names the system call, its source the reason.
-fn explain(error: &ProgramError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -1,8 +1,11 @@
 //! Which process an event came from, without reading `/proc` for each of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use tlskeytop_common::COMM_LEN;
 
 use crate::model::target::Process;
 use crate::target::process;
@@ -12,40 +15,137 @@ use crate::text::Foreign;
 const FRESH: Duration = Duration::from_millis(500);
 /// Processes remembered at a time.
 const LIMIT: usize = 4096;
+/// Thread names remembered of a process. One with more is looked at again for some of them.
+const NAMES: usize = 64;
+
+/// As the kernel gives it, padded with NUL.
+type ThreadName = [u8; COMM_LEN];
 
 /// Processes that reported lately.
 #[derive(Debug, Default)]
 pub struct Processes {
-    known: HashMap<u32, (Instant, Arc<Process>)>,
+    known: HashMap<u32, Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    looked: Instant,
+    process: Arc<Process>,
+    /// The names of its threads since it is this program. An exec gives the thread another name.
+    names: BTreeSet<ThreadName>,
 }
 
 impl Processes {
     /// The process with this id. When it has ended already, all that is known is its thread's name.
-    pub fn get(&mut self, pid: u32, thread: &[u8]) -> Arc<Process> {
-        let now = Instant::now();
-        if let Some((looked, process)) = self.known.get(&pid)
-            && now.duration_since(*looked) < FRESH
-        {
-            return Arc::clone(process);
-        }
-        let process = match (process::read(pid), self.known.get(&pid)) {
-            (Ok(process), Some((_, known))) if process == **known => Arc::clone(known),
-            (Ok(process), _) => Arc::new(process),
-            // It ended between two of its secrets.
-            (Err(_), Some((_, known))) => Arc::clone(known),
-            (Err(_), None) => Arc::new(ended(pid, thread)),
+    pub fn get(&mut self, pid: u32, thread: &ThreadName) -> Arc<Process> {
+        self.look(pid, thread, Instant::now(), process::read)
+    }
+
+    fn look(
+        &mut self,
+        pid: u32,
+        thread: &ThreadName,
+        now: Instant,
+        read: impl FnOnce(u32) -> io::Result<Process>,
+    ) -> Arc<Process> {
+        let is_fresh = |known: &Known| {
+            now.duration_since(known.looked) < FRESH && known.names.contains(thread)
         };
+        if let Some(known) = self.known.get(&pid)
+            && is_fresh(known)
+        {
+            return Arc::clone(&known.process);
+        }
+        let found = read(pid);
+        if let Some(known) = self.known.get_mut(&pid) {
+            known.looked = now;
+            match found {
+                Ok(process) if process != *known.process => {
+                    known.process = Arc::new(process);
+                    known.names.clear();
+                }
+                // The same, or it ended between two of its secrets.
+                _ if known.names.len() >= NAMES => known.names.clear(),
+                _ => {}
+            }
+            known.names.insert(*thread);
+            return Arc::clone(&known.process);
+        }
+        self.make_room(now);
+        let process = Arc::new(found.unwrap_or_else(|_| ended(pid, thread)));
+        let names = [*thread].into();
+        self.known.insert(pid, Known { looked: now, process: Arc::clone(&process), names });
+        process
+    }
+
+    fn make_room(&mut self, now: Instant) {
         if self.known.len() >= LIMIT {
-            self.known.retain(|_, (looked, _)| now.duration_since(*looked) < FRESH);
+            self.known.retain(|_, known| now.duration_since(known.looked) < FRESH);
             if self.known.len() >= LIMIT {
                 self.known.clear();
             }
         }
-        self.known.insert(pid, (now, Arc::clone(&process)));
-        process
     }
 }
 
 fn ended(pid: u32, thread: &[u8]) -> Process {
     Process { pid, start_ticks: 0, comm: Foreign::from_bytes(thread), exe: None, container: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> ThreadName {
+        let mut name = [0; COMM_LEN];
+        name[..text.len()].copy_from_slice(text.as_bytes());
+        name
+    }
+
+    fn program(comm: &str) -> io::Result<Process> {
+        Ok(Process { comm: comm.into(), start_ticks: 7, ..ended(5, b"") })
+    }
+
+    fn unread(_: u32) -> io::Result<Process> {
+        panic!("it was looked at again")
+    }
+
+    #[test]
+    fn after_an_exec_it_is_another_program_at_once() {
+        let (mut processes, now) = (Processes::default(), Instant::now());
+        let comm = |process: Arc<Process>| process.comm.to_string();
+        assert_eq!(comm(processes.look(5, &name("sh"), now, |_| program("sh"))), "sh");
+        assert_eq!(comm(processes.look(5, &name("sh"), now, unread)), "sh");
+        assert_eq!(comm(processes.look(5, &name("curl"), now, |_| program("curl"))), "curl");
+        assert_eq!(comm(processes.look(5, &name("curl"), now, unread)), "curl");
+        // Back again: the name was that of an earlier program.
+        assert_eq!(comm(processes.look(5, &name("sh"), now, |_| program("sh"))), "sh");
+    }
+
+    #[test]
+    fn threads_with_names_of_their_own_are_looked_at_once() {
+        let (mut processes, now) = (Processes::default(), Instant::now());
+        for thread in ["node", "worker-1", "worker-2"] {
+            processes.look(5, &name(thread), now, |_| program("node"));
+        }
+        for thread in ["worker-1", "node", "worker-2"] {
+            assert_eq!(processes.look(5, &name(thread), now, unread).comm.raw(), "node");
+        }
+        let later = now + FRESH;
+        let found = processes.look(5, &name("node"), later, |_| program("other"));
+        assert_eq!(found.comm.raw(), "other", "the pid may be another process's by now");
+    }
+
+    #[test]
+    fn one_that_ended_keeps_what_was_known_and_names_are_bounded() {
+        let (mut processes, now) = (Processes::default(), Instant::now());
+        let gone = |_| Err(io::ErrorKind::NotFound.into());
+        assert_eq!(processes.look(6, &name("late"), now, gone).start_ticks, 0);
+        processes.look(5, &name("sh"), now, |_| program("sh"));
+        for n in 0..1000 {
+            let found = processes.look(5, &name(&n.to_string()), now, gone);
+            assert_eq!(found.comm.raw(), "sh");
+            assert!(processes.known[&5].names.len() <= NAMES);
+        }
+    }
 }

@@ -79,6 +79,7 @@ pub fn scan() -> Scan {
             image(3, "/opt/grpc/cygrpc.so", Some(("BoringSSL", "")), 1),
             image(4, "/opt/odd/libtls.so", None, 0),
         ],
+        ..Scan::default()
     }
 }
 

@@ -74,8 +74,9 @@ impl Model {
             }
             Msg::LabelLost => self.stats.label_lost += 1,
             Msg::Counters(counters) => self.stats.kernel = counters,
-            Msg::Scanned(scan) => {
-                self.targets.merge(scan);
+            Msg::Scanned(mut scan) => {
+                effects.extend(std::mem::take(&mut scan.warnings).into_iter().map(Effect::Warn));
+                effects.extend(self.targets.merge(scan).into_iter().map(Effect::Capture));
                 self.scanned = true;
                 self.reconcile(&mut effects);
             }
@@ -84,12 +85,7 @@ impl Model {
             Msg::Warning(text) => effects.push(Effect::Warn(text)),
             Msg::Tick => self.stats.rate.advance(now),
             Msg::ChoosePid(pid, chosen) => {
-                let pids = &mut self.targets.selection.pids;
-                if chosen {
-                    pids.insert(pid)
-                } else {
-                    pids.remove(&pid)
-                };
+                self.targets.choose_pid(pid, chosen);
                 self.reconcile(&mut effects);
             }
             Msg::ChooseAll(all) => {

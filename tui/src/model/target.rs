@@ -85,8 +85,12 @@ pub struct Target {
 pub struct Scan {
     /// Every process with TLS code.
     pub targets: Vec<Target>,
-    /// Every image with TLS code that is mapped, in the loader's cache, or named.
+    /// Every image with TLS code that is known: mapped, in the loader's cache, or named.
     pub images: Vec<Image>,
+    /// Every process there is; `None` when that could not be read.
+    pub pids: Option<BTreeSet<u32>>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
 }
 
 /// Which processes report.
@@ -94,8 +98,9 @@ pub struct Scan {
 pub struct Selection {
     /// Everything, now and in future.
     pub all: bool,
-    /// Chosen by process id.
-    pub pids: BTreeSet<u32>,
+    /// Chosen by process id, with the process's `start_ticks`, or 0 when these are not known: another process
+    /// that gets the same id later is not chosen.
+    pub pids: BTreeMap<u32, u64>,
     /// Chosen by name.
     pub names: Vec<GlobMatcher>,
     /// Only images that were named (`--image`).
@@ -110,7 +115,13 @@ impl Selection {
 
     /// Whether this process is chosen.
     pub fn chooses(&self, process: &Process) -> bool {
-        self.all || self.pids.contains(&process.pid) || self.names_process(process)
+        self.all || self.chooses_pid(process) || self.names_process(process)
+    }
+
+    /// Whether this process, and no other of the same id, is chosen by its id.
+    fn chooses_pid(&self, process: &Process) -> bool {
+        let same = |ticks: &u64| *ticks == 0 || [0, *ticks].contains(&process.start_ticks);
+        self.pids.get(&process.pid).is_some_and(same)
     }
 
     /// Whether this process is chosen by its name.
@@ -149,6 +160,8 @@ pub struct Targets {
     /// Every image.
     pub images: BTreeMap<ImageId, Image>,
     rules: HashMap<u32, bool>,
+    /// Chosen processes that the last scan did not find.
+    missing: BTreeSet<u32>,
     reports_unknown: bool,
 }
 
@@ -158,14 +171,58 @@ impl Targets {
         Self { selection, ..Self::default() }
     }
 
-    /// Takes over what a scan found. Images and their states stay; new ones are added.
-    pub fn merge(&mut self, scan: Scan) {
+    /// Takes over what a scan found. Images and their states stay; new ones are added, and those that
+    /// are not known any more go, with what is attached to them.
+    pub fn merge(&mut self, scan: Scan) -> Vec<Change> {
+        let known: BTreeSet<ImageId> = scan.images.iter().map(|image| image.id).collect();
+        let mut changes = Vec::new();
+        self.images.retain(|id, image| {
+            let stays = known.contains(id);
+            let is_there =
+                matches!(image.state, ImageState::Attached { .. } | ImageState::Attaching);
+            if !stays && is_there {
+                changes.push(Change::Detach(*id));
+            }
+            stays
+        });
         for image in scan.images {
             let known = self.images.entry(image.id).or_insert_with(|| image.clone());
             known.named |= image.named;
         }
         self.processes =
             scan.targets.into_iter().map(|target| (target.process.pid, target)).collect();
+        self.drop_ended(scan.pids.as_ref());
+        changes
+    }
+
+    /// Drops what was chosen by its id and has ended, since the id may be given to another process. What two
+    /// scans did not find has ended, and what it sent before has been read.
+    fn drop_ended(&mut self, pids: Option<&BTreeSet<u32>>) {
+        let missing: BTreeSet<u32> = match pids {
+            Some(pids) => {
+                self.selection.pids.keys().copied().filter(|pid| !pids.contains(pid)).collect()
+            }
+            None => BTreeSet::new(),
+        };
+        let mut chosen = std::mem::take(&mut self.selection.pids);
+        chosen.retain(|pid, ticks| {
+            let present = self.processes.get(pid).map_or(0, |target| target.process.start_ticks);
+            let is_other = *ticks != 0 && present != 0 && *ticks != present;
+            let is_gone = missing.contains(pid) && self.missing.contains(pid);
+            !(is_other || is_gone)
+        });
+        self.selection.pids = chosen;
+        self.missing = missing;
+    }
+
+    /// Chooses a process by its id, or drops it.
+    pub fn choose_pid(&mut self, pid: u32, chosen: bool) {
+        if chosen {
+            let ticks = self.processes.get(&pid).map_or(0, |target| target.process.start_ticks);
+            self.selection.pids.insert(pid, ticks);
+        } else {
+            self.selection.pids.remove(&pid);
+        }
     }
 
     /// Number of chosen processes with an image that is attached.
@@ -215,7 +272,9 @@ impl Targets {
     /// Decides on a process that reported without a rule, and remembers it.
     pub fn decide(&mut self, process: &Process) -> (bool, Option<Change>) {
         let chosen = self.selection.chooses(process);
-        if self.selection.all || self.rules.get(&process.pid) == Some(&chosen) {
+        // A process that reports although it has the rule not to has lost it in the kernel, with an exec or an
+        // earlier process of this id.
+        if self.selection.all || (chosen && self.rules.get(&process.pid) == Some(&true)) {
             return (chosen, None);
         }
         self.rules.insert(process.pid, chosen);
@@ -253,7 +312,7 @@ impl Targets {
         }
         let mut wanted: HashMap<u32, bool> = HashMap::new();
         if !self.selection.all {
-            for pid in &self.selection.pids {
+            for pid in self.selection.pids.keys() {
                 wanted.insert(*pid, true);
             }
             if open {

@@ -335,7 +335,7 @@ fn rules_that_change_while_an_attach_is_answered_reach_the_kernel() {
     let names = vec![globset::Glob::new("zzz").unwrap().compile_matcher()];
     let selection = Selection { names, ..Selection::default() };
     let mut model = Model::new(selection, PathBuf::from("k"), 10);
-    let scan = Scan { targets: Vec::new(), images: vec![image(0)] };
+    let scan = Scan { targets: Vec::new(), images: vec![image(0)], ..Scan::default() };
     model.update(NOW, Msg::Scanned(scan));
     let effects = model.update(NOW, Msg::Secret(event(2, 7, Label::ClientRandom, 3)));
     assert!(matches!(effects[..], [Effect::Capture(Change::Rule(2, false))]), "{effects:?}");
@@ -383,7 +383,11 @@ fn what_was_not_chosen_is_dropped_and_the_kernel_is_told() {
 fn only_images_of_chosen_processes_are_attached() {
     let mut model = Model::new(Selection::default(), PathBuf::from("k"), 10);
     let target = |pid, image| Target { process: process(pid), images: vec![ImageId(image)] };
-    let scan = Scan { targets: vec![target(1, 0), target(2, 1)], images: vec![image(0), image(1)] };
+    let scan = Scan {
+        targets: vec![target(1, 0), target(2, 1)],
+        images: vec![image(0), image(1)],
+        ..Scan::default()
+    };
     assert!(model.update(NOW, Msg::Scanned(scan)).is_empty());
     let effects = model.update(NOW, Msg::ChoosePid(2, true));
     let changes: Vec<_> = effects
@@ -402,16 +406,99 @@ fn only_images_of_chosen_processes_are_attached() {
     assert_eq!(effects.len(), 2, "{effects:?}");
 }
 
+/// A target with TLS code that began at `ticks`, as the only process there is.
+fn only_process(pid: u32, ticks: u64) -> Scan {
+    let process = Process { start_ticks: ticks, ..Process::clone(&process(pid)) };
+    Scan {
+        targets: vec![Target { process: Arc::new(process), images: vec![ImageId(0)] }],
+        images: vec![image(0)],
+        pids: Some([pid].into()),
+        ..Scan::default()
+    }
+}
+
+#[test]
+fn a_process_that_got_the_id_of_a_chosen_one_is_not_chosen() {
+    let mut model = Model::new(Selection::default(), PathBuf::from("k"), 10);
+    model.update(NOW, Msg::Scanned(only_process(5, 1)));
+    model.update(NOW, Msg::ChoosePid(5, true));
+    assert_eq!(model.targets.selection.pids, [(5, 1)].into());
+    // Its secrets come before a scan has seen it.
+    let mut other = event(5, 1, Label::ClientRandom, 1);
+    other.process = Arc::new(Process { start_ticks: 2, ..Process::clone(&process(5)) });
+    let effects = model.update(NOW, Msg::Secret(other));
+    assert!(matches!(effects[..], [Effect::Capture(Change::Rule(5, false))]), "{effects:?}");
+    assert!(model.sessions.is_empty());
+    let effects = model.update(NOW, Msg::Scanned(only_process(5, 2)));
+    assert!(model.targets.selection.pids.is_empty());
+    let told = format!("{effects:?}");
+    assert_eq!(told, "[Capture(ForgetRule(5)), Capture(Detach(ImageId(0)))]");
+}
+
+#[test]
+fn a_chosen_process_that_ended_is_dropped_when_its_last_secrets_are_read() {
+    let selection = Selection { pids: [(5, 1)].into(), ..Selection::default() };
+    let mut model = Model::new(selection, PathBuf::from("k"), 10);
+    let nobody = |pids| Scan { pids, ..Scan::default() };
+    model.update(NOW, Msg::Scanned(only_process(5, 1)));
+    model.update(NOW, Msg::Scanned(nobody(Some([9].into()))));
+    let mut last = event(5, 1, Label::ClientRandom, 1);
+    last.process = Arc::new(Process { start_ticks: 0, ..Process::clone(&process(5)) });
+    model.update(NOW, Msg::Secret(last));
+    assert_eq!(model.sessions.len(), 1);
+    // One that was not found for once, and one scan that could not list the processes.
+    model.update(NOW, Msg::Scanned(only_process(5, 1)));
+    model.update(NOW, Msg::Scanned(nobody(None)));
+    model.update(NOW, Msg::Scanned(nobody(Some([9].into()))));
+    assert_eq!(model.targets.selection.pids.len(), 1);
+    let effects = model.update(NOW, Msg::Scanned(nobody(Some([9].into()))));
+    assert!(matches!(effects[..], [Effect::Capture(Change::ForgetRule(5))]), "{effects:?}");
+    assert!(model.targets.selection.is_empty());
+}
+
+#[test]
+fn a_rule_that_the_kernel_lost_is_set_again() {
+    let selection = Selection {
+        names: vec![globset::Glob::new("proc1*").unwrap().compile_matcher()],
+        ..Selection::default()
+    };
+    let mut model = Model::new(selection, PathBuf::from("k"), 10);
+    for random in [7, 8] {
+        let effects = model.update(NOW, Msg::Secret(event(2, random, Label::ClientRandom, 3)));
+        assert!(matches!(effects[..], [Effect::Capture(Change::Rule(2, false))]), "{effects:?}");
+    }
+}
+
 #[test]
 fn one_failed_attach_leaves_the_others() {
     let mut model = all();
-    let scan = Scan { targets: Vec::new(), images: vec![image(0), image(1)] };
+    let scan = Scan { images: vec![image(0), image(1)], ..Scan::default() };
     model.update(NOW, Msg::Scanned(scan));
     model.update(NOW, Msg::Attached { image: ImageId(0), result: Err("refused".to_owned()) });
     model.update(NOW, Msg::Attached { image: ImageId(1), result: Ok(2) });
     assert!(model.is_ready());
     assert_eq!(model.targets.attached_images(), 1);
     assert_eq!(model.targets.images[&ImageId(0)].state, ImageState::Failed("refused".to_owned()));
+}
+
+#[test]
+fn an_image_that_is_not_known_any_more_is_detached() {
+    let mut model = all();
+    let images = |ids: &[u32]| Scan {
+        images: ids.iter().map(|id| image(*id)).collect(),
+        warnings: vec!["no room".to_owned()],
+        ..Scan::default()
+    };
+    model.update(NOW, Msg::Scanned(images(&[0, 1, 2])));
+    model.update(NOW, Msg::Attached { image: ImageId(0), result: Ok(1) });
+    model.update(NOW, Msg::Attached { image: ImageId(1), result: Err("refused".to_owned()) });
+    let effects = model.update(NOW, Msg::Scanned(images(&[])));
+    let told = format!("{effects:?}");
+    let expected = "[Warn(\"no room\"), Capture(Detach(ImageId(0))), Capture(Detach(ImageId(2)))]";
+    assert_eq!(told, expected, "one that failed has nothing to detach");
+    assert!(model.targets.images.is_empty() && model.is_ready());
+    // The answer for one that was on its way comes too late.
+    assert!(model.update(NOW, Msg::Attached { image: ImageId(2), result: Ok(1) }).is_empty());
 }
 
 fn any_label() -> impl Strategy<Value = Label> {

@@ -53,7 +53,7 @@ impl Machine {
             events: loaded.events,
             rules: loaded.rules,
             counters: loaded.counters,
-            control: Some(Control::start(loaded.probes, registry.files(), sender.clone())?),
+            control: Some(Control::start(loaded.probes, registry.files())?),
             writer: Writer::start(sender.clone())?,
             scanner: Scanner::start(registry, sender)?,
             replies,
@@ -121,6 +121,14 @@ impl Machine {
     }
 }
 
+/// What the thread that attaches has to say.
+async fn attached(control: &mut Option<Control>) -> Option<Msg> {
+    match control {
+        Some(control) => control.reply().await,
+        None => None,
+    }
+}
+
 impl Engine for Machine {
     async fn next(&mut self, into: &mut Vec<Msg>) -> io::Result<()> {
         if !self.own.is_empty() {
@@ -130,6 +138,7 @@ impl Engine for Machine {
         tokio::select! {
             read = self.events.next(into) => read?,
             Some(msg) = self.replies.recv() => into.push(msg),
+            Some(msg) = attached(&mut self.control) => into.push(msg),
             _ = self.tick.tick() => self.on_tick(into),
         }
         Ok(())

@@ -34,16 +34,16 @@ const FRAME_BYTES: usize = 64 * 1024;
 /// How the TUI looks.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Theme and time zone.
+    /// Theme, time zone, and whether secrets are shown in full.
     pub look: Look,
 }
 
 impl Options {
     /// By `NO_COLOR` and `TERM`; times in the zone of [`local_offset`].
-    pub fn from_env(offset: UtcOffset) -> Self {
+    pub fn from_env(offset: UtcOffset, reveal: bool) -> Self {
         let (no_color, term) = (env::var_os("NO_COLOR"), env::var_os("TERM"));
         let theme = Theme::from_env(no_color.as_deref(), term.as_deref());
-        Self { look: Look { theme, offset } }
+        Self { look: Look { theme, offset, reveal } }
     }
 }
 
@@ -68,27 +68,33 @@ pub enum TuiError {
 }
 
 /// Takes the terminal over and runs until the user quits, a signal ends the program, or the terminal is
-/// gone. The terminal is given back in each case. Returns the model as it is at the end.
+/// gone. The terminal is given back in each case. Returns the model as it is at the end, and
+/// [`TuiError`] when the TUI ended by itself: what was captured until then is still to be written.
 ///
 /// Opens the picker when nothing was chosen, else the sessions.
-///
-/// # Errors
-///
-/// [`TuiError`]; the model is lost then.
 pub async fn run<E: Engine>(
     engine: &mut E,
     model: Model,
     options: Options,
-) -> Result<Model, TuiError> {
-    let mut console = TerminalConsole::new().map_err(TuiError::Terminal)?;
+) -> (Model, Result<(), TuiError>) {
+    let (mut console, mut terminal) = match take_over() {
+        Ok(taken) => taken,
+        Err(error) => return (model, Err(TuiError::Terminal(error))),
+    };
+    let app = App::new(model);
+    let mut main_loop = Loop::new(&mut terminal, engine, &mut console, app, options.look);
+    let result = main_loop.run().await;
+    (main_loop.app.model, result)
+}
+
+type Screen = Terminal<CrosstermBackend<BufWriter<io::Stdout>>>;
+
+fn take_over() -> io::Result<(TerminalConsole, ManuallyDrop<Screen>)> {
+    let console = TerminalConsole::new()?;
     let backend = CrosstermBackend::new(BufWriter::with_capacity(FRAME_BYTES, io::stdout()));
     // Not dropped: ratatui would show the cursor again, which the console does, and when the terminal is
     // gone it would print that to standard error and panic, since that is gone too.
-    let mut terminal = ManuallyDrop::new(Terminal::new(backend).map_err(TuiError::Terminal)?);
-    let app = App::new(model);
-    let mut main_loop = Loop::new(&mut terminal, engine, &mut console, app, options.look);
-    main_loop.run().await?;
-    Ok(main_loop.app.model)
+    Ok((console, ManuallyDrop::new(Terminal::new(backend)?)))
 }
 
 /// Everything that the loop holds.
@@ -273,7 +279,7 @@ where
 
     fn draw(&mut self) -> Result<(), TuiError> {
         let size = self.terminal.size().map_err(draw_error)?;
-        self.app.settle(view::pages(&self.app, size));
+        self.app.settle(view::pages(&self.app, size, &self.look));
         let (app, look) = (&self.app, &self.look);
         self.terminal.draw(|frame| view::draw(frame, app, look)).map_err(draw_error)?;
         self.dirty = false;

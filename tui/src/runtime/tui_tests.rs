@@ -157,7 +157,7 @@ async fn try_run(
 ) -> Result<Ran, TuiError> {
     let model = Model::new(selection, "./tlskeytop.keylog".into(), DEFAULT_SESSION_LIMIT);
     let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
-    let look = Look { theme: Theme::MONOCHROME, offset: UtcOffset::UTC };
+    let look = Look { theme: Theme::MONOCHROME, offset: UtcOffset::UTC, reveal: false };
     let mut main_loop = Loop::new(&mut terminal, &mut engine, &mut console, App::new(model), look);
     main_loop.run().await?;
     let app = main_loop.app;

@@ -39,6 +39,11 @@ impl FileIdentity {
         }
     }
 
+    /// Whether it is the same inode, whatever was done to it meanwhile.
+    pub fn is_same_inode(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
     fn of_file(file: &File) -> Result<Self, Arc<PlanError>> {
         let failed = |source| ReadError::Io { offset: 0, length: 0, source };
         let metadata = file.metadata().map_err(|error| Arc::new(failed(error).into()))?;

@@ -102,4 +102,11 @@ impl ImagePlan {
     pub fn is_tls(&self) -> bool {
         !self.taps.is_empty() || self.library.is_some()
     }
+
+    /// Whether the other plan attaches the same probes to the same build. What depends on the path by which the
+    /// file was found is left out: one file has several.
+    pub fn attaches_as(&self, other: &Self) -> bool {
+        (&self.build_id, &self.library) == (&other.build_id, &other.library)
+            && (&self.taps, &self.labels) == (&other.taps, &other.labels)
+    }
 }

@@ -14,8 +14,8 @@ use super::{library, loader_cache, process};
 use crate::model::target::{Image, ImageId, ImageState, Scan, Target};
 use crate::text::Foreign;
 
-/// Images known at a time; each holds a file descriptor.
-const LIMIT: usize = 4096;
+/// Images known at a time; each holds a file descriptor, and its probes hold more.
+const LIMIT: usize = 1024;
 /// Files of a folder that are looked at for a libcrypto.
 const NEIGHBOURS: usize = 20_000;
 /// Plans remembered; most are of files without TLS code and take a few hundred bytes.
@@ -52,7 +52,7 @@ pub enum ImageError {
         reason: String,
     },
     /// Too many images.
-    #[error("{path}: more than {max} images are known already", max = LIMIT)]
+    #[error("{path}: {max} images are in use already, and no more can be", max = LIMIT)]
     TooMany {
         /// The file.
         path: Foreign,
@@ -75,6 +75,30 @@ impl ImageFiles {
     fn insert(&self, image: ImageId, file: Arc<File>, plan: Arc<ImagePlan>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(image, (file, plan));
     }
+
+    fn remove(&self, image: ImageId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&image);
+    }
+}
+
+/// An image, and how it is found again.
+#[derive(Debug)]
+struct Known {
+    image: Image,
+    /// As the file was last seen: its times change with each chmod and unlink.
+    identity: FileIdentity,
+    /// The plan of the file alone.
+    plan: Arc<ImagePlan>,
+    /// From the loader's cache: it stays also when nobody uses it.
+    system: bool,
+    /// The last scan in which a process had it mapped, or the one before which it was added.
+    last_mapped: u64,
+}
+
+impl Known {
+    fn is_kept(&self) -> bool {
+        self.system || self.image.named
+    }
 }
 
 /// What was found so far.
@@ -82,7 +106,14 @@ impl ImageFiles {
 pub struct Registry {
     plans: PlanCache,
     by_identity: HashMap<FileIdentity, ImageId>,
-    images: BTreeMap<ImageId, Image>,
+    images: BTreeMap<ImageId, Known>,
+    next_id: u32,
+    limit: usize,
+    /// Number of the present scan.
+    scan: u64,
+    /// That there are too many images was told already.
+    told_too_many: bool,
+    warnings: Vec<String>,
     files: ImageFiles,
 }
 
@@ -92,6 +123,11 @@ impl Default for Registry {
             plans: PlanCache::new(PLANS),
             by_identity: HashMap::new(),
             images: BTreeMap::new(),
+            next_id: 0,
+            limit: LIMIT,
+            scan: 0,
+            told_too_many: false,
+            warnings: Vec::new(),
             files: ImageFiles::default(),
         }
     }
@@ -107,8 +143,11 @@ impl Registry {
     /// them. One that cannot be used is left out, and nothing is missed: it has no code to probe.
     pub fn add_system_libraries(&mut self) {
         for path in loader_cache::tls_libraries() {
-            if let Ok(file) = open(&path) {
-                let _ = self.add(&path, file, path.parent());
+            if let Ok(file) = open(&path)
+                && let Ok(Some(id)) = self.add(&path, file, path.parent())
+                && let Some(known) = self.images.get_mut(&id)
+            {
+                known.system = true;
             }
         }
     }
@@ -128,7 +167,7 @@ impl Registry {
         }
         let id = match self.add(path, opened, path.parent()) {
             Ok(Some(id)) => id,
-            Ok(None) if self.images.len() >= LIMIT => {
+            Ok(None) if self.images.len() >= self.limit => {
                 return Err(ImageError::TooMany { path: shown });
             }
             Ok(None) => {
@@ -137,7 +176,7 @@ impl Registry {
             }
             Err(reason) => return Err(ImageError::Plan { path: shown, reason }),
         };
-        if let Some(image) = self.images.get_mut(&id) {
+        if let Some(Known { image, .. }) = self.images.get_mut(&id) {
             image.named = true;
             if image.plan.taps.is_empty() {
                 let reason = image.plan.reason.clone();
@@ -149,11 +188,13 @@ impl Registry {
 
     /// Looks at every process, and at every executable file that one of them has mapped.
     pub fn scan(&mut self) -> Scan {
+        self.scan += 1;
         let own = std::process::id();
         // By the kernel's numbers of a mapping, so that each file is looked at once in a scan.
         let mut seen = HashMap::new();
         let mut targets = Vec::new();
-        for pid in process::all_pids().unwrap_or_default() {
+        let pids = process::all_pids().ok();
+        for &pid in pids.iter().flatten() {
             if pid == own {
                 continue;
             }
@@ -162,7 +203,7 @@ impl Registry {
             let mut images: Vec<ImageId> = mappings
                 .iter()
                 .filter_map(|mapping| {
-                    *seen.entry(mapping.file).or_insert_with(|| self.mapped(pid, mapping))
+                    look_once(&mut seen, mapping.file, || self.mapped(pid, mapping))
                 })
                 .collect();
             images.sort_unstable();
@@ -170,39 +211,52 @@ impl Registry {
             if images.is_empty() {
                 continue;
             }
+            for id in &images {
+                if let Some(known) = self.images.get_mut(id) {
+                    known.last_mapped = self.scan;
+                }
+            }
             if let Ok(process) = process::read(pid) {
                 targets.push(Target { process: Arc::new(process), images });
             }
         }
-        Scan { targets, images: self.images.values().cloned().collect() }
+        self.drop_overwritten();
+        Scan {
+            targets,
+            images: self.images.values().map(|known| known.image.clone()).collect(),
+            pids: pids.map(|pids| pids.into_iter().collect()),
+            warnings: std::mem::take(&mut self.warnings),
+        }
     }
 
-    /// The image that a process has mapped, if it has TLS code.
-    fn mapped(&mut self, pid: u32, mapping: &Mapping) -> Option<ImageId> {
+    /// The image that a process has mapped, if it has TLS code. An error says nothing of the file: the process
+    /// may have ended meanwhile.
+    fn mapped(&mut self, pid: u32, mapping: &Mapping) -> io::Result<Option<ImageId>> {
         // Through map_files it is the mapped file itself, also when it was deleted or replaced.
         let link = format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end);
         let link = PathBuf::from(link);
-        let metadata = std::fs::metadata(&link).ok()?;
+        let metadata = std::fs::metadata(&link)?;
         // A device must not even be opened.
         if !metadata.is_file() {
-            return None;
+            return Ok(None);
         }
         let identity = FileIdentity::of(&metadata);
         if let Some(known) = self.by_identity.get(&identity) {
-            return Some(*known);
+            return Ok(Some(*known));
         }
         // Known to have no TLS code: it need not even be opened.
         if self.plans.known(&identity).is_some_and(|plan| !plan.is_ok_and(|plan| plan.is_tls())) {
-            return None;
+            return Ok(None);
         }
-        let file = open(&link).ok()?;
+        let file = open(&link)?;
         let path = Path::new(mapping.path.raw());
         let folder = path.parent().and_then(|folder| folder.strip_prefix("/").ok());
         let folder = folder.map(|folder| PathBuf::from(format!("/proc/{pid}/root")).join(folder));
-        self.add(path, file, folder.as_deref()).ok().flatten()
+        self.add(path, file, folder.as_deref()).map_err(io::Error::other)
     }
 
-    /// Plans a file and gives it a name; `None` when it has no TLS code. `folder` is where its neighbours are.
+    /// Plans a file and gives it a name; `None` when it has no TLS code, or there are too many images. `folder`
+    /// is where its neighbours are.
     fn add(
         &mut self,
         path: &Path,
@@ -215,18 +269,112 @@ impl Registry {
         if let Some(known) = self.by_identity.get(&identity) {
             return Ok(Some(*known));
         }
-        if !plan.is_tls() || self.images.len() >= LIMIT {
+        if !plan.is_tls() {
             return Ok(None);
         }
-        let plan = with_version(plan, path, folder);
-        let id = ImageId(self.images.len() as u32);
-        self.files.insert(id, Arc::new(file), Arc::clone(&plan));
-        let path = Foreign::from(path.as_os_str());
-        let image = Image { id, path, plan, state: ImageState::Idle, named: false };
-        self.images.insert(id, image);
+        if let Some(known) = self.find(&identity, &plan) {
+            return Ok(Some(known));
+        }
+        if !self.make_room(path) {
+            return Ok(None);
+        }
+        let id = ImageId(self.next_id);
+        self.next_id += 1;
+        let with_version = with_version(Arc::clone(&plan), path, folder);
+        self.files.insert(id, Arc::new(file), Arc::clone(&with_version));
+        let image = Image {
+            id,
+            path: Foreign::from(path.as_os_str()),
+            plan: with_version,
+            state: ImageState::Idle,
+            named: false,
+        };
+        let known = Known { image, identity, plan, system: false, last_mapped: self.scan };
+        self.images.insert(id, known);
         self.by_identity.insert(identity, id);
         Ok(Some(id))
     }
+
+    /// The image that this file is, when only its times have changed since it was last seen.
+    fn find(&mut self, identity: &FileIdentity, plan: &ImagePlan) -> Option<ImageId> {
+        let known = self
+            .images
+            .values_mut()
+            .find(|known| known.identity.is_same_inode(identity) && known.plan.attaches_as(plan))?;
+        self.by_identity.remove(&known.identity);
+        known.identity = *identity;
+        self.by_identity.insert(*identity, known.image.id);
+        Some(known.image.id)
+    }
+
+    /// Makes room for an image: the one that nobody has mapped for the longest goes. `false`: all are in use.
+    fn make_room(&mut self, path: &Path) -> bool {
+        if self.images.len() < self.limit {
+            return true;
+        }
+        // One of the last scan may be seen again in the present one, which is not over.
+        let unused =
+            |known: &&Known| !known.is_kept() && known.last_mapped.saturating_add(1) < self.scan;
+        let oldest = self.images.values().filter(unused).min_by_key(|known| known.last_mapped);
+        if let Some(oldest) = oldest.map(|known| known.image.id) {
+            self.remove(oldest);
+            return true;
+        }
+        if !std::mem::replace(&mut self.told_too_many, true) {
+            let path = Foreign::from(path.as_os_str());
+            self.warnings.push(format!(
+                "{} images are in use, and there is no room for {path}: it and further ones are not captured",
+                self.limit
+            ));
+        }
+        false
+    }
+
+    /// Drops images whose file was overwritten in place: nobody has them mapped, but another one of the same
+    /// inode. The probes would stand somewhere in the new code.
+    fn drop_overwritten(&mut self) {
+        let is_mapped = |known: &Known| known.last_mapped == self.scan;
+        let overwritten: Vec<(ImageId, ImageId)> = self
+            .images
+            .values()
+            .filter(|old| !is_mapped(old))
+            .filter_map(|old| {
+                let mut others = self.images.values();
+                let new = others
+                    .find(|new| is_mapped(new) && new.identity.is_same_inode(&old.identity))?;
+                Some((old.image.id, new.image.id))
+            })
+            .collect();
+        for (old, new) in overwritten {
+            let Some(old) = self.remove(old) else { continue };
+            if let Some(new) = self.images.get_mut(&new) {
+                new.image.named |= old.image.named;
+                new.system |= old.system;
+            }
+        }
+    }
+
+    fn remove(&mut self, id: ImageId) -> Option<Known> {
+        let known = self.images.remove(&id)?;
+        self.by_identity.remove(&known.identity);
+        self.files.remove(id);
+        Some(known)
+    }
+}
+
+/// What `look` finds in a file, and looked up only once. What failed is not remembered: it is the one
+/// process that may have ended, and others have the same file mapped.
+fn look_once<K: Eq + std::hash::Hash>(
+    seen: &mut HashMap<K, Option<ImageId>>,
+    file: K,
+    look: impl FnOnce() -> io::Result<Option<ImageId>>,
+) -> Option<ImageId> {
+    if let Some(known) = seen.get(&file) {
+        return *known;
+    }
+    let found = look().ok()?;
+    seen.insert(file, found);
+    found
 }
 
 /// Adds the version to the plan of an OpenSSL libssl that does not say it: its libcrypto does, which is built
@@ -261,4 +409,105 @@ fn with_version(plan: Arc<ImagePlan>, path: &Path, folder: Option<&Path>) -> Arc
 /// Opens without waiting for the writer of a FIFO.
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::super::sample::{CLIENT_RANDOM, EXPORTER, FUNCTION, Sample};
+    use super::*;
+
+    /// A file with a tap, whose function is `moved` bytes further on.
+    fn sample(moved: u64) -> Vec<u8> {
+        let function = FUNCTION + moved;
+        let mut sample = Sample::new();
+        sample.lea_rsi(CLIENT_RANDOM).call(function).raw(&[0xc3]);
+        sample.lea_rsi(EXPORTER).call(function).raw(&[0xc3]);
+        sample.at(function).raw(&[
+            0x53, // push rbx
+            0x48, 0x8b, 0x57, 0x30, // mov rdx, [rdi+0x30]
+            0x48, 0x83, 0xc2, 0x30, // add rdx, 0x30
+            0xb9, 0x20, 0, 0, 0, // mov ecx, 32
+            0xe8, 0, 0, 0, 0, // call
+            0x5b, 0xc3,
+        ]);
+        sample.bytes()
+    }
+
+    fn add(registry: &mut Registry, path: &Path) -> Option<ImageId> {
+        registry.add(path, open(path).unwrap(), None).unwrap()
+    }
+
+    #[test]
+    fn a_file_whose_times_change_stays_the_same_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("libssl.so");
+        fs::write(&path, sample(0)).unwrap();
+        let mut registry = Registry::default();
+        let first = add(&mut registry, &path).unwrap();
+        let file = open(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        assert_ne!(registry.images[&first].identity, FileIdentity::of(&file.metadata().unwrap()));
+        assert_eq!(add(&mut registry, &path), Some(first));
+        // Deleted, and still mapped by somebody: another change of the inode.
+        fs::remove_file(&path).unwrap();
+        assert_eq!(registry.add(&path, file, None).unwrap(), Some(first));
+        assert_eq!((registry.images.len(), registry.by_identity.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_file_that_was_overwritten_is_another_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("libssl.so");
+        fs::write(&path, sample(0)).unwrap();
+        let mut registry = Registry::default();
+        let first = registry.add_named(&path).unwrap();
+        fs::write(&path, sample(16)).unwrap();
+        let second = add(&mut registry, &path).unwrap();
+        assert_ne!(first, second);
+        // Until somebody has the new one mapped, both may be in use.
+        registry.scan = 1;
+        registry.drop_overwritten();
+        assert_eq!(registry.images.len(), 2);
+        registry.images.get_mut(&second).unwrap().last_mapped = 1;
+        registry.drop_overwritten();
+        assert_eq!(registry.images.keys().collect::<Vec<_>>(), [&second]);
+        assert!(registry.images[&second].image.named, "it was named by its path");
+        assert!(registry.files.get(first).is_none() && registry.files.get(second).is_some());
+    }
+
+    #[test]
+    fn the_image_that_was_unmapped_for_the_longest_makes_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths: Vec<_> = (0..5).map(|n| folder.path().join(format!("{n}.so"))).collect();
+        for path in &paths {
+            fs::write(path, sample(0)).unwrap();
+        }
+        let mut registry = Registry { limit: 3, scan: 1, ..Registry::default() };
+        let named = registry.add_named(&paths[0]).unwrap();
+        let old = add(&mut registry, &paths[1]).unwrap();
+        let used = add(&mut registry, &paths[2]).unwrap();
+        registry.scan = 3;
+        registry.images.get_mut(&used).unwrap().last_mapped = 2;
+        let new = add(&mut registry, &paths[3]).unwrap();
+        assert!(![named, old, used].contains(&new), "an id is never used again");
+        assert_eq!(registry.images.keys().copied().collect::<Vec<_>>(), [named, used, new]);
+        // What is in use stays, and the user learns of it once.
+        assert_eq!(add(&mut registry, &paths[4]), None);
+        assert_eq!(add(&mut registry, &paths[4]), None);
+        assert_eq!(registry.warnings.len(), 1, "{:?}", registry.warnings);
+    }
+
+    #[test]
+    fn a_look_that_failed_is_not_remembered() {
+        let mut seen = HashMap::new();
+        let gone = || Err(io::ErrorKind::NotFound.into());
+        assert_eq!(look_once(&mut seen, 1, gone), None);
+        assert_eq!(look_once(&mut seen, 1, || Ok(Some(ImageId(4)))), Some(ImageId(4)));
+        assert_eq!(look_once(&mut seen, 1, gone), Some(ImageId(4)));
+        assert_eq!(look_once(&mut seen, 2, || Ok(None)), None);
+        assert_eq!(look_once(&mut seen, 2, || Ok(Some(ImageId(4)))), None);
+    }
 }

@@ -34,12 +34,14 @@ pub struct Look {
     pub theme: Theme,
     /// The local time zone's.
     pub offset: UtcOffset,
+    /// Show secrets in full.
+    pub reveal: bool,
 }
 
 /// The rows that each list has on a screen of this size: what [`App::settle`] needs before a frame.
-pub fn pages(app: &App, size: Size) -> Pages {
+pub fn pages(app: &App, size: Size, look: &Look) -> Pages {
     let area = Rect::from((ratatui::layout::Position::ORIGIN, size));
-    let screen = layout::screen(area);
+    let screen = layout::screen(area, look.reveal);
     Pages {
         sessions: usize::from(screen.list.height.saturating_sub(1)),
         picker: usize::from(screen.wide.height.saturating_sub(1)),
@@ -56,7 +58,7 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, look: &Look) {
         empty::draw_too_small(buf, area);
         return;
     }
-    let screen = layout::screen(area);
+    let screen = layout::screen(area, look.reveal);
     status::draw(buf, screen.status, app, &look.theme);
     match app.ui.view {
         View::Sessions if app.ui.list.rows(&app.model.sessions).next().is_none() => {

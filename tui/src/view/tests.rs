@@ -11,13 +11,17 @@ use crate::model::target::Selection;
 use crate::model::{KernelCounters, KeyLogMsg, Msg};
 
 const SIZES: [(u16, u16); 3] = [(60, 12), (80, 24), (120, 40)];
-const LOOK: Look = Look { theme: Theme::MONOCHROME, offset: UtcOffset::UTC };
+const LOOK: Look = Look { theme: Theme::MONOCHROME, offset: UtcOffset::UTC, reveal: false };
 
-fn screen(app: &mut App, (width, height): (u16, u16)) -> TestBackend {
+fn screen(app: &mut App, size: (u16, u16)) -> TestBackend {
+    screen_as(app, size, &LOOK)
+}
+
+fn screen_as(app: &mut App, (width, height): (u16, u16), look: &Look) -> TestBackend {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    let pages = pages(app, Size { width, height });
+    let pages = pages(app, Size { width, height }, look);
     app.settle(pages);
-    terminal.draw(|frame| draw(frame, app, &LOOK)).unwrap();
+    terminal.draw(|frame| draw(frame, app, look)).unwrap();
     terminal.backend().clone()
 }
 
@@ -168,4 +172,28 @@ fn secrets_are_never_on_the_screen() {
     let text = screen(&mut app, (200, 60)).to_string();
     assert!(text.contains("0101…01"));
     assert!(!text.contains("010101"));
+}
+
+#[test]
+fn secrets_are_shown_in_full_when_the_user_says_so() {
+    let look = Look { reveal: true, ..LOOK };
+    let mut app = busy();
+    // The selected session has five secrets of 32 bytes, another one a secret of 48.
+    app.act(at(7), Action::Last);
+    for (width, height) in [(80, 24), (120, 40)] {
+        let screen = screen_as(&mut app, (width, height), &look);
+        let text = screen.to_string();
+        for fill in 1..=5u8 {
+            assert!(text.contains(&hex::encode([fill; 32])), "{text}");
+        }
+        assert!(!text.contains('…') || !text.contains("more"), "{text}");
+        assert_snapshot!(format!("revealed_{width}x{height}"), screen);
+    }
+    for _ in 0..4 {
+        app.act(at(7), Action::Up);
+        for (width, height) in SIZES.into_iter().chain([(70, 20)]) {
+            let screen = screen_as(&mut app, (width, height), &look);
+            assert!(screen.buffer().area.width == width);
+        }
+    }
 }

@@ -68,7 +68,7 @@ impl Picker {
         match row {
             Row::Everything if pending.unwrap_or(selection.all) => Mark::On,
             Row::Everything => Mark::Off,
-            Row::Process(pid) if pending.unwrap_or(selection.pids.contains(&pid)) => Mark::On,
+            Row::Process(pid) if pending.unwrap_or(selection.pids.contains_key(&pid)) => Mark::On,
             Row::Process(_) if self.mark(targets, Row::Everything) == Mark::On => Mark::Implied,
             Row::Process(pid) => match targets.processes.get(&pid) {
                 Some(target) if selection.names_process(&target.process) => Mark::Implied,
@@ -96,7 +96,7 @@ impl Picker {
     fn set(&mut self, targets: &Targets, row: Row, on: bool) {
         let present = match row {
             Row::Everything => targets.selection.all,
-            Row::Process(pid) => targets.selection.pids.contains(&pid),
+            Row::Process(pid) => targets.selection.pids.contains_key(&pid),
         };
         match on == present {
             true => self.marks.remove(&row),

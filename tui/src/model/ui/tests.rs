@@ -146,12 +146,12 @@ fn marked_processes_are_attached_together_and_detached_again() {
     assert_eq!(app.ui.picker.mark(&app.model.targets, Row::Process(901)), Mark::On);
     assert!(app.model.targets.selection.is_empty(), "nothing before Enter");
     act(&mut app, Action::Confirm);
-    assert_eq!(app.model.targets.selection.pids, [7, 901].into());
+    assert_eq!(app.model.targets.selection.pids, [(7, 7), (901, 901)].into());
     let rescan = act(&mut app, Action::Processes);
     assert!(matches!(rescan[..], [Effect::Rescan]));
     act(&mut app, Action::Mark);
     let effects = act(&mut app, Action::Confirm);
-    assert_eq!(app.model.targets.selection.pids, [7].into());
+    assert_eq!(app.model.targets.selection.pids, [(7, 7)].into());
     assert!(effects.iter().any(|e| matches!(e, Effect::Capture(Change::ForgetRule(901)))));
 }
 
