@@ -7,6 +7,7 @@ mod picker;
 mod sessions;
 mod toast;
 
+use picker::Confirmed;
 pub use picker::{Mark, Picker, Row};
 pub use sessions::SessionList;
 pub use toast::{Level, Toast};
@@ -210,7 +211,7 @@ impl App {
             Action::Last => picker.last(targets),
             Action::Mark => {
                 if let Err(why) = picker.toggle(targets) {
-                    self.tell(now, Level::Info, why);
+                    self.tell(now, Level::Warning, &why);
                 }
             }
             Action::Confirm => return self.confirm_picker(now),
@@ -231,18 +232,29 @@ impl App {
     }
 
     fn confirm_picker(&mut self, now: Time) -> Vec<Effect> {
-        let msgs = self.ui.picker.confirm(&self.model.targets);
+        let Confirmed { msgs, ended } = match self.ui.picker.confirm(&self.model.targets) {
+            Ok(confirmed) => confirmed,
+            Err(why) => {
+                self.tell(now, Level::Warning, &why);
+                return Vec::new();
+            }
+        };
         let changed = !msgs.is_empty();
         let effects = msgs.into_iter().flat_map(|msg| self.receive(now, msg)).collect();
         if changed {
             let selection = &self.model.targets.selection;
-            let text = match (selection.all, selection.pids.len()) {
+            let mut text = match (selection.all, selection.pids.len()) {
                 (true, _) => "attaching to everything, now and in future".to_owned(),
                 (false, 0) if selection.is_empty() => "nothing is attached any more".to_owned(),
                 (false, 0) => "attaching to what the command line names".to_owned(),
                 (false, 1) => "attaching to 1 process".to_owned(),
                 (false, count) => format!("attaching to {count} processes"),
             };
+            match ended {
+                0 => {}
+                1 => text.push_str("; 1 that was marked has ended"),
+                count => text.push_str(&format!("; {count} that were marked have ended")),
+            }
             self.tell(now, Level::Info, &text);
         }
         self.ui.view = View::Sessions;

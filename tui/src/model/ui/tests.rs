@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::fixture::*;
-use crate::model::target::{Change, ImageId, Selection};
+use crate::model::target::{Change, ImageId, Process, Selection};
 
 const PAGES: Pages = Pages { sessions: 5, picker: 4, help: 5, help_lines: 12 };
 
@@ -190,6 +190,68 @@ fn single_processes_cannot_be_marked_while_everything_is() {
     act(&mut app, Action::Mark);
     assert!(app.ui.toast.as_ref().is_some_and(|toast| toast.text.contains("unmark the first row")));
     assert_eq!(app.ui.picker.mark(&app.model.targets, Row::Process(7)), Mark::Implied);
+}
+
+fn told(app: &App) -> &str {
+    app.ui.toast.as_ref().map_or("", |toast| &toast.text)
+}
+
+#[test]
+fn what_cannot_be_captured_is_refused() {
+    const WHY: &str =
+        "\\u{202e}gpj.exe\\u{202c} (1203) cannot be captured: GnuTLS is not yet supported";
+    let mut app = app(Selection::default());
+    for _ in 0..5 {
+        act(&mut app, Action::Down);
+    }
+    assert_eq!(app.ui.picker.cursor(), Row::Process(1203));
+    for action in [Action::Mark, Action::Confirm] {
+        assert!(act(&mut app, action).is_empty());
+        assert_eq!(told(&app), WHY, "{action:?}");
+        assert!(!app.ui.picker.has_marks());
+        assert_eq!(app.ui.view, View::Picker);
+    }
+    assert!(app.model.targets.selection.is_empty());
+    act(&mut app, Action::First);
+    act(&mut app, Action::Confirm);
+    assert_eq!(app.ui.picker.mark(&app.model.targets, Row::Process(1203)), Mark::Never);
+    assert_eq!(app.ui.picker.mark(&app.model.targets, Row::Process(7)), Mark::Implied);
+}
+
+#[test]
+fn a_marked_process_that_ended_is_not_replaced_by_the_row_under_the_cursor() {
+    let mut app = app(Selection::default());
+    act(&mut app, Action::Down);
+    act(&mut app, Action::Mark);
+    let mut scan = scan();
+    scan.targets.remove(0);
+    app.receive(at(1), Msg::Scanned(scan));
+    app.settle(PAGES);
+    assert_eq!(app.ui.picker.cursor(), Row::Process(901));
+    assert!(act(&mut app, Action::Confirm).is_empty());
+    assert_eq!(told(&app), "the marked process has ended");
+    assert!(app.model.targets.selection.is_empty());
+    assert_eq!(app.ui.view, View::Picker);
+    act(&mut app, Action::Confirm);
+    assert_eq!(app.model.targets.selection.pids.len(), 1, "no mark any more: the row itself");
+}
+
+#[test]
+fn a_mark_is_not_for_the_next_process_with_the_same_id() {
+    let mut app = app(Selection::default());
+    for _ in 0..2 {
+        act(&mut app, Action::Down);
+        act(&mut app, Action::Mark);
+    }
+    let mut scan = scan();
+    let other = Process { start_ticks: 99, ..(*process(7, "curl")).clone() };
+    scan.targets[0].process = std::sync::Arc::new(other);
+    app.receive(at(1), Msg::Scanned(scan));
+    app.settle(PAGES);
+    assert_eq!(app.ui.picker.mark(&app.model.targets, Row::Process(7)), Mark::Off);
+    act(&mut app, Action::Confirm);
+    assert_eq!(told(&app), "attaching to 1 process; 1 that was marked has ended");
+    assert!(!app.model.targets.selection.chooses(&process(7, "curl")));
 }
 
 #[test]
