@@ -4,9 +4,9 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Rect};
 use ratatui::style::Style;
 
-use super::Theme;
 use super::layout::SMALLEST;
 use super::paint::{put, width};
+use super::{Theme, question};
 use crate::action::{Action, Context};
 use crate::keymap::key_name;
 use crate::model::ui::App;
@@ -35,12 +35,22 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) {
     draw_middle(buf, area, &lines, theme.heading);
 }
 
-pub(super) fn draw_too_small(buf: &mut Buffer, area: Rect) {
-    let (width, height) = SMALLEST;
-    let lines = [
-        "tlskeytop needs more room".to_owned(),
-        format!("{width}x{height}, here is {}x{}", area.width, area.height),
-    ];
+pub(super) fn draw_too_small(buf: &mut Buffer, area: Rect, app: &App) {
+    let lines = match &app.ui.question {
+        // First what is asked: there may be room for one line.
+        Some(question) => {
+            let [what, ask] = question::lines(question);
+            [ask, what]
+        }
+        None => {
+            let (width, height) = SMALLEST;
+            let quit = key_name(app.main_context(), Action::Quit);
+            [
+                "tlskeytop needs more room".to_owned(),
+                format!("{width}x{height}, here is {}x{}; {quit} quits", area.width, area.height),
+            ]
+        }
+    };
     draw_middle(buf, area, &lines, Style::new());
 }
 

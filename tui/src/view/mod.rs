@@ -45,6 +45,7 @@ pub fn pages(app: &App, size: Size) -> Pages {
         picker: usize::from(screen.wide.height.saturating_sub(1)),
         help: usize::from(help::inner(screen.wide).height),
         help_lines: help::lines(app),
+        too_small: layout::is_too_small(area),
     }
 }
 
@@ -53,7 +54,7 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, look: &Look) {
     let area = frame.area();
     let buf = frame.buffer_mut();
     if layout::is_too_small(area) {
-        empty::draw_too_small(buf, area);
+        empty::draw_too_small(buf, area, app);
         return;
     }
     let screen = layout::screen(area);

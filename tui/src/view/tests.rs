@@ -123,6 +123,9 @@ fn empty() {
 fn too_small() {
     assert_snapshot!(screen(&mut busy(), (59, 12)));
     assert_snapshot!(screen(&mut busy(), (60, 11)));
+    let mut app = busy();
+    app.act(at(7), Action::Quit);
+    assert_snapshot!(screen(&mut app, (45, 3)));
 }
 
 #[test]

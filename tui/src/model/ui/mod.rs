@@ -46,6 +46,8 @@ pub struct Pages {
     pub help: usize,
     /// Lines that the help has.
     pub help_lines: usize,
+    /// The screen has no room for any of them, and shows nothing but that, or a question.
+    pub too_small: bool,
 }
 
 /// The state of the user interface.
@@ -137,6 +139,11 @@ impl App {
     pub fn act(&mut self, now: Time, action: Action) -> Vec<Effect> {
         match self.context() {
             Context::Question => self.act_in_question(action),
+            // Nobody sees what anything else would do.
+            _ if self.ui.pages.too_small => match action {
+                Action::Quit => self.quit(),
+                _ => Vec::new(),
+            },
             Context::Help => self.act_in_help(action),
             Context::Sessions => self.act_in_sessions(now, action),
             Context::Picker => self.act_in_picker(now, action),

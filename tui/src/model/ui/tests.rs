@@ -2,7 +2,7 @@ use super::*;
 use crate::model::fixture::*;
 use crate::model::target::{Change, ImageId, Process, Selection};
 
-const PAGES: Pages = Pages { sessions: 5, picker: 4, help: 5, help_lines: 12 };
+const PAGES: Pages = Pages { sessions: 5, picker: 4, help: 5, help_lines: 12, too_small: false };
 
 fn act(app: &mut App, action: Action) -> Vec<Effect> {
     let effects = app.act(at(10), action);
@@ -329,6 +329,25 @@ fn quitting_asks_when_secrets_are_in_no_file() {
     assert_eq!(app.ui.question, None);
     act(&mut app, Action::Quit);
     assert!(matches!(act(&mut app, Action::Confirm)[..], [Effect::Quit]));
+}
+
+#[test]
+fn only_quitting_works_on_a_screen_that_is_too_small() {
+    let small = Pages { too_small: true, ..PAGES };
+    let mut app = app(Selection::default());
+    app.settle(small);
+    for action in [Action::Confirm, Action::Mark, Action::Processes, Action::Help, Action::Save] {
+        assert!(app.act(at(10), action).is_empty(), "{action:?}");
+        assert_eq!((app.ui.view, app.ui.help), (View::Picker, None), "{action:?}");
+    }
+    assert!(!app.ui.picker.has_marks() && app.model.targets.selection.is_empty());
+    assert!(matches!(app.act(at(10), Action::Quit)[..], [Effect::Quit]));
+
+    let mut app = with_sessions(3);
+    app.settle(small);
+    assert!(app.act(at(10), Action::Quit).is_empty());
+    assert_eq!(app.context(), Context::Question);
+    assert!(matches!(app.act(at(10), Action::Confirm)[..], [Effect::Quit]));
 }
 
 #[test]
