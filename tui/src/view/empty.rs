@@ -14,7 +14,13 @@ use crate::model::ui::App;
 pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) {
     let key = |action| key_name(Context::Sessions, action);
     let nulls = app.model.sessions.null_sessions();
-    let lines = if app.ui.list.hides_nulls() && nulls > 0 && nulls == app.model.sessions.len() {
+    let held_back = app.ui.list.held_back(&app.model.sessions).unwrap_or_default();
+    let lines = if held_back > 0 {
+        [
+            format!("The view is paused, and holds {held_back} new back"),
+            format!("{} lets them in", key(Action::Pause)),
+        ]
+    } else if app.ui.list.hides_nulls() && nulls > 0 && nulls == app.model.sessions.len() {
         [
             "Only sessions with null secrets so far".to_owned(),
             format!("they are hidden: {} shows them", key(Action::NullFilter)),

@@ -75,6 +75,8 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, look: &Look) {
     if let Some(question) = &app.ui.question {
         question::draw(buf, screen.wide, question, &look.theme);
     }
-    footer::draw(buf, screen.footer, app, &look.theme);
-    toast::draw(buf, screen.footer, app, &look.theme);
+    match &app.ui.toast {
+        Some(toast) => toast::draw(buf, screen.footer, toast, &look.theme),
+        None => footer::draw(buf, screen.footer, app, &look.theme),
+    }
 }

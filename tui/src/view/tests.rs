@@ -42,13 +42,13 @@ fn sessions() {
 #[test]
 fn sessions_with_trouble() {
     let mut app = busy();
+    app.act(at(6), Action::NullFilter);
     app.act(at(7), Action::Save);
     app.receive(at(7), Msg::KeyLog(KeyLogMsg::Opened { generation: 1, known: Vec::new() }));
     let error = Some("./tlskeytop.keylog: No space left on device".to_owned());
     app.receive(at(8), Msg::KeyLog(KeyLogMsg::Wrote { generation: 1, written: 5, error }));
     let counters = KernelCounters { ring_full: 1234, ..KernelCounters::default() };
     app.receive(at(8), Msg::Counters(counters));
-    app.act(at(8), Action::NullFilter);
     app.act(at(8), Action::Last);
     app.act(at(8), Action::Pause);
     add_many(&mut app, 20);

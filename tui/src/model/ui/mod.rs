@@ -121,9 +121,10 @@ impl App {
         if opened {
             let saving = &self.model.saving;
             let path = sanitize(&saving.path.to_string_lossy());
+            // No number: the status line counts those that are written, and goes on while this is shown.
             let text = match saving.pending() {
                 0 => format!("saving to {path}"),
-                lines => format!("saving to {path}, with {lines} lines captured so far"),
+                _ => format!("saving to {path}, with what was captured so far"),
             };
             self.tell(now, Level::Info, &text);
         }
@@ -189,9 +190,24 @@ impl App {
             Action::PageDown => list.down(store, self.ui.pages.sessions),
             Action::First => list.first(store),
             Action::Last => list.last(store),
-            Action::Follow => list.toggle_follow(),
+            Action::Follow => {
+                list.toggle_follow();
+                let text = match list.follows() {
+                    true => "following the newest session",
+                    false => "not following: the selected session stays",
+                };
+                self.tell(now, Level::Info, text);
+            }
             Action::Pause => list.toggle_pause(store),
-            Action::NullFilter => list.toggle_nulls(),
+            Action::NullFilter => {
+                list.toggle_nulls();
+                let word = if list.hides_nulls() { "hidden" } else { "shown" };
+                let text = match list.null_sessions(store) {
+                    1 => format!("1 null session {word}"),
+                    count => format!("{count} null sessions {word}"),
+                };
+                self.tell(now, Level::Info, &text);
+            }
             Action::CopyLines => return self.copy_lines(now),
             Action::CopyClientRandom => return self.copy_client_random(now),
             Action::Save => return self.toggle_saving(now),

@@ -40,6 +40,9 @@ fn the_newest_session_is_followed_until_the_user_moves() {
     assert!(!app.ui.list.follows());
     act(&mut app, Action::Follow);
     assert_eq!(selected(&app), Some(9));
+    assert_eq!(told(&app), "following the newest session");
+    act(&mut app, Action::Follow);
+    assert_eq!(told(&app), "not following: the selected session stays");
 }
 
 #[test]
@@ -105,6 +108,7 @@ fn the_null_filter_hides_and_shows() {
     assert_eq!(shown(&app), [4, 2, 1, 0]);
     act(&mut app, Action::NullFilter);
     assert_eq!(shown(&app), [4, 3, 2, 1, 0]);
+    assert_eq!(told(&app), "1 null session shown");
     act(&mut app, Action::Down);
     assert_eq!(selected(&app), Some(3));
     act(&mut app, Action::NullFilter);
@@ -120,9 +124,11 @@ fn a_pause_holds_new_sessions_back_from_the_view_only() {
     app.settle(PAGES);
     assert_eq!(shown(&app), [2, 1, 0]);
     assert_eq!(app.ui.list.held_back(&app.model.sessions), Some(5));
+    assert_eq!(app.ui.list.null_sessions(&app.model.sessions), 0, "it is among the five");
     assert_eq!(app.model.sessions.len(), 8);
     act(&mut app, Action::Pause);
     assert_eq!(selected(&app), Some(7));
+    assert_eq!(app.ui.list.null_sessions(&app.model.sessions), 1);
 }
 
 #[test]
@@ -294,7 +300,7 @@ fn saving_is_turned_on_and_off() {
         app.receive(at(11), Msg::KeyLog(KeyLogMsg::Opened { generation: 1, known: Vec::new() }));
     assert!(matches!(&effects[..], [Effect::WriteLines { lines, .. }] if lines.len() == 9));
     let toast = app.ui.toast.as_ref().unwrap();
-    assert_eq!(toast.text, "saving to ./tlskeytop.keylog, with 9 lines captured so far");
+    assert_eq!(toast.text, "saving to ./tlskeytop.keylog, with what was captured so far");
     assert!(matches!(act(&mut app, Action::Save)[..], [Effect::CloseKeyLog]));
 }
 
