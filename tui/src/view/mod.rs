@@ -6,6 +6,7 @@ mod empty;
 mod footer;
 mod help;
 mod layout;
+mod legend;
 mod paint;
 mod picker;
 mod question;

@@ -113,7 +113,7 @@ fn saving(app: &App, theme: &Theme) -> Part {
     };
     match &saving.state {
         SavingState::Off => {
-            part(form("–", "saving off: ", 40), form("–", "off: ", 12), theme.faint, 8)
+            part(form("○", "saving off: ", 40), form("○", "off: ", 12), theme.faint, 8)
         }
         SavingState::Opening => part(form("…", "opening ", 40), form("…", "", 12), Style::new(), 8),
         SavingState::On => part(form("●", "saving to ", 40), form("●", "", 14), theme.good, 8),

@@ -95,6 +95,26 @@ fn help() {
     let mut app = busy();
     app.act(at(1), Action::Help);
     snapshots("help", &mut app);
+    screen(&mut app, (80, 24));
+    app.act(at(1), Action::Last);
+    app.expire(at(20));
+    snapshots("help_end", &mut app);
+    let mut app = fixture::app(Selection::default());
+    app.act(at(1), Action::Help);
+    snapshots("help_processes", &mut app);
+}
+
+/// The footer: what matters least is shown where there is room.
+#[test]
+fn hints() {
+    let mut app = busy();
+    app.expire(at(20));
+    let footer = |app: &mut App, width| {
+        let text = screen(app, (width, 24)).to_string();
+        text.lines().last().unwrap_or_default().trim_matches(['"', ' ']).to_owned()
+    };
+    let footers: Vec<_> = [60, 80, 100, 120, 140].map(|width| footer(&mut app, width)).into();
+    assert_snapshot!(footers.join("\n"));
 }
 
 #[test]
