@@ -87,6 +87,7 @@ const BINDINGS: &[Binding] = &[
     bind(&[Sessions], &[ch('n')], Action::NullFilter, "nulls", "Hide or show sessions that have only null secrets"),
     bind(&[Help], &[key(KeyCode::Esc), ch('?'), key(KeyCode::F(1))], Action::Back, "close", "Close the help"),
     bind(&[Question], &[ch('y'), ctrl('c')], Action::Confirm, "yes", "Yes"),
+    bind(&[Question], &[ch('w')], Action::Save, "save and quit", "Save to the key log, then quit"),
     bind(&[Question], &[ch('n'), key(KeyCode::Esc), ch('q')], Action::Back, "no", "No"),
     bind(LISTS, &[key(KeyCode::Up), ch('k')], Action::Up, "", "Up"),
     bind(LISTS, &[key(KeyCode::Down), ch('j')], Action::Down, "", "Down"),

@@ -14,7 +14,8 @@ use crate::model::ui::Question;
 
 pub(super) fn draw(buf: &mut Buffer, area: Rect, question: &Question, theme: &Theme) {
     let [what, ask] = lines(question);
-    let area = middle(area, width(&what).saturating_add(4), 4);
+    let columns = width(&what).max(width(&ask));
+    let area = middle(area, columns.saturating_add(4), 4);
     clear(buf, area);
     Block::bordered().border_style(theme.caution).render(area, buf);
     let inside = area.inner(Margin::new(2, 1));
@@ -31,5 +32,6 @@ pub(super) fn lines(question: &Question) -> [String; 2] {
         }
     };
     let key = |action| key_name(Context::Question, action);
-    [what, format!("quit? ({}/{})", key(Action::Confirm), key(Action::Back))]
+    let (yes, no, save) = (key(Action::Confirm), key(Action::Back), key(Action::Save));
+    [what, format!("quit? ({yes}/{no}, {save}: save and quit)")]
 }

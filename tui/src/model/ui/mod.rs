@@ -65,6 +65,8 @@ pub struct Ui {
     pub picker: Picker,
     /// The last thing that was told, until its time is over.
     pub toast: Option<Toast>,
+    /// The program ends as soon as everything is in the key log.
+    quit_once_saved: bool,
     pages: Pages,
 }
 
@@ -91,6 +93,7 @@ impl App {
             list: SessionList::default(),
             picker: Picker::default(),
             toast: None,
+            quit_once_saved: false,
             pages: Pages::default(),
         };
         Self { model, ui }
@@ -117,7 +120,7 @@ impl App {
     pub fn receive(&mut self, now: Time, msg: Msg) -> Vec<Effect> {
         let opened = self.model.saving.state == SavingState::Opening
             && matches!(msg, Msg::KeyLog(KeyLogMsg::Opened { .. }));
-        let effects = self.model.update(now, msg);
+        let mut effects = self.model.update(now, msg);
         if opened {
             let saving = &self.model.saving;
             let path = sanitize(&saving.path.to_string_lossy());
@@ -133,13 +136,21 @@ impl App {
                 self.tell(now, Level::Warning, text);
             }
         }
+        match self.model.saving.state {
+            SavingState::On if self.ui.quit_once_saved && self.model.saving.pending() == 0 => {
+                effects.push(Effect::Quit);
+            }
+            // The user was told why, and shall decide anew.
+            SavingState::Off | SavingState::Failing(_) => self.ui.quit_once_saved = false,
+            SavingState::On | SavingState::Opening => {}
+        }
         effects
     }
 
     /// Carries out an action.
     pub fn act(&mut self, now: Time, action: Action) -> Vec<Effect> {
         match self.context() {
-            Context::Question => self.act_in_question(action),
+            Context::Question => self.act_in_question(now, action),
             // Nobody sees what anything else would do.
             _ if self.ui.pages.too_small => match action {
                 Action::Quit => self.quit(),
@@ -151,9 +162,20 @@ impl App {
         }
     }
 
-    fn act_in_question(&mut self, action: Action) -> Vec<Effect> {
+    fn act_in_question(&mut self, now: Time, action: Action) -> Vec<Effect> {
         match (action, self.ui.question.take()) {
             (Action::Confirm, Some(Question::Quit { .. })) => vec![Effect::Quit],
+            (Action::Save, question @ Some(Question::Quit { .. })) => {
+                if let SavingState::Failing(reason) = &self.model.saving.state {
+                    let text = format!("saving fails: {reason}");
+                    self.tell(now, Level::Warning, &text);
+                    self.ui.question = question;
+                    return Vec::new();
+                }
+                self.ui.quit_once_saved = true;
+                // Without effect where it is wanted already.
+                self.receive(now, Msg::Save(true))
+            }
             (Action::Back, _) => Vec::new(),
             (_, question) => {
                 self.ui.question = question;

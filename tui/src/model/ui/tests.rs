@@ -357,6 +357,38 @@ fn only_quitting_works_on_a_screen_that_is_too_small() {
 }
 
 #[test]
+fn saving_is_offered_before_quitting() {
+    let asked = || {
+        let mut app = with_sessions(3);
+        act(&mut app, Action::Quit);
+        assert!(matches!(act(&mut app, Action::Save)[..], [Effect::OpenKeyLog(_)]));
+        assert_eq!(app.ui.question, None);
+        app
+    };
+    let mut app = asked();
+    let opened = || Msg::KeyLog(KeyLogMsg::Opened { generation: 1, known: Vec::new() });
+    let effects = app.receive(at(11), opened());
+    assert!(matches!(&effects[..], [Effect::WriteLines { lines, .. }] if lines.len() == 3));
+    let wrote = |written, error| Msg::KeyLog(KeyLogMsg::Wrote { generation: 1, written, error });
+    assert!(matches!(app.receive(at(11), wrote(3, None))[..], [Effect::Quit]));
+
+    let mut app = asked();
+    app.receive(at(11), opened());
+    let effects = app.receive(at(11), wrote(0, Some("no space".to_owned())));
+    assert!(matches!(effects[..], [Effect::Warn(_)]), "{effects:?}");
+    act(&mut app, Action::Quit);
+    assert!(act(&mut app, Action::Save).is_empty());
+    assert_eq!(told(&app), "saving fails: no space");
+    assert!(app.ui.question.is_some());
+
+    let mut app = asked();
+    let refused = KeyLogMsg::Refused { reason: "not yours".to_owned() };
+    app.receive(at(11), Msg::KeyLog(refused));
+    act(&mut app, Action::Save);
+    assert!(!app.receive(at(12), opened()).iter().any(|e| matches!(e, Effect::Quit)));
+}
+
+#[test]
 fn quitting_does_not_ask_while_saving_works() {
     let mut app = app(everything());
     act(&mut app, Action::Save);
