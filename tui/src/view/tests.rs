@@ -137,6 +137,10 @@ fn empty() {
     let mut app = fixture::app(Selection::default());
     app.act(at(1), Action::Back);
     snapshots("nothing_attached", &mut app);
+    let mut app = fixture::app(everything());
+    app.act(at(1), Action::Pause);
+    add_sessions(&mut app);
+    snapshots("paused_from_the_start", &mut app);
 }
 
 #[test]
