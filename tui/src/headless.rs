@@ -147,7 +147,10 @@ impl Run<'_> {
     /// Tells which of the named processes cannot be captured, and why.
     fn tell_what_is_not_captured(&self) {
         for (process, reason) in self.model.targets.not_capturable() {
-            say(&format!("warning: {} ({}): {reason}", process.comm, process.pid));
+            say(&format!(
+                "warning: {} ({}) cannot be captured: {reason}",
+                process.comm, process.pid
+            ));
         }
     }
 

@@ -1,6 +1,6 @@
 //! The sessions that are kept, in the order of arrival, up to a limit.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use slab::Slab;
 use smallvec::SmallVec;
@@ -25,8 +25,8 @@ pub struct Store {
     by_random: HashMap<ClientRandom, SmallVec<[u32; 4]>>,
     /// Sessions that changed, when somebody wants to know.
     changed: Option<VecDeque<SessionRef>>,
-    /// Sessions with only null secrets.
-    nulls: usize,
+    /// Serials of the sessions that have only null secrets.
+    nulls: BTreeSet<u64>,
     limit: usize,
     next_serial: u64,
 }
@@ -61,7 +61,7 @@ impl Store {
             order: VecDeque::new(),
             by_random: HashMap::new(),
             changed: None,
-            nulls: 0,
+            nulls: BTreeSet::new(),
             limit: limit.max(1),
             next_serial: 0,
         }
@@ -101,7 +101,12 @@ impl Store {
 
     /// Number of sessions that have only null secrets.
     pub fn null_sessions(&self) -> usize {
-        self.nulls
+        self.nulls.len()
+    }
+
+    /// Those of them from a serial on.
+    pub fn null_sessions_from(&self, serial: u64) -> usize {
+        self.nulls.range(serial..).count()
     }
 
     /// The session, if it is still kept.
@@ -127,9 +132,11 @@ impl Store {
         let session = &mut self.sessions[slot];
         let was_complete = session.state() == super::SecretState::Complete;
         let was_changed = session.changed && known.is_some();
-        self.nulls -= usize::from(session.is_null());
         let outcome = session.take(event);
-        self.nulls += usize::from(session.is_null());
+        match session.is_null() {
+            true => self.nulls.insert(session.serial),
+            false => self.nulls.remove(&session.serial),
+        };
         let reference = SessionRef { slot, serial: session.serial };
         let completed = !was_complete && session.state() == super::SecretState::Complete;
         let changed = session.changed && !was_changed;
@@ -343,7 +350,7 @@ impl Store {
 
     fn remove(&mut self, slot: usize) {
         let session = self.sessions.remove(slot);
-        self.nulls -= usize::from(session.is_null());
+        self.nulls.remove(&session.serial);
         if let Some(slots) = self.by_random.get_mut(&session.key.client_random) {
             slots.retain(|other| *other as usize != slot);
             if slots.is_empty() {

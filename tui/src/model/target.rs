@@ -1,5 +1,6 @@
 //! Targets: processes, images, and which of them were chosen.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -239,23 +240,34 @@ impl Targets {
 
     /// Processes that were named one by one and have TLS code that cannot be captured, with the reason.
     pub fn not_capturable(&self) -> Vec<(&Process, String)> {
-        let reason = |target: &Target| {
-            let images = || target.images.iter().filter_map(|id| self.images.get(id));
-            let usable = |image: &Image| !image.plan.taps.is_empty();
-            match images().find(|image| !usable(image)) {
-                Some(image) if !images().any(usable) => {
-                    Some(crate::text::sanitize(&image.plan.reason))
-                }
-                _ => None,
-            }
-        };
         let named =
             |target: &&Target| !self.selection.all && self.selection.chooses(&target.process);
+        let reason = |target: &Target| self.obstacle(target).map(|why| crate::text::sanitize(&why));
         self.processes
             .values()
             .filter(named)
             .filter_map(|target| Some((&*target.process, reason(target)?)))
             .collect()
+    }
+
+    /// Why nothing of a process can be captured: `GnuTLS is not yet supported`; `None` when something can.
+    /// Not safe to show as it is.
+    pub fn obstacle(&self, target: &Target) -> Option<Cow<'_, str>> {
+        let mut images = target.images.iter().filter_map(|id| self.images.get(id)).peekable();
+        let why = match images.peek().copied() {
+            None => Cow::Borrowed("it has no image with TLS code"),
+            Some(image) if image.plan.taps.is_empty() => {
+                let reason = &image.plan.reason;
+                Cow::Borrowed(reason.strip_prefix("no tap: ").unwrap_or(reason))
+            }
+            Some(image) => Cow::Owned(format!("--image does not name {}", image.path)),
+        };
+        (!images.any(|image| self.can_attach(image))).then_some(why)
+    }
+
+    /// Whether there is something to attach, which the command line allows.
+    fn can_attach(&self, image: &Image) -> bool {
+        !image.plan.taps.is_empty() && (image.named || !self.selection.only_named_images)
     }
 
     /// Number of images with probes in place.
@@ -334,9 +346,6 @@ impl Targets {
     }
 
     fn wanted_images(&self) -> BTreeSet<ImageId> {
-        let allowed = |image: &&Image| {
-            !image.plan.taps.is_empty() && (image.named || !self.selection.only_named_images)
-        };
         let used: BTreeSet<ImageId> = self
             .processes
             .values()
@@ -345,7 +354,7 @@ impl Targets {
             .collect();
         self.images
             .values()
-            .filter(allowed)
+            .filter(|image| self.can_attach(image))
             .filter(|image| self.selection.is_open() || used.contains(&image.id))
             .map(|image| image.id)
             .collect()

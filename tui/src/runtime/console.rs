@@ -41,7 +41,7 @@ pub(super) trait Console {
     /// Waits for the next input. Cancel-safe.
     fn next(&mut self) -> impl Future<Output = Input>;
 
-    /// Gives the terminal back and stops the process.
+    /// Gives the terminal back and stops the process group.
     fn suspend(&mut self) -> io::Result<()>;
 
     /// Takes the terminal over again.

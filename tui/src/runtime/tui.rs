@@ -244,15 +244,17 @@ where
 
     fn receive_all(&mut self, messages: &mut Vec<Msg>) -> ControlFlow<()> {
         let now = self.engine.now();
+        let mut flow = ControlFlow::Continue(());
+        // All of them, also when one ends the loop: there may be secrets among them.
         for message in messages.drain(..) {
             let same = matches!(&message, Msg::Counters(c) if *c == self.app.model.stats.kernel);
             self.dirty |= !same && !matches!(message, Msg::Tick);
             let effects = self.app.receive(now, message);
             if self.perform(effects).is_break() {
-                return ControlFlow::Break(());
+                flow = ControlFlow::Break(());
             }
         }
-        ControlFlow::Continue(())
+        flow
     }
 
     fn perform(&mut self, effects: Vec<Effect>) -> ControlFlow<()> {

@@ -6,6 +6,7 @@ mod empty;
 mod footer;
 mod help;
 mod layout;
+mod legend;
 mod paint;
 mod picker;
 mod question;
@@ -47,6 +48,7 @@ pub fn pages(app: &App, size: Size, look: &Look) -> Pages {
         picker: usize::from(screen.wide.height.saturating_sub(1)),
         help: usize::from(help::inner(screen.wide).height),
         help_lines: help::lines(app),
+        too_small: layout::is_too_small(area),
     }
 }
 
@@ -55,7 +57,7 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, look: &Look) {
     let area = frame.area();
     let buf = frame.buffer_mut();
     if layout::is_too_small(area) {
-        empty::draw_too_small(buf, area);
+        empty::draw_too_small(buf, area, app);
         return;
     }
     let screen = layout::screen(area, look.reveal);
@@ -76,6 +78,8 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, look: &Look) {
     if let Some(question) = &app.ui.question {
         question::draw(buf, screen.wide, question, &look.theme);
     }
-    footer::draw(buf, screen.footer, app, &look.theme);
-    toast::draw(buf, screen.footer, app, &look.theme);
+    match &app.ui.toast {
+        Some(toast) => toast::draw(buf, screen.footer, toast, &look.theme),
+        None => footer::draw(buf, screen.footer, app, &look.theme),
+    }
 }

@@ -46,13 +46,13 @@ fn sessions() {
 #[test]
 fn sessions_with_trouble() {
     let mut app = busy();
+    app.act(at(6), Action::NullFilter);
     app.act(at(7), Action::Save);
     app.receive(at(7), Msg::KeyLog(KeyLogMsg::Opened { generation: 1, known: Vec::new() }));
     let error = Some("./tlskeytop.keylog: No space left on device".to_owned());
     app.receive(at(8), Msg::KeyLog(KeyLogMsg::Wrote { generation: 1, written: 5, error }));
     let counters = KernelCounters { ring_full: 1234, ..KernelCounters::default() };
     app.receive(at(8), Msg::Counters(counters));
-    app.act(at(8), Action::NullFilter);
     app.act(at(8), Action::Last);
     app.act(at(8), Action::Pause);
     add_many(&mut app, 20);
@@ -99,6 +99,26 @@ fn help() {
     let mut app = busy();
     app.act(at(1), Action::Help);
     snapshots("help", &mut app);
+    screen(&mut app, (80, 24));
+    app.act(at(1), Action::Last);
+    app.expire(at(20));
+    snapshots("help_end", &mut app);
+    let mut app = fixture::app(Selection::default());
+    app.act(at(1), Action::Help);
+    snapshots("help_processes", &mut app);
+}
+
+/// The footer: what matters least is shown where there is room.
+#[test]
+fn hints() {
+    let mut app = busy();
+    app.expire(at(20));
+    let footer = |app: &mut App, width| {
+        let text = screen(app, (width, 24)).to_string();
+        text.lines().last().unwrap_or_default().trim_matches(['"', ' ']).to_owned()
+    };
+    let footers: Vec<_> = [60, 80, 100, 120, 140].map(|width| footer(&mut app, width)).into();
+    assert_snapshot!(footers.join("\n"));
 }
 
 #[test]
@@ -121,12 +141,19 @@ fn empty() {
     let mut app = fixture::app(Selection::default());
     app.act(at(1), Action::Back);
     snapshots("nothing_attached", &mut app);
+    let mut app = fixture::app(everything());
+    app.act(at(1), Action::Pause);
+    add_sessions(&mut app);
+    snapshots("paused_from_the_start", &mut app);
 }
 
 #[test]
 fn too_small() {
     assert_snapshot!(screen(&mut busy(), (59, 12)));
     assert_snapshot!(screen(&mut busy(), (60, 11)));
+    let mut app = busy();
+    app.act(at(7), Action::Quit);
+    assert_snapshot!(screen(&mut app, (45, 3)));
 }
 
 #[test]
