@@ -9,7 +9,7 @@ use std::thread;
 use arboard::SetExtLinux as _;
 use crossterm::Command as _;
 use crossterm::clipboard::CopyToClipboard;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 use zeroize::Zeroizing;
 
 /// The escape sequence that asks the terminal to take a text (xterm's "OSC 52", ctlseqs).
@@ -74,7 +74,7 @@ impl Display {
     pub fn start(
         display: Option<&OsStr>,
         wayland: Option<&OsStr>,
-        results: UnboundedSender<DisplayCopy>,
+        results: Sender<DisplayCopy>,
     ) -> io::Result<Option<Self>> {
         let named = |value: Option<&OsStr>| value.is_some_and(|value| !value.is_empty());
         if !named(display) && !named(wayland) {
@@ -97,7 +97,7 @@ impl Display {
     }
 }
 
-fn serve(incoming: &Receiver<Request>, results: &UnboundedSender<DisplayCopy>) {
+fn serve(incoming: &Receiver<Request>, results: &Sender<DisplayCopy>) {
     let mut clipboard = None;
     while let Ok((text, what)) = incoming.recv() {
         let result = set(&mut clipboard, &text).map_err(|error| error.to_string());
@@ -105,7 +105,7 @@ fn serve(incoming: &Receiver<Request>, results: &UnboundedSender<DisplayCopy>) {
             // The display may have gone; the next copy connects anew.
             clipboard = None;
         }
-        if results.send(DisplayCopy { what, result }).is_err() {
+        if results.blocking_send(DisplayCopy { what, result }).is_err() {
             return;
         }
     }
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn without_a_display_there_is_no_thread() {
-        let (results, _) = tokio::sync::mpsc::unbounded_channel();
+        let (results, _) = tokio::sync::mpsc::channel(1);
         assert!(Display::start(None, Some(OsStr::new("")), results).unwrap().is_none());
     }
 }

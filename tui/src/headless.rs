@@ -9,11 +9,15 @@ use tokio::time::{Instant, sleep_until};
 use crate::cli::{CaptureTask, Mode};
 use crate::json;
 use crate::model::{Effect, Model, Msg, SavingState};
-use crate::runtime::{Engine as _, Machine, Unsaved, finish};
+use crate::runtime::{Engine as _, Machine, Printer, Unsaved, finish};
 use crate::text::sanitize;
 
 /// How long changes of a session are gathered into one JSON line.
 const COALESCE: Duration = Duration::from_millis(100);
+/// Sessions that are printed at a time.
+const CHUNK: usize = 1000;
+/// How long the end waits for the reader of stdout.
+const READER: Duration = Duration::from_secs(2);
 /// Warnings shown in one second; the others are counted.
 const WARNINGS: u32 = 10;
 
@@ -43,15 +47,20 @@ pub async fn run(
     model: Model,
     task: &CaptureTask,
 ) -> (Model, Result<(), HeadlessError>) {
-    let mut run = Run { model, warnings: Warnings::default(), closed: false, task };
-    let ended = run.until_end(&mut machine).await;
-    let finished = finish(&mut machine, &mut run.model).await;
-    let printed = run.print_changed().map_err(HeadlessError::Stdout);
-    let result = match (ended, printed) {
-        (Ok(()), Ok(())) if !run.closed => finished.map_err(HeadlessError::Unsaved),
-        (ended, printed) => ended.and(printed),
+    let printer = match (task.mode == Mode::Json).then(Printer::start).transpose() {
+        Ok(printer) => printer,
+        Err(error) => return (model, Err(HeadlessError::Stdout(error))),
     };
-    (run.model, result)
+    let unprinted = String::new();
+    let mut run =
+        Run { model, warnings: Warnings::default(), closed: false, printer, unprinted, task };
+    if run.printer.is_some() {
+        run.model.sessions.track_changes();
+    }
+    let ended = run.until_end(&mut machine).await;
+    let finished = finish(&mut machine, &mut run.model).await.map_err(HeadlessError::Unsaved);
+    let printed = run.print_rest().await.map_err(HeadlessError::Stdout);
+    (run.model, ended.and(finished).and(printed))
 }
 
 struct Run<'t> {
@@ -59,6 +68,10 @@ struct Run<'t> {
     warnings: Warnings,
     /// Whoever read our stdout is gone.
     closed: bool,
+    /// Writes JSON.
+    printer: Option<Printer>,
+    /// What the printer did not take yet.
+    unprinted: String,
     task: &'t CaptureTask,
 }
 
@@ -91,18 +104,31 @@ impl Run<'_> {
             if !ready && self.model.is_ready() && self.model.saving.state != SavingState::Opening {
                 ready = true;
                 end = self.task.duration.map(|duration| Instant::now() + duration);
-                say(&format!("ready, {} targets", self.model.targets.attached_processes()));
+                let targets = self.model.targets.attached_processes();
+                if self.model.saving.is_wanted() {
+                    let path = self.model.saving.path.display();
+                    say(&sanitize(&format!("saving to {path}")));
+                }
+                self.tell_what_is_not_captured();
+                say(&format!("ready, {targets} targets"));
             }
             if self.task.mode == Mode::Json && flush_at.is_none() {
                 flush_at = Some(Instant::now() + COALESCE);
             }
-            if self.task.count.is_some_and(|count| self.model.stats.complete >= count) {
+            if self.is_counted() {
                 return Ok(());
             }
         }
     }
 
     fn update(&mut self, machine: &mut Machine, msg: Msg) {
+        // `--count` is exact: what comes in the same moment begins no further session.
+        if let Msg::Secret(event) = &msg
+            && self.is_counted()
+            && self.model.sessions.find(&event.session_key()).is_none()
+        {
+            return;
+        }
         let now = machine.now();
         for effect in self.model.update(now, msg) {
             if let Effect::Warn(text) = &effect {
@@ -110,10 +136,21 @@ impl Run<'_> {
             }
             machine.perform(effect);
         }
-        if let SavingState::Failing(_) = self.model.saving.state
-            && self.model.saving.path.as_os_str() == "-"
-        {
-            self.closed = true;
+        self.closed |= self.model.saving.is_reader_gone();
+    }
+
+    /// Whether as many sessions are complete as were asked for.
+    fn is_counted(&self) -> bool {
+        self.task.count.is_some_and(|count| self.model.stats.complete >= count)
+    }
+
+    /// Tells which of the named processes cannot be captured, and why.
+    fn tell_what_is_not_captured(&self) {
+        for (process, reason) in self.model.targets.not_capturable() {
+            say(&format!(
+                "warning: {} ({}) cannot be captured: {reason}",
+                process.comm, process.pid
+            ));
         }
     }
 
@@ -123,28 +160,50 @@ impl Run<'_> {
         refused.then(|| HeadlessError::KeyLog(self.model.saving.refusal().to_owned()))
     }
 
+    /// Hands changed sessions to the printer, as many as it takes now.
     fn print_changed(&mut self) -> io::Result<()> {
-        if self.task.mode != Mode::Json || self.closed {
-            return Ok(());
-        }
-        let mut stdout = io::stdout().lock();
-        for session in self.model.sessions.take_changed() {
-            let Some(session) = self.model.sessions.get(session) else { continue };
-            let line = json::session(session, &self.model.targets, self.task.reveal);
-            match stdout.write_all(line.as_bytes()) {
+        let Some(printer) = &self.printer else { return Ok(()) };
+        loop {
+            if self.unprinted.is_empty() {
+                for session in self.model.sessions.take_changed(CHUNK) {
+                    let Some(session) = self.model.sessions.get(session) else { continue };
+                    let line = json::session(session, &self.model.targets, self.task.reveal);
+                    self.unprinted.push_str(&line);
+                }
+            }
+            if self.unprinted.is_empty() {
+                return Ok(());
+            }
+            match printer.print(std::mem::take(&mut self.unprinted)) {
+                Ok(None) => {}
+                Ok(Some(text)) => {
+                    self.unprinted = text;
+                    return Ok(());
+                }
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    self.printer = None;
                     self.closed = true;
                     return Ok(());
                 }
-                result => result?,
+                Err(error) => return Err(error),
             }
         }
-        match stdout.flush() {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                self.closed = true;
-                Ok(())
+    }
+
+    /// Prints the rest, but does not wait long for a reader that stalls.
+    async fn print_rest(&mut self) -> io::Result<()> {
+        let end = Instant::now() + READER;
+        loop {
+            self.print_changed()?;
+            let Some(printer) = &mut self.printer else { return Ok(()) };
+            let left = end.saturating_duration_since(Instant::now());
+            if self.unprinted.is_empty() || left.is_zero() {
+                if !printer.finish(left) {
+                    say("the reader of stdout stalls; the last lines are not printed");
+                }
+                return Ok(());
             }
-            result => result,
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 }

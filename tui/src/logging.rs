@@ -1,21 +1,29 @@
 //! The log file: tracing through a writer that never holds up the loop.
 
-use std::path::Path;
+use std::fs::File;
 
 use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, WorkerGuard};
 
 use crate::cli::LogLevel;
-use crate::keylog::{KeyLogError, Owner, open_private};
 
-/// Starts logging to a private file. What is logged is written until the guard is dropped.
-///
-/// # Errors
-///
-/// [`KeyLogError`] when the file is not one that may be written: the rules are the key log's own.
-pub fn start(path: &Path, level: LogLevel) -> Result<WorkerGuard, KeyLogError> {
-    let file = open_private(path, Owner::of_this_run())?;
+/// The log. What is logged is written until this is dropped.
+pub struct Log {
+    dropped: ErrorCounter,
+    _guard: WorkerGuard,
+}
+
+impl Log {
+    /// Lines that came faster than the disk took them, and are not in the log.
+    pub fn dropped_lines(&self) -> usize {
+        self.dropped.dropped_lines()
+    }
+}
+
+/// Starts logging to a file, which the key log's own private opener has opened.
+pub fn start(file: File, level: LogLevel) -> Log {
     let (writer, guard): (NonBlocking, WorkerGuard) = tracing_appender::non_blocking(file);
+    let dropped = writer.error_counter();
     let subscriber = tracing_subscriber::fmt()
         .with_writer(writer)
         .with_ansi(false)
@@ -24,7 +32,7 @@ pub fn start(path: &Path, level: LogLevel) -> Result<WorkerGuard, KeyLogError> {
         .finish();
     // It only fails when one was set before, and this is called once.
     let _ = tracing::subscriber::set_global_default(subscriber);
-    Ok(guard)
+    Log { dropped, _guard: guard }
 }
 
 fn filter(level: LogLevel) -> LevelFilter {

@@ -1,13 +1,16 @@
-//! From a checked task to an exit code: 0, 1 failed while running, 3 not permitted or not supported (2 is usage).
+//! From a checked task to an exit code: 0, 1 failed while running, 2 usage, 3 not permitted or not supported.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use time::UtcOffset;
 
-use crate::capture;
+use crate::capture::{self, CaptureError};
 use crate::cli::{self, CaptureTask, Mode, Task};
 use crate::headless::{self, say};
 use crate::keylog::{Owner, open_private};
@@ -19,8 +22,10 @@ use crate::report;
 use crate::runtime::{self, Engine as _, Machine, finish, local_offset};
 use crate::target::process;
 use crate::target::registry::Registry;
+use crate::text::Foreign;
 
 const FAILED: u8 = 1;
+const USAGE: u8 = 2;
 const NOT_PERMITTED: u8 = 3;
 /// Bytes of the ring buffer: 19,000 secrets, some ten seconds at the highest rate that was measured.
 const RING: u32 = 4 << 20;
@@ -44,9 +49,39 @@ pub fn run(task: Task) -> ExitCode {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    say(&crate::text::sanitize(&format!("{error:#}")));
-    ExitCode::from(FAILED)
+    say(&crate::text::sanitize(&chain(error)));
+    ExitCode::from(exit_code(error))
 }
+
+/// The error and its causes, each that the one before does not say already.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let is_refused = |cause: &(dyn std::error::Error + 'static)| {
+        let error = cause.downcast_ref::<io::Error>();
+        error.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    };
+    if error.is::<SameFile>() {
+        USAGE
+    } else if error.is::<CaptureError>() && error.chain().any(is_refused) {
+        NOT_PERMITTED
+    } else {
+        FAILED
+    }
+}
+
+/// Log and secrets in one file would spoil both.
+#[derive(Debug, thiserror::Error)]
+#[error("the log and the key log are the same file, {0}: give --log-file another one")]
+struct SameFile(Foreign);
 
 fn print(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<u8> {
     let mut text = Vec::new();
@@ -93,15 +128,39 @@ fn capture(task: &CaptureTask) -> ExitCode {
 fn capture_checked(task: &CaptureTask) -> anyhow::Result<()> {
     // Before there are threads: afterwards the zone is not asked any more.
     let offset = local_offset();
-    let _log = match &task.log {
-        Some((path, level)) => Some(logging::start(path, *level)?),
+    let log = match &task.log {
+        Some((path, level)) => Some((open_private(path, Owner::of_this_run())?, *level)),
         None => None,
     };
-    no_core_file();
     // A key log that cannot be had is better known before anything is attached.
     if task.save && task.keylog.as_os_str() != "-" {
         open_private(&task.keylog, Owner::of_this_run())?;
     }
+    if let Some((file, _)) = &log {
+        check_other_file(file, &task.keylog)?;
+    }
+    let log = log.map(|(file, level)| logging::start(file, level));
+    let result = capture_logged(task, offset);
+    match log.map_or(0, |log| log.dropped_lines()) {
+        0 => {}
+        lines => say(&format!("warning: {lines} lines are missing in the log: they came too fast")),
+    }
+    result
+}
+
+/// Fails when the path names this file, by whatever name.
+fn check_other_file(log: &File, keylog: &Path) -> anyhow::Result<()> {
+    // One that is not there yet is another one, and one that cannot be looked at is refused when it is opened.
+    let Ok(keylog_file) = std::fs::metadata(keylog) else { return Ok(()) };
+    let log_file = log.metadata().context("looking at the log file")?;
+    if (log_file.dev(), log_file.ino()) == (keylog_file.dev(), keylog_file.ino()) {
+        return Err(SameFile(Foreign::from(keylog.as_os_str())).into());
+    }
+    Ok(())
+}
+
+fn capture_logged(task: &CaptureTask, offset: UtcOffset) -> anyhow::Result<()> {
+    no_core_file();
     let mut registry = Registry::default();
     add_images(&mut registry, &task.images)?;
     let selection = Selection { pids: running(&task.selection)?, ..task.selection.clone() };
@@ -125,7 +184,7 @@ fn capture_checked(task: &CaptureTask) -> anyhow::Result<()> {
         }
         let result = match task.mode {
             Mode::Tui => {
-                let options = runtime::Options::from_env(offset);
+                let options = runtime::Options::from_env(offset, task.reveal);
                 let ended;
                 (model, ended) = runtime::run(&mut machine, model, options).await;
                 let finished = finish(&mut machine, &mut model).await;
@@ -204,6 +263,44 @@ mod tests {
         let error = add_images(&mut registry, &missing).unwrap_err();
         assert_eq!(error.to_string(), "none of the named images can be used");
         assert!(add_images(&mut registry, &[]).is_ok());
+    }
+
+    #[test]
+    fn log_and_key_log_are_told_apart_by_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let log = File::create(path("log")).unwrap();
+        std::os::unix::fs::symlink(path("log"), path("link")).unwrap();
+        File::create(path("keys")).unwrap();
+        for same in ["log", "link", "../log"] {
+            let same = if same.starts_with("..") {
+                folder.path().join("..").join(folder.path().file_name().unwrap()).join("log")
+            } else {
+                path(same)
+            };
+            let error = check_other_file(&log, &same).unwrap_err();
+            assert_eq!(exit_code(&error), USAGE, "{error}");
+        }
+        assert!(check_other_file(&log, &path("keys")).is_ok());
+        assert!(check_other_file(&log, &path("not there yet")).is_ok());
+        assert!(check_other_file(&log, Path::new("-")).is_ok());
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_is_not_permitted() {
+        use aya::programs::ProgramError;
+        use aya::sys::SyscallError;
+
+        let load = |number| {
+            let io_error = io::Error::from_raw_os_error(number);
+            let error = SyscallError { call: "bpf_prog_load", io_error };
+            anyhow::Error::from(CaptureError::Program(ProgramError::SyscallError(error)))
+        };
+        assert_eq!(exit_code(&load(libc::EPERM)), NOT_PERMITTED);
+        assert_eq!(exit_code(&load(libc::EACCES)), NOT_PERMITTED);
+        assert_eq!(exit_code(&load(libc::E2BIG)), FAILED);
+        let unreadable = anyhow::Error::from(io::Error::from(io::ErrorKind::PermissionDenied));
+        assert_eq!(exit_code(&unreadable), FAILED, "a file's own refusal is another matter");
     }
 
     #[test]

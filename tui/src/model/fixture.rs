@@ -48,7 +48,10 @@ pub fn image(id: u32, path: &str, library: Option<(&'static str, &str)>, taps: u
         taps: vec![tap; taps],
         labels: Vec::new(),
         reason: match taps {
-            0 => "no code refers to the labels".to_owned(),
+            0 => match library {
+                Some((name, _)) => format!("no tap: {name} is not yet supported"),
+                None => "no tap: the file does not hold the labels".to_owned(),
+            },
             _ => "the function that takes every label".to_owned(),
         },
         layout: Err(LayoutRefusal("made up for a test".to_owned())),
@@ -81,7 +84,7 @@ pub fn scan() -> Scan {
             image(1, "/usr/lib/x86_64-linux-gnu/libssl.so.3", Some(("OpenSSL", "3.0.17")), 1),
             image(2, "/opt/node/bin/node", Some(("OpenSSL", "3.5.4\x1b[2J")), 1),
             image(3, "/opt/grpc/cygrpc.so", Some(("BoringSSL", "")), 1),
-            image(4, "/opt/odd/libtls.so", None, 0),
+            image(4, "/usr/lib/libgnutls.so.30", Some(("GnuTLS", "3.7.9")), 0),
         ],
         ..Scan::default()
     }

@@ -25,7 +25,7 @@ pub use stats::{KernelCounters, Rate, Stats};
 pub use store::{Evicted, SessionRef, Store};
 pub use time::Time;
 
-use target::{Change, ImageState, Selection, Targets};
+use target::{ImageState, Selection, Targets};
 
 /// Sessions kept unless the user says otherwise.
 pub const DEFAULT_SESSION_LIMIT: usize = 100_000;
@@ -93,9 +93,10 @@ impl Model {
                 self.reconcile(&mut effects);
             }
             Msg::Save(on) => self.save(on, &mut effects),
+            Msg::Flush => self.saving.retry_now(),
         }
-        if let Some(batch) = self.saving.next_batch(&self.sessions, now) {
-            effects.push(Effect::WriteLines(batch));
+        if let Some((generation, lines)) = self.saving.next_batch(&self.sessions, now) {
+            effects.push(Effect::WriteLines { generation, lines });
         }
         effects
     }
@@ -125,6 +126,7 @@ impl Model {
         match taken.outcome {
             Outcome::Null => self.stats.nulls += 1,
             Outcome::Duplicate => self.stats.duplicates += 1,
+            Outcome::NotKept => self.stats.not_kept += 1,
             Outcome::Conflict => {
                 self.stats.conflicts += 1;
                 self.warn_conflict(taken.session, &label, "in one session", effects);
@@ -168,9 +170,12 @@ impl Model {
             .collect();
         for (line, found) in unsaved {
             match found {
+                InFile::No if self.sessions.has_rival(reference, &line) => {
+                    self.sessions.mark_shadowed(reference, &line.label);
+                }
                 InFile::No => {
                     self.sessions.mark_queued(reference, &line);
-                    self.saving.enqueue(reference, line.label);
+                    self.saving.enqueue(&self.sessions, reference, line.label);
                 }
                 InFile::Same => {
                     let tag = crate::tls::ValueTag::new(&random, &line.secret);
@@ -215,10 +220,7 @@ impl Model {
             }
         };
         // Nobody may want it any more.
-        let changes = self.targets.reconcile();
-        effects.extend(
-            changes.into_iter().filter(|c| matches!(c, Change::Detach(_))).map(Effect::Capture),
-        );
+        self.reconcile(effects);
     }
 
     fn save(&mut self, on: bool, effects: &mut Vec<Effect>) {
@@ -237,8 +239,8 @@ impl Model {
             return;
         }
         match msg {
-            KeyLogMsg::Opened { known } | KeyLogMsg::Replaced { known } => {
-                self.saving.opened(known);
+            KeyLogMsg::Opened { generation, known } => {
+                self.saving.opened(generation, known);
                 self.sessions.clear_saved();
                 for session in self.sessions.references().collect::<Vec<_>>() {
                     self.offer(session, effects);
@@ -246,18 +248,33 @@ impl Model {
             }
             KeyLogMsg::Refused { reason } => {
                 effects.push(Effect::Warn(reason.clone()));
-                self.saving.refusal = reason.clone();
-                self.saving.state = match self.saving.state {
-                    SavingState::Opening => SavingState::Off,
-                    _ => SavingState::Failing(reason),
-                };
+                self.saving.refusal = reason;
+                self.saving.state = SavingState::Off;
             }
             // Of a file that was closed since.
-            KeyLogMsg::Wrote { .. } if self.saving.state == SavingState::Opening => {}
-            KeyLogMsg::Wrote { written, error } => {
-                effects.extend(error.clone().map(Effect::Warn));
-                self.saving.wrote(&mut self.sessions, written, error, self.now + RETRY);
+            KeyLogMsg::Wrote { .. } | KeyLogMsg::Checked { .. }
+                if self.saving.state == SavingState::Opening => {}
+            KeyLogMsg::Wrote { generation, written, error } => {
+                self.warn_of_failing(error.as_ref(), effects);
+                let retry_at = self.now + RETRY;
+                self.saving.wrote(&mut self.sessions, generation, written, error, retry_at);
             }
+            KeyLogMsg::Checked { error } => {
+                self.warn_of_failing(error.as_ref(), effects);
+                self.saving.checked(error, self.now + RETRY);
+            }
+            KeyLogMsg::ReaderGone => self.saving.set_reader_gone(),
+        }
+    }
+
+    /// Tells a failure once, not at each retry.
+    fn warn_of_failing(&self, error: Option<&String>, effects: &mut Vec<Effect>) {
+        let known = match &self.saving.state {
+            SavingState::Failing(known) => Some(known),
+            _ => None,
+        };
+        if error != known {
+            effects.extend(error.cloned().map(Effect::Warn));
         }
     }
 }

@@ -49,33 +49,43 @@ pub enum Msg {
     ChooseAll(bool),
     /// Turn saving on or off.
     Save(bool),
+    /// Write what is left now, though the last attempt failed a moment ago.
+    Flush,
 }
 
 /// What the key log's writer reports.
 #[derive(Debug)]
 pub enum KeyLogMsg {
-    /// The file is open, and these lines are in it.
+    /// A file is open, and these lines are in it: the one that was asked for, or a new one, since the path
+    /// no longer named the old one. Batches of an earlier generation were not written.
     Opened {
+        /// Counts the files; a batch belongs to one.
+        generation: u64,
         /// Lines in the file.
         known: Vec<KnownLine>,
     },
-    /// It could not be opened, or not recreated after it was moved away.
+    /// It could not be opened.
     Refused {
         /// Why, and what to do.
         reason: String,
     },
     /// A batch was written, or a part of it.
     Wrote {
+        /// The batch's generation.
+        generation: u64,
         /// Lines written.
         written: usize,
         /// Why the others were not.
         error: Option<String>,
     },
-    /// The path no longer named the open file; it was recreated, and these lines are in the new one.
-    Replaced {
-        /// Lines in the file.
-        known: Vec<KnownLine>,
+    /// The path no longer names the open file, and it could not be made again; or, without a reason, it
+    /// names it again.
+    Checked {
+        /// Why not.
+        error: Option<String>,
     },
+    /// Whoever read the key log from our stdout is gone.
+    ReaderGone,
 }
 
 /// Something to do, outside of the model.
@@ -88,7 +98,12 @@ pub enum Effect {
     /// Close it.
     CloseKeyLog,
     /// Write these lines, each with one `write`.
-    WriteLines(Vec<PendingLine>),
+    WriteLines {
+        /// Of the file that they are for.
+        generation: u64,
+        /// The lines.
+        lines: Vec<PendingLine>,
+    },
     /// Put a text on the clipboard.
     Copy {
         /// The text.

@@ -54,7 +54,16 @@ pub struct Saving {
     retry_at: Time,
     /// Why the file could not be opened.
     pub(super) refusal: String,
+    /// The file that lines are written to now.
+    generation: u64,
+    /// Entries of the queue at which those of dropped sessions are taken out.
+    prune_at: usize,
+    /// Whoever read our stdout is gone.
+    reader_gone: bool,
 }
+
+/// The queue is not looked through below this.
+const PRUNE_FROM: usize = 4096;
 
 /// What the file says of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +89,9 @@ impl Saving {
             in_flight: Vec::new(),
             retry_at: Time(0),
             refusal: String::new(),
+            generation: 0,
+            prune_at: PRUNE_FROM,
+            reader_gone: false,
         }
     }
 
@@ -91,6 +103,16 @@ impl Saving {
     /// Why the file could not be opened, when that was tried last.
     pub fn refusal(&self) -> &str {
         &self.refusal
+    }
+
+    /// Whether whoever read the key log from our stdout is gone.
+    pub fn is_reader_gone(&self) -> bool {
+        self.reader_gone
+    }
+
+    /// Lines that are on their way to the disk.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
     }
 
     /// Lines that are waiting to be written.
@@ -120,8 +142,9 @@ impl Saving {
     }
 
     /// Starts over with a file that was opened, and the lines that are in it.
-    pub(super) fn opened(&mut self, known: Vec<KnownLine>) {
+    pub(super) fn opened(&mut self, generation: u64, known: Vec<KnownLine>) {
         self.forget();
+        self.generation = generation;
         for line in known {
             self.remember(line);
         }
@@ -136,13 +159,39 @@ impl Saving {
         self.in_flight.clear();
     }
 
-    /// Wants a line to be written.
-    pub(super) fn enqueue(&mut self, session: SessionRef, label: Label) {
-        self.queue.push_back((session, label));
+    /// The path cannot be written at the moment, or, without a reason, it can again.
+    pub(super) fn checked(&mut self, error: Option<String>, retry_at: Time) {
+        self.retry_at = retry_at;
+        self.state = error.map_or(SavingState::On, SavingState::Failing);
     }
 
-    /// The next lines to write; none while others are on their way or a retry is not due.
-    pub(super) fn next_batch(&mut self, store: &Store, now: Time) -> Option<Vec<PendingLine>> {
+    pub(super) fn set_reader_gone(&mut self) {
+        self.reader_gone = true;
+        self.forget();
+    }
+
+    /// Tries again at once.
+    pub(super) fn retry_now(&mut self) {
+        self.retry_at = Time(0);
+    }
+
+    /// Wants a line to be written.
+    pub(super) fn enqueue(&mut self, store: &Store, session: SessionRef, label: Label) {
+        self.queue.push_back((session, label));
+        // A disk that does not answer must not let the queue outgrow the sessions.
+        if self.queue.len() >= self.prune_at {
+            self.queue.retain(|(session, _)| store.get(*session).is_some());
+            self.prune_at = PRUNE_FROM.max(2 * self.queue.len());
+        }
+    }
+
+    /// The next lines to write, and the file that they are for; none while others are on their way or a retry
+    /// is not due.
+    pub(super) fn next_batch(
+        &mut self,
+        store: &Store,
+        now: Time,
+    ) -> Option<(u64, Vec<PendingLine>)> {
         let due = match &self.state {
             SavingState::On => true,
             SavingState::Failing(_) => now >= self.retry_at,
@@ -164,18 +213,22 @@ impl Saving {
                 }
             }
         }
-        (!self.in_flight.is_empty()).then(|| self.in_flight.clone())
+        (!self.in_flight.is_empty()).then(|| (self.generation, self.in_flight.clone()))
     }
 
     /// The writer has written the first `written` lines of what is on its way. What is left is tried
-    /// again at `retry_at`.
+    /// again at `retry_at`. A batch of an earlier file is none of what is on its way.
     pub(super) fn wrote(
         &mut self,
         store: &mut Store,
+        generation: u64,
         written: usize,
         error: Option<String>,
         retry_at: Time,
     ) {
+        if generation != self.generation {
+            return;
+        }
         let mut sent = std::mem::take(&mut self.in_flight);
         let left = sent.split_off(written.min(sent.len()));
         for PendingLine { line, .. } in sent {

@@ -59,6 +59,13 @@ pub struct Captured {
     pub facts: Facts,
 }
 
+impl Captured {
+    /// The session that it belongs to.
+    pub fn session_key(&self) -> SessionKey {
+        SessionKey { pid: self.process.pid, client_random: self.client_random }
+    }
+}
+
 /// What names a session: a process id and a client random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionKey {
@@ -140,6 +147,8 @@ pub enum Outcome {
     Duplicate,
     /// Another value was there already; it stays.
     Conflict,
+    /// There was no room for it: more labels than any library logs, or repeats that are not saved yet.
+    NotKept,
 }
 
 /// One handshake in one process.
@@ -179,7 +188,7 @@ impl Session {
     pub(super) fn new(serial: u64, event: &Captured) -> Self {
         Self {
             serial,
-            key: SessionKey { pid: event.process.pid, client_random: event.client_random },
+            key: event.session_key(),
             process: Arc::clone(&event.process),
             image: event.image,
             first_seen: event.time,
@@ -200,8 +209,9 @@ impl Session {
         };
         let null = event.secret.is_null();
         let time = event.time;
+        let new = !self.entries.iter().any(same_line);
+        let full = new && self.is_full(&event.label) && !self.make_room(&event.label);
         self.learn(event.label.version(), event.facts);
-        let full = self.is_full(&event.label);
         let outcome = match self.entries.iter_mut().find(|entry| same_line(entry)) {
             Some(held) if held.secret == event.secret || null => Outcome::Duplicate,
             Some(held) if held.is_null() => {
@@ -209,7 +219,7 @@ impl Session {
                 Outcome::New
             }
             Some(_) => Outcome::Conflict,
-            None if full => Outcome::Duplicate,
+            None if full => Outcome::NotKept,
             None => {
                 self.push(Entry::new(event));
                 if null { Outcome::Null } else { Outcome::New }
@@ -219,6 +229,7 @@ impl Session {
             Outcome::New | Outcome::Null => self.last_seen = time,
             Outcome::Duplicate => self.duplicates = self.duplicates.saturating_add(1),
             Outcome::Conflict => self.conflicts = self.conflicts.saturating_add(1),
+            Outcome::NotKept => {}
         }
         self.changed |= outcome != Outcome::Duplicate;
         outcome
@@ -236,6 +247,13 @@ impl Session {
         self.facts.role = self.facts.role.or(facts.role);
         self.facts.resumed = self.facts.resumed.or(facts.resumed);
         self.changed |= self.facts != before;
+    }
+
+    /// Drops the oldest repeat of a label that is in the key log already.
+    fn make_room(&mut self, label: &Label) -> bool {
+        let done = |entry: &Entry| entry.label == *label && entry.saved;
+        let oldest = self.entries.iter().position(done).filter(|_| label.repeats());
+        oldest.map(|index| self.entries.remove(index)).is_some()
     }
 
     fn is_full(&self, label: &Label) -> bool {

@@ -39,6 +39,8 @@ pub struct Stats {
     pub conflicts: u64,
     /// Events that cannot be right: length, label.
     pub rejected: u64,
+    /// Secrets for which their session had no room.
+    pub not_kept: u64,
     /// Labels that neither the kernel nor the file gave.
     pub label_lost: u64,
     /// Sessions dropped to make room.

@@ -1,6 +1,6 @@
 //! The sessions that are kept, in the order of arrival, up to a limit.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use slab::Slab;
 use smallvec::SmallVec;
@@ -23,9 +23,10 @@ pub struct Store {
     order: VecDeque<usize>,
     /// A session of one client random for each process that has it; seldom more than client and server.
     by_random: HashMap<ClientRandom, SmallVec<[u32; 4]>>,
-    changed: Vec<SessionRef>,
-    /// Sessions with only null secrets.
-    nulls: usize,
+    /// Sessions that changed, when somebody wants to know.
+    changed: Option<VecDeque<SessionRef>>,
+    /// Serials of the sessions that have only null secrets.
+    nulls: BTreeSet<u64>,
     limit: usize,
     next_serial: u64,
 }
@@ -59,8 +60,8 @@ impl Store {
             sessions: Slab::new(),
             order: VecDeque::new(),
             by_random: HashMap::new(),
-            changed: Vec::new(),
-            nulls: 0,
+            changed: None,
+            nulls: BTreeSet::new(),
             limit: limit.max(1),
             next_serial: 0,
         }
@@ -100,7 +101,12 @@ impl Store {
 
     /// Number of sessions that have only null secrets.
     pub fn null_sessions(&self) -> usize {
-        self.nulls
+        self.nulls.len()
+    }
+
+    /// Those of them from a serial on.
+    pub fn null_sessions_from(&self, serial: u64) -> usize {
+        self.nulls.range(serial..).count()
     }
 
     /// The session, if it is still kept.
@@ -120,20 +126,23 @@ impl Store {
 
     /// Takes a secret into its session, which is made if it is new.
     pub fn take(&mut self, event: Captured) -> Taken {
-        let key = SessionKey { pid: event.process.pid, client_random: event.client_random };
+        let key = event.session_key();
         let known = self.slot_of(&key);
         let slot = known.unwrap_or_else(|| self.insert(&event));
         let session = &mut self.sessions[slot];
         let was_complete = session.state() == super::SecretState::Complete;
         let was_changed = session.changed && known.is_some();
-        self.nulls -= usize::from(session.is_null());
         let outcome = session.take(event);
-        self.nulls += usize::from(session.is_null());
+        match session.is_null() {
+            true => self.nulls.insert(session.serial),
+            false => self.nulls.remove(&session.serial),
+        };
         let reference = SessionRef { slot, serial: session.serial };
-        if session.changed && !was_changed {
-            self.changed.push(reference);
-        }
         let completed = !was_complete && session.state() == super::SecretState::Complete;
+        let changed = session.changed && !was_changed;
+        if changed {
+            self.note_change(reference);
+        }
         Taken { session: reference, outcome, completed, created: known.is_none() }
     }
 
@@ -146,15 +155,32 @@ impl Store {
         slot
     }
 
-    /// Sessions that changed since the last call, in the order of their change.
-    pub fn take_changed(&mut self) -> Vec<SessionRef> {
-        let changed = std::mem::take(&mut self.changed);
-        for session in &changed {
+    /// From now on `take_changed` is called again and again.
+    pub fn track_changes(&mut self) {
+        self.changed.get_or_insert_default();
+    }
+
+    fn note_change(&mut self, session: SessionRef) {
+        let Some(changed) = &mut self.changed else { return };
+        changed.push_back(session);
+        // When nobody takes them for long, sessions that are gone must not pile up.
+        if changed.len() > 2 * self.limit + 1024 {
+            let sessions = &self.sessions;
+            changed.retain(|s| sessions.get(s.slot).is_some_and(|held| held.serial == s.serial));
+        }
+    }
+
+    /// Up to `most` sessions that changed since they were taken last, in the order of their change; none
+    /// without `track_changes`.
+    pub fn take_changed(&mut self, most: usize) -> Vec<SessionRef> {
+        let Some(changed) = &mut self.changed else { return Vec::new() };
+        let some: Vec<_> = changed.drain(..most.min(changed.len())).collect();
+        for session in &some {
             if let Some(held) = self.held_mut(*session) {
                 held.changed = false;
             }
         }
-        changed
+        some
     }
 
     fn held_mut(&mut self, session: SessionRef) -> Option<&mut Session> {
@@ -204,6 +230,27 @@ impl Store {
             let same = |e: &&mut Entry| e.label == line.label && e.secret == line.secret;
             held.entries.iter_mut().filter(same).for_each(|entry| entry.queued = true);
         }
+    }
+
+    /// Whether another process has another value of this line, which is or will be in the key log.
+    pub(super) fn has_rival(&self, session: SessionRef, line: &KeyLine) -> bool {
+        let slots = self.by_random.get(&line.client_random).map_or(&[][..], |slots| slots);
+        let rival = |entry: &Entry| {
+            entry.label == line.label
+                && !line.label.repeats()
+                && entry.secret != line.secret
+                && (entry.queued || entry.saved)
+        };
+        slots
+            .iter()
+            .map(|&slot| slot as usize)
+            .filter(|&slot| slot != session.slot)
+            .any(|slot| self.sessions[slot].entries.iter().any(rival))
+    }
+
+    /// Keeps a secret from the key log, where its line has another value.
+    pub(super) fn mark_shadowed(&mut self, session: SessionRef, label: &Label) {
+        self.mark(session, label, |entry| entry.shadowed = true);
     }
 
     /// Notes that the key log has another value for this line.
@@ -303,7 +350,7 @@ impl Store {
 
     fn remove(&mut self, slot: usize) {
         let session = self.sessions.remove(slot);
-        self.nulls -= usize::from(session.is_null());
+        self.nulls.remove(&session.serial);
         if let Some(slots) = self.by_random.get_mut(&session.key.client_random) {
             slots.retain(|other| *other as usize != slot);
             if slots.is_empty() {

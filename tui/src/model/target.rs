@@ -1,5 +1,6 @@
 //! Targets: processes, images, and which of them were chosen.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -210,7 +211,8 @@ impl Targets {
         chosen.retain(|pid, ticks| {
             let present = self.processes.get(pid).map_or(0, |target| target.process.start_ticks);
             let is_other = *ticks != 0 && present != 0 && *ticks != present;
-            !is_other && !(missing.contains(pid) && self.missing.contains(pid))
+            let is_gone = missing.contains(pid) && self.missing.contains(pid);
+            !(is_other || is_gone)
         });
         self.selection.pids = chosen;
         self.missing = missing;
@@ -236,6 +238,39 @@ impl Targets {
             .filter(|target| self.selection.chooses(&target.process))
             .filter(|target| target.images.iter().any(attached))
             .count()
+    }
+
+    /// Processes that were named one by one and have TLS code that cannot be captured, with the reason.
+    pub fn not_capturable(&self) -> Vec<(&Process, String)> {
+        let named =
+            |target: &&Target| !self.selection.all && self.selection.chooses(&target.process);
+        let reason = |target: &Target| self.obstacle(target).map(|why| crate::text::sanitize(&why));
+        self.processes
+            .values()
+            .filter(named)
+            .filter_map(|target| Some((&*target.process, reason(target)?)))
+            .collect()
+    }
+
+    /// Why nothing of a process can be captured: `GnuTLS is not yet supported`; `None` when something can.
+    /// Not safe to show as it is.
+    pub fn obstacle(&self, target: &Target) -> Option<Cow<'_, str>> {
+        let mut images = target.images.iter().filter_map(|id| self.images.get(id)).peekable();
+        let why = match images.peek().copied() {
+            None => Cow::Borrowed("it has no image with TLS code"),
+            Some(image) if !image.plan.is_captured(self.selection.ways) => {
+                let reason = &image.plan.reason;
+                Cow::Borrowed(reason.strip_prefix("no tap: ").unwrap_or(reason))
+            }
+            Some(image) => Cow::Owned(format!("--image does not name {}", image.path)),
+        };
+        (!images.any(|image| self.can_attach(image))).then_some(why)
+    }
+
+    /// Whether there is something to attach, which the command line allows.
+    fn can_attach(&self, image: &Image) -> bool {
+        image.plan.is_captured(self.selection.ways)
+            && (image.named || !self.selection.only_named_images)
     }
 
     /// Number of images with probes in place.
@@ -314,10 +349,6 @@ impl Targets {
     }
 
     fn wanted_images(&self) -> BTreeSet<ImageId> {
-        let allowed = |image: &&Image| {
-            image.plan.is_captured(self.selection.ways)
-                && (image.named || !self.selection.only_named_images)
-        };
         let used: BTreeSet<ImageId> = self
             .processes
             .values()
@@ -326,7 +357,7 @@ impl Targets {
             .collect();
         self.images
             .values()
-            .filter(allowed)
+            .filter(|image| self.can_attach(image))
             .filter(|image| self.selection.is_open() || used.contains(&image.id))
             .map(|image| image.id)
             .collect()

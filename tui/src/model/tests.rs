@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::target::{Image, ImageId, Process, Scan, Target};
+use super::target::{Change, Image, ImageId, Process, Scan, Target};
 use super::*;
 use crate::target::layout::{Evidence, LayoutRefusal};
 use crate::target::plan::{ImagePlan, Linkage, RandomPath, Site, SiteKind, Tap};
@@ -82,12 +82,12 @@ fn send(model: &mut Model, file: &mut Vec<String>, msg: Msg) {
         for effect in model.update(NOW, msg) {
             match effect {
                 Effect::OpenKeyLog(_) => {
-                    queue.push(Msg::KeyLog(KeyLogMsg::Opened { known: Vec::new() }));
+                    queue.push(Msg::KeyLog(KeyLogMsg::Opened { generation: 1, known: Vec::new() }));
                 }
-                Effect::WriteLines(lines) => {
+                Effect::WriteLines { generation, lines } => {
                     file.extend(lines.iter().map(|line| line.line.to_text().to_string()));
                     let written = lines.len();
-                    queue.push(Msg::KeyLog(KeyLogMsg::Wrote { written, error: None }));
+                    queue.push(Msg::KeyLog(KeyLogMsg::Wrote { generation, written, error: None }));
                 }
                 _ => {}
             }
@@ -198,8 +198,11 @@ fn lines_that_are_in_the_file_are_not_written_again() {
     };
     // The second line is there with another value.
     let known = vec![known(7, 3), known(8, 5)];
-    let effects = model.update(NOW, Msg::KeyLog(KeyLogMsg::Opened { known }));
-    assert!(!effects.iter().any(|effect| matches!(effect, Effect::WriteLines(_))), "{effects:?}");
+    let effects = model.update(NOW, Msg::KeyLog(KeyLogMsg::Opened { generation: 1, known }));
+    assert!(
+        !effects.iter().any(|effect| matches!(effect, Effect::WriteLines { .. })),
+        "{effects:?}"
+    );
     assert!(model.sessions.find(&key(1, 7)).unwrap().entries[0].saved);
     assert!(model.sessions.find(&key(1, 8)).unwrap().entries[0].shadowed);
     assert_eq!(model.stats.conflicts, 1);
@@ -209,10 +212,10 @@ fn lines_that_are_in_the_file_are_not_written_again() {
 fn what_could_not_be_written_stays_pending_and_is_tried_again() {
     let mut model = all();
     model.update(NOW, Msg::Save(true));
-    model.update(NOW, Msg::KeyLog(KeyLogMsg::Opened { known: Vec::new() }));
+    model.update(NOW, Msg::KeyLog(KeyLogMsg::Opened { generation: 1, known: Vec::new() }));
     let written = |effects: Vec<Effect>| {
         effects.into_iter().find_map(|effect| match effect {
-            Effect::WriteLines(lines) => Some(lines.len()),
+            Effect::WriteLines { lines, .. } => Some(lines.len()),
             _ => None,
         })
     };
@@ -221,14 +224,20 @@ fn what_could_not_be_written_stays_pending_and_is_tried_again() {
         Some(1)
     );
     assert_eq!(written(model.update(NOW, Msg::Secret(event(1, 8, Label::ClientRandom, 3)))), None);
-    let full = || Msg::KeyLog(KeyLogMsg::Wrote { written: 0, error: Some("disk full".to_owned()) });
+    let full = || {
+        Msg::KeyLog(KeyLogMsg::Wrote {
+            generation: 1,
+            written: 0,
+            error: Some("disk full".to_owned()),
+        })
+    };
     assert_eq!(written(model.update(NOW, full())), None);
     assert_eq!(model.saving.pending(), 2);
     assert_eq!(model.saving.state, SavingState::Failing("disk full".to_owned()));
     assert_eq!(written(model.update(NOW, Msg::Tick)), None, "the retry is not due");
     let later = NOW + Duration::from_secs(2);
     assert_eq!(written(model.update(later, Msg::Tick)), Some(2));
-    model.update(later, Msg::KeyLog(KeyLogMsg::Wrote { written: 2, error: None }));
+    model.update(later, Msg::KeyLog(KeyLogMsg::Wrote { generation: 1, written: 2, error: None }));
     assert_eq!((model.saving.pending(), model.saving.lines), (0, 2));
     assert_eq!(model.saving.state, SavingState::On);
 }
@@ -237,7 +246,7 @@ fn what_could_not_be_written_stays_pending_and_is_tried_again() {
 fn a_secret_waits_once_however_often_its_session_changes() {
     let mut model = all();
     model.update(NOW, Msg::Save(true));
-    model.update(NOW, Msg::KeyLog(KeyLogMsg::Opened { known: Vec::new() }));
+    model.update(NOW, Msg::KeyLog(KeyLogMsg::Opened { generation: 1, known: Vec::new() }));
     for (n, label) in Label::TLS13_COMPLETE.into_iter().enumerate() {
         model.update(NOW, Msg::Secret(event(1, 7, label, n as u8 + 1)));
         assert_eq!(model.saving.pending(), n + 1);
@@ -250,7 +259,11 @@ fn a_file_that_was_replaced_gets_everything_that_is_still_held() {
     send(&mut model, &mut file, Msg::Save(true));
     send(&mut model, &mut file, Msg::Secret(event(1, 7, Label::ClientRandom, 3)));
     file.clear();
-    send(&mut model, &mut file, Msg::KeyLog(KeyLogMsg::Replaced { known: Vec::new() }));
+    send(
+        &mut model,
+        &mut file,
+        Msg::KeyLog(KeyLogMsg::Opened { generation: 2, known: Vec::new() }),
+    );
     assert_eq!(file.len(), 1);
 }
 
@@ -263,7 +276,76 @@ fn repeated_labels_keep_each_value_and_are_bounded() {
     }
     let session = model.sessions.find(&key(1, 7)).unwrap();
     assert_eq!(session.entries.len(), 16);
-    assert_eq!(session.conflicts, 0);
+    assert_eq!((session.conflicts, model.stats.not_kept, model.stats.duplicates), (0, 184, 0));
+}
+
+#[test]
+fn repeated_labels_are_all_written_while_saving() {
+    let (mut model, mut file) = (all(), Vec::new());
+    send(&mut model, &mut file, Msg::Save(true));
+    let label = Label::parse(b"CLIENT_TRAFFIC_SECRET_N").unwrap();
+    for value in 1..=200 {
+        send(&mut model, &mut file, Msg::Secret(event(1, 7, label.clone(), value)));
+    }
+    assert_eq!((file.len(), model.stats.not_kept), (200, 0));
+}
+
+#[test]
+fn an_answer_for_an_earlier_file_saves_nothing() {
+    let mut model = all();
+    model.update(NOW, Msg::Save(true));
+    model.update(NOW, Msg::KeyLog(KeyLogMsg::Opened { generation: 1, known: Vec::new() }));
+    model.update(NOW, Msg::Secret(event(1, 7, Label::ClientRandom, 3)));
+    // The file was replaced while the line was on its way.
+    let effects =
+        model.update(NOW, Msg::KeyLog(KeyLogMsg::Opened { generation: 2, known: Vec::new() }));
+    assert!(
+        matches!(&effects[..], [Effect::WriteLines { generation: 2, lines }] if lines.len() == 1)
+    );
+    model.update(NOW, Msg::KeyLog(KeyLogMsg::Wrote { generation: 1, written: 1, error: None }));
+    assert!(!model.sessions.find(&key(1, 7)).unwrap().entries[0].saved);
+    model.update(NOW, Msg::KeyLog(KeyLogMsg::Wrote { generation: 2, written: 1, error: None }));
+    assert!(model.sessions.find(&key(1, 7)).unwrap().entries[0].saved);
+}
+
+#[test]
+fn the_losing_value_stays_out_of_a_new_file_too() {
+    let (mut model, mut file) = (all(), Vec::new());
+    send(&mut model, &mut file, Msg::Save(true));
+    send(&mut model, &mut file, Msg::Secret(event(1, 7, Label::ClientRandom, 3)));
+    send(&mut model, &mut file, Msg::Secret(event(2, 7, Label::ClientRandom, 4)));
+    file.clear();
+    let replaced = KeyLogMsg::Opened { generation: 2, known: Vec::new() };
+    send(&mut model, &mut file, Msg::KeyLog(replaced));
+    assert_eq!(file.len(), 1);
+    assert!(model.sessions.find(&key(2, 7)).unwrap().entries[0].shadowed);
+}
+
+#[test]
+fn changes_are_kept_only_for_who_asks() {
+    let mut model = all();
+    model.update(NOW, Msg::Secret(event(1, 1, Label::ClientRandom, 3)));
+    assert!(model.sessions.take_changed(10).is_empty());
+    model.sessions.track_changes();
+    for random in 2..5 {
+        model.update(NOW, Msg::Secret(event(1, random, Label::ClientRandom, 3)));
+    }
+    assert_eq!(model.sessions.take_changed(2).len(), 2);
+    assert_eq!(model.sessions.take_changed(2).len(), 1);
+    assert!(model.sessions.take_changed(2).is_empty());
+}
+
+#[test]
+fn rules_that_change_while_an_attach_is_answered_reach_the_kernel() {
+    let names = vec![globset::Glob::new("zzz").unwrap().compile_matcher()];
+    let selection = Selection { names, ..Selection::default() };
+    let mut model = Model::new(selection, PathBuf::from("k"), 10);
+    let scan = Scan { targets: Vec::new(), images: vec![image(0)], ..Scan::default() };
+    model.update(NOW, Msg::Scanned(scan));
+    let effects = model.update(NOW, Msg::Secret(event(2, 7, Label::ClientRandom, 3)));
+    assert!(matches!(effects[..], [Effect::Capture(Change::Rule(2, false))]), "{effects:?}");
+    let effects = model.update(NOW, Msg::Attached { image: ImageId(0), result: Ok(1) });
+    assert!(matches!(effects[..], [Effect::Capture(Change::ForgetRule(2))]), "{effects:?}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::thread;
 
 use crossterm::event::{Event, KeyEvent, KeyEventKind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, channel, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
@@ -16,6 +16,8 @@ use crate::clipboard::{Display, DisplayCopy, describe_osc52, osc52};
 
 /// Keys that can wait for the loop.
 const KEYS: usize = 256;
+/// Answers of the display's clipboard that can wait: it carries out one request after the other.
+const COPIES: usize = 4;
 
 /// Something from the user's side.
 #[derive(Debug)]
@@ -39,7 +41,7 @@ pub(super) trait Console {
     /// Waits for the next input. Cancel-safe.
     fn next(&mut self) -> impl Future<Output = Input>;
 
-    /// Gives the terminal back and stops the process.
+    /// Gives the terminal back and stops the process group.
     fn suspend(&mut self) -> io::Result<()>;
 
     /// Takes the terminal over again.
@@ -58,7 +60,7 @@ pub(super) struct TerminalConsole {
     stop: Signal,
     cont: Signal,
     display: Option<Display>,
-    copies: UnboundedReceiver<DisplayCopy>,
+    copies: Receiver<DisplayCopy>,
 }
 
 impl TerminalConsole {
@@ -73,7 +75,7 @@ impl TerminalConsole {
         let stop = signal(SignalKind::from_raw(libc::SIGTSTP))?;
         let cont = signal(SignalKind::from_raw(libc::SIGCONT))?;
         let gone = watch_hang_up()?;
-        let (answers, copies) = unbounded_channel();
+        let (answers, copies) = channel(COPIES);
         let (x11, wayland) = (env::var_os("DISPLAY"), env::var_os("WAYLAND_DISPLAY"));
         let display = Display::start(x11.as_deref(), wayland.as_deref(), answers)?;
         let guard = TerminalGuard::new()?;

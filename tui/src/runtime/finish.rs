@@ -1,4 +1,4 @@
-//! The end of a capture: detach, take what was still on its way, wait for the disk.
+//! The end of a capture: detach, take what was still on its way, write what can be written.
 
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ pub struct Unsaved {
     pub reason: String,
 }
 
-/// Removes every probe, and writes what was captured until then.
+/// Removes every probe, and writes what was captured until then. A key log that failed a moment ago is tried
+/// once more.
 ///
 /// # Errors
 ///
@@ -32,19 +33,29 @@ pub async fn finish(machine: &mut Machine, model: &mut Model) -> Result<(), Unsa
         update(machine, model, msg);
     }
     let end = Instant::now() + FLUSH;
-    while model.saving.pending() > 0
-        && matches!(model.saving.state, SavingState::On | SavingState::Opening)
-    {
+    let mut retried = false;
+    while model.saving.pending() > 0 {
+        if model.saving.in_flight() == 0 && model.saving.state != SavingState::Opening {
+            if std::mem::replace(&mut retried, true) {
+                break;
+            }
+            update(machine, model, Msg::Flush);
+            continue;
+        }
         match machine.reply(end.saturating_duration_since(Instant::now())).await {
             Some(msg) => update(machine, model, msg),
             None => break,
         }
     }
+    machine.end_writer(end.saturating_duration_since(Instant::now()));
     let lines = model.saving.pending();
     match &model.saving.state {
         _ if lines == 0 => Ok(()),
         SavingState::Failing(reason) => Err(Unsaved { lines, reason: reason.clone() }),
-        _ => Err(Unsaved { lines, reason: "the disk did not answer".to_owned() }),
+        _ => Err(Unsaved {
+            lines,
+            reason: "the disk, or the reader of stdout, did not answer".to_owned(),
+        }),
     }
 }
 

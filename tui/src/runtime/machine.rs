@@ -13,7 +13,7 @@ use super::scanner::Scanner;
 use super::writer::Writer;
 use crate::capture::{CaptureError, Control, Counters, Events, Loaded, Rules};
 use crate::model::target::Change;
-use crate::model::{Effect, Msg, Time};
+use crate::model::{Effect, KeyLogMsg, Msg, Time};
 use crate::target::registry::Registry;
 
 /// Replies of the threads that can wait at a time.
@@ -35,6 +35,8 @@ pub struct Machine {
     replies: Receiver<Msg>,
     tick: Interval,
     ticks: u64,
+    /// What an effect answered at once.
+    own: Vec<Msg>,
 }
 
 impl Machine {
@@ -57,6 +59,7 @@ impl Machine {
             replies,
             tick,
             ticks: 0,
+            own: Vec::new(),
         })
     }
 
@@ -67,8 +70,18 @@ impl Machine {
         self.read_counters(into);
     }
 
+    /// Ends the writer, but does not wait longer than `limit` for its disk.
+    pub fn end_writer(&mut self, limit: Duration) {
+        if !self.writer.finish(limit) {
+            warn!("the key log's disk did not answer at the end");
+        }
+    }
+
     /// Waits for what the threads have to say, but no longer than `limit`.
     pub async fn reply(&mut self, limit: Duration) -> Option<Msg> {
+        if let Some(msg) = self.own.pop() {
+            return Some(msg);
+        }
         tokio::time::timeout(limit, self.replies.recv()).await.ok().flatten()
     }
 
@@ -118,6 +131,10 @@ async fn attached(control: &mut Option<Control>) -> Option<Msg> {
 
 impl Engine for Machine {
     async fn next(&mut self, into: &mut Vec<Msg>) -> io::Result<()> {
+        if !self.own.is_empty() {
+            into.append(&mut self.own);
+            return Ok(());
+        }
         tokio::select! {
             read = self.events.next(into) => read?,
             Some(msg) = self.replies.recv() => into.push(msg),
@@ -130,9 +147,23 @@ impl Engine for Machine {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Capture(change) => self.change(change),
-            Effect::OpenKeyLog(path) => self.writer.open(path),
-            Effect::CloseKeyLog => self.writer.close(),
-            Effect::WriteLines(lines) => self.writer.write(lines),
+            Effect::OpenKeyLog(path) => {
+                if !self.writer.open(path) {
+                    let reason = "the key log's disk does not answer".to_owned();
+                    self.own.push(Msg::KeyLog(KeyLogMsg::Refused { reason }));
+                }
+            }
+            Effect::CloseKeyLog => {
+                if !self.writer.close() {
+                    warn!("the key log could not be closed: its disk does not answer");
+                }
+            }
+            Effect::WriteLines { generation, lines } => {
+                if !self.writer.write(generation, lines) {
+                    let error = Some("the key log's disk does not answer".to_owned());
+                    self.own.push(Msg::KeyLog(KeyLogMsg::Wrote { generation, written: 0, error }));
+                }
+            }
             Effect::Warn(text) => warn!("{text}"),
             Effect::Rescan => self.scanner.request(),
             Effect::Copy { .. } | Effect::Quit => {}

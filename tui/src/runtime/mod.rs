@@ -3,6 +3,7 @@
 mod console;
 mod finish;
 mod machine;
+mod printer;
 mod scanner;
 mod terminal;
 mod tui;
@@ -13,6 +14,7 @@ use std::io;
 
 pub use finish::{Unsaved, finish};
 pub use machine::Machine;
+pub use printer::Printer;
 pub use tui::{Options, TuiError, local_offset, run};
 
 use crate::model::{Effect, Msg, Time};

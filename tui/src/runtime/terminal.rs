@@ -14,7 +14,7 @@ use crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{Signal, kill_current_process_group};
 use tokio::sync::oneshot;
 
 /// Whether the terminal is taken over at the moment.
@@ -41,10 +41,13 @@ impl TerminalGuard {
         execute!(io::stdout(), EnterAlternateScreen, Hide)
     }
 
-    /// Gives the terminal back and stops this process until the shell resumes it (SIGCONT).
+    /// Gives the terminal back and stops the whole process group until the shell resumes it (SIGCONT).
+    ///
+    /// The group, as the terminal's Ctrl-Z does: a parent in it (`cargo`, `sudo`, a script) that went on would
+    /// stay in the foreground, and the shell would never have its prompt.
     pub fn suspend(&self) -> io::Result<()> {
         give_back();
-        Ok(kill_process(getpid(), Signal::STOP)?)
+        Ok(kill_current_process_group(Signal::STOP)?)
     }
 }
 

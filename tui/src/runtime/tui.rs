@@ -34,16 +34,16 @@ const FRAME_BYTES: usize = 64 * 1024;
 /// How the TUI looks.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Theme and time zone.
+    /// Theme, time zone, and whether secrets are shown in full.
     pub look: Look,
 }
 
 impl Options {
     /// By `NO_COLOR` and `TERM`; times in the zone of [`local_offset`].
-    pub fn from_env(offset: UtcOffset) -> Self {
+    pub fn from_env(offset: UtcOffset, reveal: bool) -> Self {
         let (no_color, term) = (env::var_os("NO_COLOR"), env::var_os("TERM"));
         let theme = Theme::from_env(no_color.as_deref(), term.as_deref());
-        Self { look: Look { theme, offset } }
+        Self { look: Look { theme, offset, reveal } }
     }
 }
 
@@ -244,15 +244,17 @@ where
 
     fn receive_all(&mut self, messages: &mut Vec<Msg>) -> ControlFlow<()> {
         let now = self.engine.now();
+        let mut flow = ControlFlow::Continue(());
+        // All of them, also when one ends the loop: there may be secrets among them.
         for message in messages.drain(..) {
             let same = matches!(&message, Msg::Counters(c) if *c == self.app.model.stats.kernel);
             self.dirty |= !same && !matches!(message, Msg::Tick);
             let effects = self.app.receive(now, message);
             if self.perform(effects).is_break() {
-                return ControlFlow::Break(());
+                flow = ControlFlow::Break(());
             }
         }
-        ControlFlow::Continue(())
+        flow
     }
 
     fn perform(&mut self, effects: Vec<Effect>) -> ControlFlow<()> {
@@ -279,7 +281,7 @@ where
 
     fn draw(&mut self) -> Result<(), TuiError> {
         let size = self.terminal.size().map_err(draw_error)?;
-        self.app.settle(view::pages(&self.app, size));
+        self.app.settle(view::pages(&self.app, size, &self.look));
         let (app, look) = (&self.app, &self.look);
         self.terminal.draw(|frame| view::draw(frame, app, look)).map_err(draw_error)?;
         self.dirty = false;

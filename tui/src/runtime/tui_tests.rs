@@ -52,10 +52,12 @@ impl Engine for FakeEngine {
             Effect::Capture(Change::Attach(image)) => {
                 Some(Msg::Attached { image: *image, result: Ok(2) })
             }
-            Effect::OpenKeyLog(_) => Some(Msg::KeyLog(KeyLogMsg::Opened { known: Vec::new() })),
-            Effect::WriteLines(lines) => {
+            Effect::OpenKeyLog(_) => {
+                Some(Msg::KeyLog(KeyLogMsg::Opened { generation: 1, known: Vec::new() }))
+            }
+            Effect::WriteLines { lines, .. } => {
                 let written = lines.len();
-                Some(Msg::KeyLog(KeyLogMsg::Wrote { written, error: None }))
+                Some(Msg::KeyLog(KeyLogMsg::Wrote { generation: 1, written, error: None }))
             }
             _ => None,
         };
@@ -155,7 +157,7 @@ async fn try_run(
 ) -> Result<Ran, TuiError> {
     let model = Model::new(selection, "./tlskeytop.keylog".into(), DEFAULT_SESSION_LIMIT);
     let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
-    let look = Look { theme: Theme::MONOCHROME, offset: UtcOffset::UTC };
+    let look = Look { theme: Theme::MONOCHROME, offset: UtcOffset::UTC, reveal: false };
     let mut main_loop = Loop::new(&mut terminal, &mut engine, &mut console, App::new(model), look);
     main_loop.run().await?;
     let app = main_loop.app;
@@ -229,6 +231,9 @@ async fn quitting_with_unsaved_secrets_asks() {
     assert!(ran.screen.to_string().contains("2 sessions hold secrets that are in no file"));
     let ran = run(everything(), secrets(), FakeConsole::typing("qyyyy")).await;
     assert_eq!(ran.console.steps.len(), 4, "y ended it");
+    let ran = run(everything(), secrets(), FakeConsole::typing("qwyyy")).await;
+    assert_eq!(ran.console.steps.len(), 4, "w ended it");
+    assert_eq!(ran.app.model.saving.lines, 5);
 }
 
 #[tokio::test(start_paused = true)]

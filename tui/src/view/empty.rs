@@ -4,9 +4,9 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Rect};
 use ratatui::style::Style;
 
-use super::Theme;
 use super::layout::SMALLEST;
 use super::paint::{put, width};
+use super::{Theme, question};
 use crate::action::{Action, Context};
 use crate::keymap::key_name;
 use crate::model::ui::App;
@@ -14,7 +14,13 @@ use crate::model::ui::App;
 pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) {
     let key = |action| key_name(Context::Sessions, action);
     let nulls = app.model.sessions.null_sessions();
-    let lines = if app.ui.list.hides_nulls() && nulls > 0 && nulls == app.model.sessions.len() {
+    let held_back = app.ui.list.held_back(&app.model.sessions).unwrap_or_default();
+    let lines = if held_back > 0 {
+        [
+            format!("The view is paused, and holds {held_back} new back"),
+            format!("{} lets them in", key(Action::Pause)),
+        ]
+    } else if app.ui.list.hides_nulls() && nulls > 0 && nulls == app.model.sessions.len() {
         [
             "Only sessions with null secrets so far".to_owned(),
             format!("they are hidden: {} shows them", key(Action::NullFilter)),
@@ -35,12 +41,22 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) {
     draw_middle(buf, area, &lines, theme.heading);
 }
 
-pub(super) fn draw_too_small(buf: &mut Buffer, area: Rect) {
-    let (width, height) = SMALLEST;
-    let lines = [
-        "tlskeytop needs more room".to_owned(),
-        format!("{width}x{height}, here is {}x{}", area.width, area.height),
-    ];
+pub(super) fn draw_too_small(buf: &mut Buffer, area: Rect, app: &App) {
+    let lines = match &app.ui.question {
+        // First what is asked: there may be room for one line.
+        Some(question) => {
+            let [what, ask] = question::lines(question);
+            [ask, what]
+        }
+        None => {
+            let (width, height) = SMALLEST;
+            let quit = key_name(app.main_context(), Action::Quit);
+            [
+                "tlskeytop needs more room".to_owned(),
+                format!("{width}x{height}, here is {}x{}; {quit} quits", area.width, area.height),
+            ]
+        }
+    };
     draw_middle(buf, area, &lines, Style::new());
 }
 

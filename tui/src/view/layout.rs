@@ -8,6 +8,11 @@ pub(super) const SMALLEST: (u16, u16) = (60, 12);
 const TALL: u16 = 20;
 /// Rule, heading, and the five secrets of a usual TLS 1.3 session.
 const DETAIL_LINES: u16 = 7;
+/// The same with secrets in full that take two lines each, for which the screen has to be higher.
+const REVEALED_LINES: u16 = 12;
+const TALL_REVEALED: u16 = 24;
+/// From this width on the longest secret, of 48 bytes, takes one line.
+const WIDE_REVEALED: u16 = super::detail::VALUE_COLUMN + 96;
 
 /// The parts of the screen.
 pub(super) struct Screen {
@@ -17,7 +22,7 @@ pub(super) struct Screen {
     pub wide: Rect,
     /// The sessions' part of that.
     pub list: Rect,
-    /// What is below the sessions: one line, or [`DETAIL_LINES`].
+    /// What is below the sessions: one line, [`DETAIL_LINES`], or [`REVEALED_LINES`].
     pub detail: Rect,
     /// One line at the bottom.
     pub footer: Rect,
@@ -27,11 +32,15 @@ pub(super) fn is_too_small(area: Rect) -> bool {
     area.width < SMALLEST.0 || area.height < SMALLEST.1
 }
 
-pub(super) fn screen(area: Rect) -> Screen {
+pub(super) fn screen(area: Rect, reveal: bool) -> Screen {
     let [status, wide, footer] =
         Layout::vertical([Constraint::Length(2), Constraint::Fill(1), Constraint::Length(1)])
             .areas(area);
-    let detail = if area.height < TALL { 1 } else { DETAIL_LINES };
+    let detail = match area.height {
+        ..TALL => 1,
+        TALL_REVEALED.. if reveal && area.width < WIDE_REVEALED => REVEALED_LINES,
+        _ => DETAIL_LINES,
+    };
     let [list, detail] =
         Layout::vertical([Constraint::Fill(1), Constraint::Length(detail)]).areas(wide);
     Screen { status, wide, list, detail, footer }

@@ -6,6 +6,7 @@ mod empty;
 mod footer;
 mod help;
 mod layout;
+mod legend;
 mod paint;
 mod picker;
 mod question;
@@ -34,17 +35,20 @@ pub struct Look {
     pub theme: Theme,
     /// The local time zone's.
     pub offset: UtcOffset,
+    /// Show secrets in full.
+    pub reveal: bool,
 }
 
 /// The rows that each list has on a screen of this size: what [`App::settle`] needs before a frame.
-pub fn pages(app: &App, size: Size) -> Pages {
+pub fn pages(app: &App, size: Size, look: &Look) -> Pages {
     let area = Rect::from((ratatui::layout::Position::ORIGIN, size));
-    let screen = layout::screen(area);
+    let screen = layout::screen(area, look.reveal);
     Pages {
         sessions: usize::from(screen.list.height.saturating_sub(1)),
         picker: usize::from(screen.wide.height.saturating_sub(1)),
         help: usize::from(help::inner(screen.wide).height),
         help_lines: help::lines(app),
+        too_small: layout::is_too_small(area),
     }
 }
 
@@ -53,10 +57,10 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, look: &Look) {
     let area = frame.area();
     let buf = frame.buffer_mut();
     if layout::is_too_small(area) {
-        empty::draw_too_small(buf, area);
+        empty::draw_too_small(buf, area, app);
         return;
     }
-    let screen = layout::screen(area);
+    let screen = layout::screen(area, look.reveal);
     status::draw(buf, screen.status, app, &look.theme);
     match app.ui.view {
         View::Sessions if app.ui.list.rows(&app.model.sessions).next().is_none() => {
@@ -74,6 +78,8 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, look: &Look) {
     if let Some(question) = &app.ui.question {
         question::draw(buf, screen.wide, question, &look.theme);
     }
-    footer::draw(buf, screen.footer, app, &look.theme);
-    toast::draw(buf, screen.footer, app, &look.theme);
+    match &app.ui.toast {
+        Some(toast) => toast::draw(buf, screen.footer, toast, &look.theme),
+        None => footer::draw(buf, screen.footer, app, &look.theme),
+    }
 }

@@ -30,16 +30,26 @@ const fn column(
     Column { field, title, width, widest, drop }
 }
 
-const COLUMNS: [Column<Field>; 5] = [
-    column(Field::Mark, "", 3, 3, 0),
-    column(Field::Pid, "PID", 7, 7, 0),
-    column(Field::Process, "PROCESS", 15, 24, 0),
-    column(Field::Library, "LIBRARY", 14, 20, 0),
-    column(Field::Capture, "CAPTURE", 16, 400, 0),
-];
+/// Columns in which process and library grow up to these widths; the rest is for what can be captured.
+const fn columns(process: u16, library: u16) -> [Column<Field>; 5] {
+    [
+        column(Field::Mark, "", 3, 3, 0),
+        column(Field::Pid, "PID", 7, 7, 0),
+        column(Field::Process, "PROCESS", 13, process, 0),
+        column(Field::Library, "LIBRARY", 14, library, 0),
+        // `attached, 5 probes`
+        column(Field::Capture, "CAPTURE", 18, 400, 0),
+    ]
+}
+
+/// At 80 columns there is room for the reason why something cannot be captured.
+const NARROW: [Column<Field>; 5] = columns(15, 16);
+const WIDE: [Column<Field>; 5] = columns(24, 20);
+/// From this width on.
+const WIDE_FROM: u16 = 100;
 
 pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) {
-    let columns = place(&COLUMNS, area);
+    let columns = place(if area.width < WIDE_FROM { &NARROW } else { &WIDE }, area);
     for placed in &columns {
         put(buf, area, placed.x, 0, placed.column.title, theme.heading);
     }
@@ -83,15 +93,20 @@ fn mark(mark: Mark) -> &'static str {
         Mark::Off => "[ ]",
         Mark::On => "[x]",
         Mark::Implied => "[*]",
+        Mark::Never => " – ",
     }
 }
 
 fn summary(app: &App) -> String {
     let targets = &app.model.targets;
+    let can = |target: &&Target| targets.obstacle(target).is_none();
     match (app.model.scanned, targets.processes.len()) {
         (false, _) => "looking at the processes…".to_owned(),
         (true, 1) => "1 process".to_owned(),
-        (true, count) => format!("{count} processes"),
+        (true, count) => match targets.processes.values().filter(can).count() {
+            able if able == count => format!("{count} processes"),
+            able => format!("{able} of {count} processes"),
+        },
     }
 }
 
@@ -122,16 +137,16 @@ fn capture(target: &Target, targets: &Targets, theme: &Theme) -> (String, Style)
     let chosen = targets.selection.chooses(&target.process);
     match &image.state {
         ImageState::Attached { probes: 1 } if chosen => {
-            ("● attached, 1 probe".to_owned(), theme.good)
+            ("attached, 1 probe".to_owned(), theme.good)
         }
         ImageState::Attached { probes } if chosen => {
-            (format!("● attached, {probes} probes"), theme.good)
+            (format!("attached, {probes} probes"), theme.good)
         }
-        ImageState::Attaching if chosen => ("… attaching".to_owned(), theme.caution),
-        ImageState::Failed(reason) => (format!("! failed: {}", sanitize(reason)), theme.bad),
-        _ if image.plan.taps.is_empty() => {
-            (format!("– no: {}", sanitize(&image.plan.reason)), theme.faint)
-        }
-        _ => (format!("tap: {}", sanitize(&image.plan.reason)), Style::new()),
+        ImageState::Attaching if chosen => ("attaching…".to_owned(), theme.caution),
+        ImageState::Failed(reason) => (format!("failed: {}", sanitize(reason)), theme.bad),
+        _ => match targets.obstacle(target) {
+            Some(why) => (format!("cannot: {}", sanitize(&why)), theme.faint),
+            None => ("can be captured".to_owned(), Style::new()),
+        },
     }
 }

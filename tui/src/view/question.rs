@@ -13,6 +13,18 @@ use crate::keymap::key_name;
 use crate::model::ui::Question;
 
 pub(super) fn draw(buf: &mut Buffer, area: Rect, question: &Question, theme: &Theme) {
+    let [what, ask] = lines(question);
+    let columns = width(&what).max(width(&ask));
+    let area = middle(area, columns.saturating_add(4), 4);
+    clear(buf, area);
+    Block::bordered().border_style(theme.caution).render(area, buf);
+    let inside = area.inner(Margin::new(2, 1));
+    put(buf, inside, 0, 0, &what, Style::new());
+    put(buf, inside, 0, 1, &ask, theme.heading);
+}
+
+/// What it is about, and what is asked.
+pub(super) fn lines(question: &Question) -> [String; 2] {
     let what = match question {
         Question::Quit { unsaved: 1 } => "1 session holds secrets that are in no file".to_owned(),
         Question::Quit { unsaved } => {
@@ -20,11 +32,6 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, question: &Question, theme: &Th
         }
     };
     let key = |action| key_name(Context::Question, action);
-    let ask = format!("quit? ({}/{})", key(Action::Confirm), key(Action::Back));
-    let area = middle(area, width(&what).saturating_add(4), 4);
-    clear(buf, area);
-    Block::bordered().border_style(theme.caution).render(area, buf);
-    let inside = area.inner(Margin::new(2, 1));
-    put(buf, inside, 0, 0, &what, Style::new());
-    put(buf, inside, 0, 1, &ask, theme.heading);
+    let (yes, no, save) = (key(Action::Confirm), key(Action::Back), key(Action::Save));
+    [what, format!("quit? ({yes}/{no}, {save}: save and quit)")]
 }

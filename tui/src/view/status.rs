@@ -113,7 +113,7 @@ fn saving(app: &App, theme: &Theme) -> Part {
     };
     match &saving.state {
         SavingState::Off => {
-            part(form("–", "saving off: ", 40), form("–", "off: ", 12), theme.faint, 8)
+            part(form("○", "saving off: ", 40), form("○", "off: ", 12), theme.faint, 8)
         }
         SavingState::Opening => part(form("…", "opening ", 40), form("…", "", 12), Style::new(), 8),
         SavingState::On => part(form("●", "saving to ", 40), form("●", "", 14), theme.good, 8),
@@ -157,7 +157,7 @@ fn counts(app: &App, theme: &Theme) -> Vec<Part> {
         part(format!("{long} {value}"), format!("{short} {value}"), style, weight)
     };
     let trouble = |value| if value == 0 { Style::new() } else { theme.caution };
-    let nulls = app.model.sessions.null_sessions() as u64;
+    let nulls = app.ui.list.null_sessions(&app.model.sessions) as u64;
     let nulls_word = if app.ui.list.hides_nulls() { "nulls hidden" } else { "nulls shown" };
     let conflicts = trouble(stats.conflicts);
     let mut parts = vec![

@@ -11,13 +11,17 @@ use crate::model::target::Selection;
 use crate::model::{KernelCounters, KeyLogMsg, Msg};
 
 const SIZES: [(u16, u16); 3] = [(60, 12), (80, 24), (120, 40)];
-const LOOK: Look = Look { theme: Theme::MONOCHROME, offset: UtcOffset::UTC };
+const LOOK: Look = Look { theme: Theme::MONOCHROME, offset: UtcOffset::UTC, reveal: false };
 
-fn screen(app: &mut App, (width, height): (u16, u16)) -> TestBackend {
+fn screen(app: &mut App, size: (u16, u16)) -> TestBackend {
+    screen_as(app, size, &LOOK)
+}
+
+fn screen_as(app: &mut App, (width, height): (u16, u16), look: &Look) -> TestBackend {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    let pages = pages(app, Size { width, height });
+    let pages = pages(app, Size { width, height }, look);
     app.settle(pages);
-    terminal.draw(|frame| draw(frame, app, &LOOK)).unwrap();
+    terminal.draw(|frame| draw(frame, app, look)).unwrap();
     terminal.backend().clone()
 }
 
@@ -42,13 +46,13 @@ fn sessions() {
 #[test]
 fn sessions_with_trouble() {
     let mut app = busy();
+    app.act(at(6), Action::NullFilter);
     app.act(at(7), Action::Save);
-    app.receive(at(7), Msg::KeyLog(KeyLogMsg::Opened { known: Vec::new() }));
+    app.receive(at(7), Msg::KeyLog(KeyLogMsg::Opened { generation: 1, known: Vec::new() }));
     let error = Some("./tlskeytop.keylog: No space left on device".to_owned());
-    app.receive(at(8), Msg::KeyLog(KeyLogMsg::Wrote { written: 5, error }));
+    app.receive(at(8), Msg::KeyLog(KeyLogMsg::Wrote { generation: 1, written: 5, error }));
     let counters = KernelCounters { ring_full: 1234, ..KernelCounters::default() };
     app.receive(at(8), Msg::Counters(counters));
-    app.act(at(8), Action::NullFilter);
     app.act(at(8), Action::Last);
     app.act(at(8), Action::Pause);
     add_many(&mut app, 20);
@@ -59,8 +63,8 @@ fn sessions_with_trouble() {
 fn sessions_while_saving_and_scrolled() {
     let mut app = busy();
     app.act(at(7), Action::Save);
-    app.receive(at(7), Msg::KeyLog(KeyLogMsg::Opened { known: Vec::new() }));
-    app.receive(at(8), Msg::KeyLog(KeyLogMsg::Wrote { written: 9, error: None }));
+    app.receive(at(7), Msg::KeyLog(KeyLogMsg::Opened { generation: 1, known: Vec::new() }));
+    app.receive(at(8), Msg::KeyLog(KeyLogMsg::Wrote { generation: 1, written: 9, error: None }));
     add_many(&mut app, 60);
     screen(&mut app, (80, 24));
     app.act(at(8), Action::Last);
@@ -95,6 +99,26 @@ fn help() {
     let mut app = busy();
     app.act(at(1), Action::Help);
     snapshots("help", &mut app);
+    screen(&mut app, (80, 24));
+    app.act(at(1), Action::Last);
+    app.expire(at(20));
+    snapshots("help_end", &mut app);
+    let mut app = fixture::app(Selection::default());
+    app.act(at(1), Action::Help);
+    snapshots("help_processes", &mut app);
+}
+
+/// The footer: what matters least is shown where there is room.
+#[test]
+fn hints() {
+    let mut app = busy();
+    app.expire(at(20));
+    let footer = |app: &mut App, width| {
+        let text = screen(app, (width, 24)).to_string();
+        text.lines().last().unwrap_or_default().trim_matches(['"', ' ']).to_owned()
+    };
+    let footers: Vec<_> = [60, 80, 100, 120, 140].map(|width| footer(&mut app, width)).into();
+    assert_snapshot!(footers.join("\n"));
 }
 
 #[test]
@@ -117,12 +141,19 @@ fn empty() {
     let mut app = fixture::app(Selection::default());
     app.act(at(1), Action::Back);
     snapshots("nothing_attached", &mut app);
+    let mut app = fixture::app(everything());
+    app.act(at(1), Action::Pause);
+    add_sessions(&mut app);
+    snapshots("paused_from_the_start", &mut app);
 }
 
 #[test]
 fn too_small() {
     assert_snapshot!(screen(&mut busy(), (59, 12)));
     assert_snapshot!(screen(&mut busy(), (60, 11)));
+    let mut app = busy();
+    app.act(at(7), Action::Quit);
+    assert_snapshot!(screen(&mut app, (45, 3)));
 }
 
 #[test]
@@ -168,4 +199,28 @@ fn secrets_are_never_on_the_screen() {
     let text = screen(&mut app, (200, 60)).to_string();
     assert!(text.contains("0101…01"));
     assert!(!text.contains("010101"));
+}
+
+#[test]
+fn secrets_are_shown_in_full_when_the_user_says_so() {
+    let look = Look { reveal: true, ..LOOK };
+    let mut app = busy();
+    // The selected session has five secrets of 32 bytes, another one a secret of 48.
+    app.act(at(7), Action::Last);
+    for (width, height) in [(80, 24), (120, 40)] {
+        let screen = screen_as(&mut app, (width, height), &look);
+        let text = screen.to_string();
+        for fill in 1..=5u8 {
+            assert!(text.contains(&hex::encode([fill; 32])), "{text}");
+        }
+        assert!(!text.contains('…') || !text.contains("more"), "{text}");
+        assert_snapshot!(format!("revealed_{width}x{height}"), screen);
+    }
+    for _ in 0..4 {
+        app.act(at(7), Action::Up);
+        for (width, height) in SIZES.into_iter().chain([(70, 20)]) {
+            let screen = screen_as(&mut app, (width, height), &look);
+            assert!(screen.buffer().area.width == width);
+        }
+    }
 }

@@ -1,17 +1,15 @@
-//! A short message, over the right part of the footer while it is shown.
+//! A short message, in the place of the footer while it is shown.
 
 use ratatui::buffer::Buffer;
-use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::layout::Rect;
 
 use super::Theme;
-use super::paint::{clear, clip, put, width};
-use crate::model::ui::App;
+use super::paint::{clip, put};
+use crate::model::ui::Toast;
 
-pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) {
-    let Some(toast) = &app.ui.toast else { return };
-    let text = format!(" {} ", clip(&toast.text, area.width.saturating_sub(2)));
-    let x = area.width.saturating_sub(width(&text));
-    let [_, free] = Layout::horizontal([Constraint::Length(x), Constraint::Fill(1)]).areas(area);
-    clear(buf, free);
-    put(buf, area, x, 0, &text, theme.of_level(toast.level));
+pub(super) fn draw(buf: &mut Buffer, area: Rect, toast: &Toast, theme: &Theme) {
+    let style = theme.of_level(toast.level);
+    buf.set_style(area, style);
+    // A column stays free at both ends.
+    put(buf, area, 1, 0, &clip(&toast.text, area.width.saturating_sub(2)), style);
 }

@@ -7,6 +7,7 @@ mod picker;
 mod sessions;
 mod toast;
 
+use picker::Confirmed;
 pub use picker::{Mark, Picker, Row};
 pub use sessions::SessionList;
 pub use toast::{Level, Toast};
@@ -45,6 +46,8 @@ pub struct Pages {
     pub help: usize,
     /// Lines that the help has.
     pub help_lines: usize,
+    /// The screen has no room for any of them, and shows nothing but that, or a question.
+    pub too_small: bool,
 }
 
 /// The state of the user interface.
@@ -62,6 +65,8 @@ pub struct Ui {
     pub picker: Picker,
     /// The last thing that was told, until its time is over.
     pub toast: Option<Toast>,
+    /// The program ends as soon as everything is in the key log.
+    quit_once_saved: bool,
     pages: Pages,
 }
 
@@ -88,6 +93,7 @@ impl App {
             list: SessionList::default(),
             picker: Picker::default(),
             toast: None,
+            quit_once_saved: false,
             pages: Pages::default(),
         };
         Self { model, ui }
@@ -114,13 +120,14 @@ impl App {
     pub fn receive(&mut self, now: Time, msg: Msg) -> Vec<Effect> {
         let opened = self.model.saving.state == SavingState::Opening
             && matches!(msg, Msg::KeyLog(KeyLogMsg::Opened { .. }));
-        let effects = self.model.update(now, msg);
+        let mut effects = self.model.update(now, msg);
         if opened {
             let saving = &self.model.saving;
             let path = sanitize(&saving.path.to_string_lossy());
+            // No number: the status line counts those that are written, and goes on while this is shown.
             let text = match saving.pending() {
                 0 => format!("saving to {path}"),
-                lines => format!("saving to {path}, with {lines} lines captured so far"),
+                _ => format!("saving to {path}, with what was captured so far"),
             };
             self.tell(now, Level::Info, &text);
         }
@@ -129,22 +136,46 @@ impl App {
                 self.tell(now, Level::Warning, text);
             }
         }
+        match self.model.saving.state {
+            SavingState::On if self.ui.quit_once_saved && self.model.saving.pending() == 0 => {
+                effects.push(Effect::Quit);
+            }
+            // The user was told why, and shall decide anew.
+            SavingState::Off | SavingState::Failing(_) => self.ui.quit_once_saved = false,
+            SavingState::On | SavingState::Opening => {}
+        }
         effects
     }
 
     /// Carries out an action.
     pub fn act(&mut self, now: Time, action: Action) -> Vec<Effect> {
         match self.context() {
-            Context::Question => self.act_in_question(action),
+            Context::Question => self.act_in_question(now, action),
+            // Nobody sees what anything else would do.
+            _ if self.ui.pages.too_small => match action {
+                Action::Quit => self.quit(),
+                _ => Vec::new(),
+            },
             Context::Help => self.act_in_help(action),
             Context::Sessions => self.act_in_sessions(now, action),
             Context::Picker => self.act_in_picker(now, action),
         }
     }
 
-    fn act_in_question(&mut self, action: Action) -> Vec<Effect> {
+    fn act_in_question(&mut self, now: Time, action: Action) -> Vec<Effect> {
         match (action, self.ui.question.take()) {
             (Action::Confirm, Some(Question::Quit { .. })) => vec![Effect::Quit],
+            (Action::Save, question @ Some(Question::Quit { .. })) => {
+                if let SavingState::Failing(reason) = &self.model.saving.state {
+                    let text = format!("saving fails: {reason}");
+                    self.tell(now, Level::Warning, &text);
+                    self.ui.question = question;
+                    return Vec::new();
+                }
+                self.ui.quit_once_saved = true;
+                // Without effect where it is wanted already.
+                self.receive(now, Msg::Save(true))
+            }
             (Action::Back, _) => Vec::new(),
             (_, question) => {
                 self.ui.question = question;
@@ -181,9 +212,24 @@ impl App {
             Action::PageDown => list.down(store, self.ui.pages.sessions),
             Action::First => list.first(store),
             Action::Last => list.last(store),
-            Action::Follow => list.toggle_follow(),
+            Action::Follow => {
+                list.toggle_follow();
+                let text = match list.follows() {
+                    true => "following the newest session",
+                    false => "not following: the selected session stays",
+                };
+                self.tell(now, Level::Info, text);
+            }
             Action::Pause => list.toggle_pause(store),
-            Action::NullFilter => list.toggle_nulls(),
+            Action::NullFilter => {
+                list.toggle_nulls();
+                let word = if list.hides_nulls() { "hidden" } else { "shown" };
+                let text = match list.null_sessions(store) {
+                    1 => format!("1 null session {word}"),
+                    count => format!("{count} null sessions {word}"),
+                };
+                self.tell(now, Level::Info, &text);
+            }
             Action::CopyLines => return self.copy_lines(now),
             Action::CopyClientRandom => return self.copy_client_random(now),
             Action::Save => return self.toggle_saving(now),
@@ -210,7 +256,7 @@ impl App {
             Action::Last => picker.last(targets),
             Action::Mark => {
                 if let Err(why) = picker.toggle(targets) {
-                    self.tell(now, Level::Info, why);
+                    self.tell(now, Level::Warning, &why);
                 }
             }
             Action::Confirm => return self.confirm_picker(now),
@@ -231,18 +277,29 @@ impl App {
     }
 
     fn confirm_picker(&mut self, now: Time) -> Vec<Effect> {
-        let msgs = self.ui.picker.confirm(&self.model.targets);
+        let Confirmed { msgs, ended } = match self.ui.picker.confirm(&self.model.targets) {
+            Ok(confirmed) => confirmed,
+            Err(why) => {
+                self.tell(now, Level::Warning, &why);
+                return Vec::new();
+            }
+        };
         let changed = !msgs.is_empty();
         let effects = msgs.into_iter().flat_map(|msg| self.receive(now, msg)).collect();
         if changed {
             let selection = &self.model.targets.selection;
-            let text = match (selection.all, selection.pids.len()) {
+            let mut text = match (selection.all, selection.pids.len()) {
                 (true, _) => "attaching to everything, now and in future".to_owned(),
                 (false, 0) if selection.is_empty() => "nothing is attached any more".to_owned(),
                 (false, 0) => "attaching to what the command line names".to_owned(),
                 (false, 1) => "attaching to 1 process".to_owned(),
                 (false, count) => format!("attaching to {count} processes"),
             };
+            match ended {
+                0 => {}
+                1 => text.push_str("; 1 that was marked has ended"),
+                count => text.push_str(&format!("; {count} that were marked have ended")),
+            }
             self.tell(now, Level::Info, &text);
         }
         self.ui.view = View::Sessions;

@@ -1,5 +1,6 @@
 //! The processes to choose from: marks are collected, and carried out together.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::model::Msg;
@@ -23,14 +24,36 @@ pub enum Mark {
     On,
     /// It is, because everything is, or by its name.
     Implied,
+    /// It cannot be: nothing of it can be captured.
+    Never,
 }
+
+/// A mark that is not carried out yet.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    on: bool,
+    /// When the process began: its id may be another's by now.
+    start_ticks: Option<u64>,
+}
+
+/// What the marks ask for.
+#[derive(Debug)]
+pub(super) struct Confirmed {
+    /// What changes; nothing when all is chosen already.
+    pub msgs: Vec<Msg>,
+    /// Marked processes that have ended.
+    pub ended: usize,
+}
+
+/// Why a row is not marked, or Enter does nothing.
+type Refusal = Cow<'static, str>;
 
 /// Cursor, marks and scroll position.
 #[derive(Clone, Debug)]
 pub struct Picker {
     cursor: Row,
     /// What was marked and unmarked since the last confirmation.
-    marks: BTreeMap<Row, bool>,
+    marks: BTreeMap<Row, Pending>,
     top: usize,
     page: usize,
 }
@@ -64,30 +87,32 @@ impl Picker {
     /// Whether a row is chosen or marked.
     pub fn mark(&self, targets: &Targets, row: Row) -> Mark {
         let selection = &targets.selection;
-        let pending = self.marks.get(&row).copied();
+        let pending = self.marks.get(&row).filter(|mark| !has_ended(targets, row, mark));
+        let pending = pending.map(|mark| mark.on);
         match row {
             Row::Everything if pending.unwrap_or(selection.all) => Mark::On,
             Row::Everything => Mark::Off,
             Row::Process(pid) if pending.unwrap_or(selection.pids.contains_key(&pid)) => Mark::On,
-            Row::Process(_) if self.mark(targets, Row::Everything) == Mark::On => Mark::Implied,
             Row::Process(pid) => match targets.processes.get(&pid) {
+                Some(target) if targets.obstacle(target).is_some() => Mark::Never,
+                _ if self.mark(targets, Row::Everything) == Mark::On => Mark::Implied,
                 Some(target) if selection.names_process(&target.process) => Mark::Implied,
                 _ => Mark::Off,
             },
         }
     }
 
-    pub(super) fn toggle(&mut self, targets: &Targets) -> Result<(), &'static str> {
+    pub(super) fn toggle(&mut self, targets: &Targets) -> Result<(), Refusal> {
         let row = self.cursor;
         let on = match self.mark(targets, row) {
             Mark::Off => true,
             Mark::On => false,
             Mark::Implied if self.mark(targets, Row::Everything) == Mark::On => {
-                return Err(
-                    "everything is chosen: unmark the first row to choose single processes",
-                );
+                let why = "everything is chosen: unmark the first row to choose single processes";
+                return Err(why.into());
             }
-            Mark::Implied => return Err("this process is chosen by its name, with --name"),
+            Mark::Implied => return Err("this process is chosen by its name, with --name".into()),
+            Mark::Never => return Err(refusal(targets, row)),
         };
         self.set(targets, row, on);
         Ok(())
@@ -100,7 +125,7 @@ impl Picker {
         };
         match on == present {
             true => self.marks.remove(&row),
-            false => self.marks.insert(row, on),
+            false => self.marks.insert(row, Pending { on, start_ticks: start_ticks(targets, row) }),
         };
     }
 
@@ -108,16 +133,30 @@ impl Picker {
         self.marks.clear();
     }
 
-    /// What the marks ask for; without marks, what the row under the cursor does.
-    pub(super) fn confirm(&mut self, targets: &Targets) -> Vec<Msg> {
-        if self.marks.is_empty() && self.mark(targets, self.cursor) == Mark::Off {
-            self.marks.insert(self.cursor, true);
+    /// What the marks ask for; without marks, what the row under the cursor does. Never that row instead
+    /// of marked processes that have ended.
+    pub(super) fn confirm(&mut self, targets: &Targets) -> Result<Confirmed, Refusal> {
+        let row = self.cursor;
+        if self.marks.is_empty() {
+            match self.mark(targets, row) {
+                Mark::Off => self.set(targets, row, true),
+                Mark::Never => return Err(refusal(targets, row)),
+                Mark::On | Mark::Implied => {}
+            }
         }
-        let message = |(row, on)| match row {
-            Row::Everything => Msg::ChooseAll(on),
-            Row::Process(pid) => Msg::ChoosePid(pid, on),
+        let mut marks = std::mem::take(&mut self.marks);
+        let count = marks.len();
+        marks.retain(|row, mark| !(mark.on && has_ended(targets, *row, mark)));
+        let ended = count - marks.len();
+        let message = |(row, mark): (Row, Pending)| match row {
+            Row::Everything => Msg::ChooseAll(mark.on),
+            Row::Process(pid) => Msg::ChoosePid(pid, mark.on),
         };
-        std::mem::take(&mut self.marks).into_iter().map(message).collect()
+        match (marks.is_empty(), ended) {
+            (true, 1) => Err("the marked process has ended".into()),
+            (true, 2..) => Err("the marked processes have ended".into()),
+            _ => Ok(Confirmed { msgs: marks.into_iter().map(message).collect(), ended }),
+        }
     }
 
     fn index(&self, targets: &Targets) -> usize {
@@ -149,17 +188,39 @@ impl Picker {
         self.go_to(targets, targets.processes.len());
     }
 
-    /// Finds cursor and scroll position for a page of rows; forgets marks of processes that ended.
+    /// Finds cursor and scroll position for a page of rows. Marks of processes that have ended stay, so that
+    /// the confirmation can tell.
     pub(super) fn settle(&mut self, targets: &Targets, page: usize) {
         self.page = page.max(1);
-        self.marks.retain(|row, on| match row {
-            Row::Everything => true,
-            Row::Process(pid) => !*on || targets.processes.contains_key(pid),
-        });
         let index = self.index(targets);
         self.go_to(targets, index);
         let index = self.index(targets);
         let lowest_top = (targets.processes.len() + 1).saturating_sub(self.page);
         self.top = self.top.clamp((index + 1).saturating_sub(self.page), index).min(lowest_top);
     }
+}
+
+/// When the process of a row began.
+fn start_ticks(targets: &Targets, row: Row) -> Option<u64> {
+    match row {
+        Row::Everything => None,
+        Row::Process(pid) => Some(targets.processes.get(&pid)?.process.start_ticks),
+    }
+}
+
+fn has_ended(targets: &Targets, row: Row, mark: &Pending) -> bool {
+    match row {
+        Row::Everything => false,
+        Row::Process(_) => {
+            mark.start_ticks.is_none() || mark.start_ticks != start_ticks(targets, row)
+        }
+    }
+}
+
+/// Why the process of a row cannot be chosen.
+fn refusal(targets: &Targets, row: Row) -> Refusal {
+    let Row::Process(pid) = row else { return Refusal::default() };
+    let Some(target) = targets.processes.get(&pid) else { return "the process has ended".into() };
+    let why = targets.obstacle(target).unwrap_or_default();
+    format!("{} ({pid}) cannot be captured: {why}", target.process.comm).into()
 }

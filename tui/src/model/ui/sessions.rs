@@ -41,6 +41,12 @@ impl SessionList {
         self.hide_nulls
     }
 
+    /// The sessions with only null secrets that are hidden, or shown: not those that a pause holds back.
+    pub fn null_sessions(&self, store: &Store) -> usize {
+        let held_back = self.paused_at.map_or(0, |serial| store.null_sessions_from(serial));
+        store.null_sessions() - held_back
+    }
+
     /// The sessions that arrived while the view is paused; `None` when it is not.
     pub fn held_back(&self, store: &Store) -> Option<u64> {
         self.paused_at.map(|serial| store.next_serial() - serial)

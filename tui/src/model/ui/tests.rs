@@ -1,8 +1,8 @@
 use super::*;
 use crate::model::fixture::*;
-use crate::model::target::{Change, ImageId, Selection};
+use crate::model::target::{Change, ImageId, Process, Selection};
 
-const PAGES: Pages = Pages { sessions: 5, picker: 4, help: 5, help_lines: 12 };
+const PAGES: Pages = Pages { sessions: 5, picker: 4, help: 5, help_lines: 12, too_small: false };
 
 fn act(app: &mut App, action: Action) -> Vec<Effect> {
     let effects = app.act(at(10), action);
@@ -40,6 +40,9 @@ fn the_newest_session_is_followed_until_the_user_moves() {
     assert!(!app.ui.list.follows());
     act(&mut app, Action::Follow);
     assert_eq!(selected(&app), Some(9));
+    assert_eq!(told(&app), "following the newest session");
+    act(&mut app, Action::Follow);
+    assert_eq!(told(&app), "not following: the selected session stays");
 }
 
 #[test]
@@ -105,6 +108,7 @@ fn the_null_filter_hides_and_shows() {
     assert_eq!(shown(&app), [4, 2, 1, 0]);
     act(&mut app, Action::NullFilter);
     assert_eq!(shown(&app), [4, 3, 2, 1, 0]);
+    assert_eq!(told(&app), "1 null session shown");
     act(&mut app, Action::Down);
     assert_eq!(selected(&app), Some(3));
     act(&mut app, Action::NullFilter);
@@ -120,9 +124,11 @@ fn a_pause_holds_new_sessions_back_from_the_view_only() {
     app.settle(PAGES);
     assert_eq!(shown(&app), [2, 1, 0]);
     assert_eq!(app.ui.list.held_back(&app.model.sessions), Some(5));
+    assert_eq!(app.ui.list.null_sessions(&app.model.sessions), 0, "it is among the five");
     assert_eq!(app.model.sessions.len(), 8);
     act(&mut app, Action::Pause);
     assert_eq!(selected(&app), Some(7));
+    assert_eq!(app.ui.list.null_sessions(&app.model.sessions), 1);
 }
 
 #[test]
@@ -192,6 +198,68 @@ fn single_processes_cannot_be_marked_while_everything_is() {
     assert_eq!(app.ui.picker.mark(&app.model.targets, Row::Process(7)), Mark::Implied);
 }
 
+fn told(app: &App) -> &str {
+    app.ui.toast.as_ref().map_or("", |toast| &toast.text)
+}
+
+#[test]
+fn what_cannot_be_captured_is_refused() {
+    const WHY: &str =
+        "\\u{202e}gpj.exe\\u{202c} (1203) cannot be captured: GnuTLS is not yet supported";
+    let mut app = app(Selection::default());
+    for _ in 0..5 {
+        act(&mut app, Action::Down);
+    }
+    assert_eq!(app.ui.picker.cursor(), Row::Process(1203));
+    for action in [Action::Mark, Action::Confirm] {
+        assert!(act(&mut app, action).is_empty());
+        assert_eq!(told(&app), WHY, "{action:?}");
+        assert!(!app.ui.picker.has_marks());
+        assert_eq!(app.ui.view, View::Picker);
+    }
+    assert!(app.model.targets.selection.is_empty());
+    act(&mut app, Action::First);
+    act(&mut app, Action::Confirm);
+    assert_eq!(app.ui.picker.mark(&app.model.targets, Row::Process(1203)), Mark::Never);
+    assert_eq!(app.ui.picker.mark(&app.model.targets, Row::Process(7)), Mark::Implied);
+}
+
+#[test]
+fn a_marked_process_that_ended_is_not_replaced_by_the_row_under_the_cursor() {
+    let mut app = app(Selection::default());
+    act(&mut app, Action::Down);
+    act(&mut app, Action::Mark);
+    let mut scan = scan();
+    scan.targets.remove(0);
+    app.receive(at(1), Msg::Scanned(scan));
+    app.settle(PAGES);
+    assert_eq!(app.ui.picker.cursor(), Row::Process(901));
+    assert!(act(&mut app, Action::Confirm).is_empty());
+    assert_eq!(told(&app), "the marked process has ended");
+    assert!(app.model.targets.selection.is_empty());
+    assert_eq!(app.ui.view, View::Picker);
+    act(&mut app, Action::Confirm);
+    assert_eq!(app.model.targets.selection.pids.len(), 1, "no mark any more: the row itself");
+}
+
+#[test]
+fn a_mark_is_not_for_the_next_process_with_the_same_id() {
+    let mut app = app(Selection::default());
+    for _ in 0..2 {
+        act(&mut app, Action::Down);
+        act(&mut app, Action::Mark);
+    }
+    let mut scan = scan();
+    let other = Process { start_ticks: 99, ..(*process(7, "curl")).clone() };
+    scan.targets[0].process = std::sync::Arc::new(other);
+    app.receive(at(1), Msg::Scanned(scan));
+    app.settle(PAGES);
+    assert_eq!(app.ui.picker.mark(&app.model.targets, Row::Process(7)), Mark::Off);
+    act(&mut app, Action::Confirm);
+    assert_eq!(told(&app), "attaching to 1 process; 1 that was marked has ended");
+    assert!(!app.model.targets.selection.chooses(&process(7, "curl")));
+}
+
 #[test]
 fn all_key_lines_are_copied_without_the_last_newline() {
     let mut app = app(everything());
@@ -228,10 +296,11 @@ fn saving_is_turned_on_and_off() {
     let mut app = app(everything());
     add_sessions(&mut app);
     assert!(matches!(act(&mut app, Action::Save)[..], [Effect::OpenKeyLog(_)]));
-    let effects = app.receive(at(11), Msg::KeyLog(KeyLogMsg::Opened { known: Vec::new() }));
-    assert!(matches!(&effects[..], [Effect::WriteLines(lines)] if lines.len() == 9));
+    let effects =
+        app.receive(at(11), Msg::KeyLog(KeyLogMsg::Opened { generation: 1, known: Vec::new() }));
+    assert!(matches!(&effects[..], [Effect::WriteLines { lines, .. }] if lines.len() == 9));
     let toast = app.ui.toast.as_ref().unwrap();
-    assert_eq!(toast.text, "saving to ./tlskeytop.keylog, with 9 lines captured so far");
+    assert_eq!(toast.text, "saving to ./tlskeytop.keylog, with what was captured so far");
     assert!(matches!(act(&mut app, Action::Save)[..], [Effect::CloseKeyLog]));
 }
 
@@ -269,10 +338,61 @@ fn quitting_asks_when_secrets_are_in_no_file() {
 }
 
 #[test]
+fn only_quitting_works_on_a_screen_that_is_too_small() {
+    let small = Pages { too_small: true, ..PAGES };
+    let mut app = app(Selection::default());
+    app.settle(small);
+    for action in [Action::Confirm, Action::Mark, Action::Processes, Action::Help, Action::Save] {
+        assert!(app.act(at(10), action).is_empty(), "{action:?}");
+        assert_eq!((app.ui.view, app.ui.help), (View::Picker, None), "{action:?}");
+    }
+    assert!(!app.ui.picker.has_marks() && app.model.targets.selection.is_empty());
+    assert!(matches!(app.act(at(10), Action::Quit)[..], [Effect::Quit]));
+
+    let mut app = with_sessions(3);
+    app.settle(small);
+    assert!(app.act(at(10), Action::Quit).is_empty());
+    assert_eq!(app.context(), Context::Question);
+    assert!(matches!(app.act(at(10), Action::Confirm)[..], [Effect::Quit]));
+}
+
+#[test]
+fn saving_is_offered_before_quitting() {
+    let asked = || {
+        let mut app = with_sessions(3);
+        act(&mut app, Action::Quit);
+        assert!(matches!(act(&mut app, Action::Save)[..], [Effect::OpenKeyLog(_)]));
+        assert_eq!(app.ui.question, None);
+        app
+    };
+    let mut app = asked();
+    let opened = || Msg::KeyLog(KeyLogMsg::Opened { generation: 1, known: Vec::new() });
+    let effects = app.receive(at(11), opened());
+    assert!(matches!(&effects[..], [Effect::WriteLines { lines, .. }] if lines.len() == 3));
+    let wrote = |written, error| Msg::KeyLog(KeyLogMsg::Wrote { generation: 1, written, error });
+    assert!(matches!(app.receive(at(11), wrote(3, None))[..], [Effect::Quit]));
+
+    let mut app = asked();
+    app.receive(at(11), opened());
+    let effects = app.receive(at(11), wrote(0, Some("no space".to_owned())));
+    assert!(matches!(effects[..], [Effect::Warn(_)]), "{effects:?}");
+    act(&mut app, Action::Quit);
+    assert!(act(&mut app, Action::Save).is_empty());
+    assert_eq!(told(&app), "saving fails: no space");
+    assert!(app.ui.question.is_some());
+
+    let mut app = asked();
+    let refused = KeyLogMsg::Refused { reason: "not yours".to_owned() };
+    app.receive(at(11), Msg::KeyLog(refused));
+    act(&mut app, Action::Save);
+    assert!(!app.receive(at(12), opened()).iter().any(|e| matches!(e, Effect::Quit)));
+}
+
+#[test]
 fn quitting_does_not_ask_while_saving_works() {
     let mut app = app(everything());
     act(&mut app, Action::Save);
-    app.receive(at(11), Msg::KeyLog(KeyLogMsg::Opened { known: Vec::new() }));
+    app.receive(at(11), Msg::KeyLog(KeyLogMsg::Opened { generation: 1, known: Vec::new() }));
     add_sessions(&mut app);
     assert!(matches!(act(&mut app, Action::Quit)[..], [Effect::Quit]));
 }

@@ -1,0 +1,58 @@
+//! What the symbols and the short words of a view mean, for the help below its keys.
+
+use crate::action::Context;
+
+/// A line: the symbol or the word, and what it means. A heading has no meaning, an empty line neither of both.
+pub(super) type Line = (&'static str, &'static str);
+
+#[rustfmt::skip]
+const SESSIONS: &[Line] = &[
+    ("", ""),
+    ("Column TLS", ""),
+    ("≤1.2", "TLS 1.2 or older: its key log lines do not say which"),
+    ("", ""),
+    ("Column SECRETS", ""),
+    ("✓ complete", "All that decrypt the traffic"),
+    ("◐ 2/4", "Two of the four that it needs"),
+    ("… waiting", "None of those that it needs, yet"),
+    ("∅ null", "Null secret: all bytes zero, e.g. seen before the library"),
+    ("", "had set it; never saved"),
+    ("", ""),
+    ("Column SAVED", ""),
+    ("●", "In the key log"),
+    ("–", "Not saved, or not all of it"),
+    ("!", "In conflict with other secrets of the same handshake"),
+];
+
+#[rustfmt::skip]
+const PICKER: &[Line] = &[
+    ("", ""),
+    ("Marks", ""),
+    ("[x]", "Chosen, or marked for the next Enter"),
+    ("[*]", "Chosen with everything, or by its name (--name)"),
+    ("–", "Cannot be captured: CAPTURE says why"),
+];
+
+#[rustfmt::skip]
+const STATUS: &[Line] = &[
+    ("", ""),
+    ("The two lines on top", ""),
+    ("0.4/s ▁▄█", "Sessions per second, over the last 5 seconds; a bar for each"),
+    ("", "of the last 16 seconds, or 5 where room is short"),
+    ("lost", "Secrets that were made, and could not be captured"),
+    ("○ saving", "Off: nothing is written"),
+    ("● saving", "On, with the number of lines that this run has written"),
+    ("nulls", "Sessions that have only null secrets"),
+    ("duplicates", "Secrets that were captured before with the same value"),
+    ("conflicts", "Secrets that were captured before with another value"),
+];
+
+/// The legend of a view.
+pub(super) fn legend(context: Context) -> impl Iterator<Item = Line> {
+    let (view, status): (&[_], &[_]) = match context {
+        Context::Sessions => (SESSIONS, STATUS),
+        Context::Picker => (PICKER, STATUS),
+        Context::Help | Context::Question => (&[], &[]),
+    };
+    view.iter().chain(status).copied()
+}
