@@ -85,6 +85,11 @@ impl KeyLog {
         randoms
     }
 
+    /// Leaves these handshakes out.
+    pub fn remove(&mut self, client_randoms: &[&str]) {
+        self.secrets.retain(|(random, _), _| !client_randoms.contains(&random.as_str()));
+    }
+
     /// The labels of one handshake, in order.
     pub fn labels(&self, client_random: &str) -> Vec<&str> {
         let of = |(random, label)| (random == client_random).then_some(label);
