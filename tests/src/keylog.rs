@@ -73,6 +73,18 @@ impl KeyLog {
         Ok(())
     }
 
+    /// Adds the lines of another file, in which the same lines may be.
+    ///
+    /// # Errors
+    /// When they have another value for a secret.
+    pub fn merge(&mut self, other: Self) -> Result<()> {
+        for (key, secret) in other.secrets {
+            let before = self.secrets.insert(key.clone(), secret.clone());
+            ensure!(before.is_none_or(|before| before == secret), "two values: {key:?}");
+        }
+        Ok(())
+    }
+
     /// The number of lines.
     pub fn lines(&self) -> usize {
         self.secrets.len()
