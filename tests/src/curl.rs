@@ -1,6 +1,6 @@
 //! The client that most tests use.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -28,10 +28,23 @@ impl OwnCurl {
     /// # Errors
     /// When it cannot be copied.
     pub fn copy(lab: &Lab) -> Result<Self> {
-        let name = format!("curl-{}", std::process::id());
+        Self::copy_as(lab, "curl")
+    }
+
+    /// Copies curl into the lab, under a name with this start of a few letters: a second one.
+    ///
+    /// # Errors
+    /// When it cannot be copied.
+    pub fn copy_as(lab: &Lab, prefix: &str) -> Result<Self> {
+        let name = format!("{prefix}-{}", std::process::id());
         let program = lab.path(&name);
         std::fs::copy(CURL, &program)?;
         Ok(Self { program, name })
+    }
+
+    /// Where it is.
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     /// As [`curl`].

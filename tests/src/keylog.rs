@@ -73,6 +73,18 @@ impl KeyLog {
         Ok(())
     }
 
+    /// Adds the lines of another file, in which the same lines may be.
+    ///
+    /// # Errors
+    /// When they have another value for a secret.
+    pub fn merge(&mut self, other: Self) -> Result<()> {
+        for (key, secret) in other.secrets {
+            let before = self.secrets.insert(key.clone(), secret.clone());
+            ensure!(before.is_none_or(|before| before == secret), "two values: {key:?}");
+        }
+        Ok(())
+    }
+
     /// The number of lines.
     pub fn lines(&self) -> usize {
         self.secrets.len()
@@ -83,6 +95,11 @@ impl KeyLog {
         let mut randoms: Vec<&str> = self.secrets.keys().map(|(random, _)| &**random).collect();
         randoms.dedup();
         randoms
+    }
+
+    /// Leaves these handshakes out.
+    pub fn remove(&mut self, client_randoms: &[&str]) {
+        self.secrets.retain(|(random, _), _| !client_randoms.contains(&random.as_str()));
     }
 
     /// The labels of one handshake, in order.

@@ -3,12 +3,13 @@
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::transcript::Transcript;
-use crate::wait::{DEADLINE, until};
+use crate::wait::{DEADLINE, until_within};
 
 /// A child with its output; killed and reaped when dropped.
 ///
@@ -49,22 +50,25 @@ impl Process {
     /// # Errors
     /// When it cannot be started: the program is named.
     pub fn start(command: &mut Command) -> Result<Self> {
+        Self::start_with_stdout(command, Stdio::piped())
+    }
+
+    /// As [`Process::start`], with standard output to where the test wants it: then none of it is read here.
+    ///
+    /// # Errors
+    /// As [`Process::start`].
+    pub fn start_with_stdout(command: &mut Command, stdout: Stdio) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start {name}"))?;
-        let stdout = child.stdout.take().context("no pipe for stdout")?;
+        let spawned = command.stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::piped()).spawn();
+        // The command would keep its end of a pipe open, and nobody would see that the process has closed it.
+        command.stdout(Stdio::null());
+        let mut child = spawned.with_context(|| format!("cannot start {name}"))?;
+        let stdout = match child.stdout.take() {
+            Some(pipe) => Transcript::of(pipe),
+            None => Transcript::of(std::io::empty()),
+        };
         let stderr = child.stderr.take().context("no pipe for stderr")?;
-        Ok(Self {
-            name,
-            stdin: child.stdin.take(),
-            child,
-            stdout: Transcript::of(stdout),
-            stderr: Transcript::of(stderr),
-        })
+        Ok(Self { name, stdin: child.stdin.take(), child, stdout, stderr: Transcript::of(stderr) })
     }
 
     /// Starts `command` with nothing on standard input and waits for it to end.
@@ -159,7 +163,16 @@ impl Process {
     /// # Errors
     /// When it does not end within the deadline: with all it printed.
     pub fn wait(&mut self) -> Result<Ended> {
-        let status = until(&format!("{}: end", self.name), || Ok(self.child.try_wait()?))
+        self.wait_within(DEADLINE)
+    }
+
+    /// As [`Process::wait`], for an end that has a deadline of its own.
+    ///
+    /// # Errors
+    /// As [`Process::wait`].
+    pub fn wait_within(&mut self, within: Duration) -> Result<Ended> {
+        let what = format!("{}: end", self.name);
+        let status = until_within(within, &what, || Ok(self.child.try_wait()?))
             .with_context(|| self.story("still running"))?;
         self.stdout.wait_for_end(DEADLINE);
         self.stderr.wait_for_end(DEADLINE);

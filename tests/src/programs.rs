@@ -4,7 +4,24 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::lab::skip;
+use crate::lab::{Lab, skip};
+
+/// Debian's Python; another may be earlier in the path, with a library of its own.
+pub const PYTHON: &str = "/usr/bin/python3";
+/// Debian's OpenSSL on x86-64.
+pub const LIBSSL: &str = "/usr/lib/x86_64-linux-gnu/libssl.so.3";
+
+/// A folder in the lab with a copy of libssl, an image of its own, for `LD_LIBRARY_PATH`.
+///
+/// # Errors
+/// When it cannot be copied.
+pub fn private_libssl(lab: &Lab, folder: &str) -> Result<PathBuf> {
+    let folder = lab.path(folder);
+    std::fs::create_dir(&folder)?;
+    std::fs::copy(LIBSSL, folder.join("libssl.so.3"))
+        .with_context(|| format!("copying {LIBSSL}"))?;
+    Ok(folder)
+}
 
 /// The target folder: where cargo built this test.
 pub(crate) fn target_folder() -> Result<PathBuf> {

@@ -14,14 +14,26 @@ const POLL: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// What `condition` fails with, at once; or, after [`DEADLINE`], that `what` did not happen.
-pub fn until<T>(what: &str, mut condition: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    let end = Instant::now() + DEADLINE;
+pub fn until<T>(what: &str, condition: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    until_within(DEADLINE, what, condition)
+}
+
+/// As [`until`], for what has a deadline of its own.
+///
+/// # Errors
+/// As [`until`].
+pub fn until_within<T>(
+    within: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let end = Instant::now() + within;
     loop {
         if let Some(value) = condition()? {
             return Ok(value);
         }
         if Instant::now() >= end {
-            bail!("{what}: not within {} s", DEADLINE.as_secs());
+            bail!("{what}: not within {} s", within.as_secs());
         }
         std::thread::sleep(POLL);
     }

@@ -5,10 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use tlskeytop_tests::{Bench, Lab, Process, Protocol, Tlskeytop, curl, make_fifo, until};
-
-/// Debian's OpenSSL on x86-64.
-const LIBSSL: &str = "/usr/lib/x86_64-linux-gnu/libssl.so.3";
+use tlskeytop_tests::{Bench, LIBSSL, Lab, Process, Protocol, Tlskeytop, curl, make_fifo, until};
 
 // Offsets in a 64-bit ELF header and program header: elf(5).
 const E_PHOFF: usize = 32;

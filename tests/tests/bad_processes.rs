@@ -8,9 +8,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use tlskeytop_tests::{Bench, CURL, Lab, Process, Protocol, Sessions, Tlskeytop, curl};
-
-const PYTHON: &str = "/usr/bin/python3";
+use serde_json::Value;
+use tlskeytop_tests::{
+    Bench, CURL, Lab, PYTHON, Process, Protocol, Sessions, Tlskeytop, check_capture, curl,
+    peer_script,
+};
 
 fn waiting_client(bench: &Bench) -> Result<Process> {
     let client = Process::start(&mut bench.client(Path::new(PYTHON), "client_ssl.py", 1))?;
@@ -33,32 +35,46 @@ fn one_dies_while_attached_and_the_other_is_captured() -> Result<()> {
     bench.check(tlskeytop, 1)
 }
 
-/// Clients come and are killed in the middle of whatever they do, while the machine is scanned and captured.
+/// Clients come and are killed in the middle of whatever they do, while the machine is scanned and captured; one
+/// lives through it all and shakes hands in the middle of it.
 #[test]
 fn churn_disturbs_neither_scan_nor_capture() -> Result<()> {
+    const SCANS: usize = 5;
+    const ROUNDS: usize = 10;
     let Some(bench) = Bench::open(Protocol::Http)? else {
         return Ok(());
     };
+    let [calm, churned] = &bench.peers[..] else {
+        unreachable!("a peer for each version");
+    };
     let tlskeytop = Tlskeytop::keylog(&bench.lab, ["--all"])?;
-    let port = bench.peers[0].port();
-    for _ in 0..5 {
+    let mut lives = Command::new(PYTHON);
+    lives
+        .arg(peer_script("client_steps.py"))
+        .arg(&bench.lab.certificate.certificate)
+        .args([(SCANS * ROUNDS).to_string(), calm.port().to_string()]);
+    let mut lives = Process::start(&mut lives)?;
+    for _ in 0..SCANS {
         let scan = Process::start(Tlskeytop::command(&bench.lab)?.arg("scan"))?;
         // Dropped, and so killed, one after the other, while the scan runs.
-        for _ in 0..10 {
+        for _ in 0..ROUNDS {
+            lives.say("go")?;
             let clients: Vec<Process> = (0..3)
-                .map(|_| Process::start(&mut curl(&bench.lab, port, "")))
+                .map(|_| Process::start(&mut curl(&bench.lab, churned.port(), "")))
                 .collect::<Result<_>>()?;
             drop(clients);
         }
         let ended = { scan }.wait()?;
         ensure!(ended.code() == Some(0), "scan: {}\n{}", ended.status, ended.stderr);
     }
-    tlskeytop.stop()?;
-    Ok(())
+    ensure!(lives.wait()?.status.success(), "the client that lives");
+    let (ours, _) = tlskeytop.stop()?;
+    check_capture(&ours, &calm.whole_truth(SCANS * ROUNDS)?)
 }
 
-/// Escape sequences that clear the screen and set the title, a line feed, and a byte that is no UTF-8.
-const NAME: &[u8] = b"\x1b[2J\x1b]0;x\x07\xff\na";
+/// Escape sequences that clear the screen and set the title; DEL, C1's CSI, and the mark that turns what follows
+/// round; a byte that is no UTF-8, and a line feed. The kernel keeps 15 bytes of it as the process's name.
+const NAME: &[u8] = b"\x1b[2J\x7f\xc2\x9b\xe2\x80\xae\xff\n\x1b]0;x\x07a";
 
 fn copy_with_that_name(lab: &Lab, program: &str) -> Result<PathBuf> {
     let copy = lab.folder().join(OsStr::from_bytes(NAME));
@@ -68,8 +84,9 @@ fn copy_with_that_name(lab: &Lab, program: &str) -> Result<PathBuf> {
 
 fn is_harmless(text: &[u8]) -> Result<()> {
     let text = std::str::from_utf8(text).context("not UTF-8")?;
-    let control = |c: &char| c.is_control() && *c != '\n';
-    ensure!(!text.chars().any(|c| control(&c)), "control characters in {text:?}");
+    let harmful = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+    let found: Vec<char> = text.chars().filter(|&c| harmful(c)).collect();
+    ensure!(found.is_empty(), "{found:?} in {text:?}");
     Ok(())
 }
 
@@ -92,7 +109,8 @@ fn a_name_of_escape_sequences_in_json() -> Result<()> {
     let sessions = Sessions::parse(&ended.stdout)?;
     let session = sessions.all().find(|session| session["pid"].as_u64() == Some(pid.into()));
     let session = session.context("the session of the strange name")?;
-    eprintln!("shown as comm {} exe {}", session["comm"], session["exe"]);
+    ensure!(session["comm"] == *String::from_utf8_lossy(&NAME[..15]), "{session}");
+    ensure!(session["exe"] == *strange.to_string_lossy(), "{session}");
     Ok(())
 }
 
@@ -107,11 +125,19 @@ fn a_name_of_escape_sequences_in_scan() -> Result<()> {
     command.env("PYTHONHOME", "/usr");
     let client = Process::start(&mut command)?;
     client.wait_stdout("waiting", |line| (line == "waiting").then_some(()))?;
-    for args in [&["scan"][..], &["scan", "--json"]] {
-        let ended = Process::run_ok(Tlskeytop::command(&bench.lab)?.args(args))?;
+    let scan = |args: &[&str]| -> Result<String> {
+        let ended = Process::run_ok(Tlskeytop::command(&bench.lab)?.arg("scan").args(args))?;
         is_harmless(ended.stdout.as_bytes()).with_context(|| format!("{args:?}"))?;
-        let pid = client.pid().to_string();
-        ensure!(ended.stdout.contains(&pid), "{args:?} does not list {pid}");
-    }
+        Ok(ended.stdout)
+    };
+    let table = scan(&[])?;
+    let pid = client.pid().to_string();
+    ensure!(table.contains(&pid), "the table does not list {pid}:\n{table}");
+    let json = scan(&["--json"])?;
+    let lines = json.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
+    let line = lines.iter().find(|line| line["pid"] == client.pid());
+    let line = line.context("scan --json does not list it")?;
+    ensure!(line["comm"] == *String::from_utf8_lossy(&NAME[..15]), "{line}");
+    ensure!(line["exe"] == *strange.to_string_lossy(), "{line}");
     Ok(())
 }

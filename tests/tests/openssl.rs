@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use anyhow::Result;
-use tlskeytop_tests::{Bench, Peer, Process, Protocol, Tlskeytop};
+use anyhow::{Result, ensure};
+use tlskeytop_tests::{Bench, KeyLog, Peer, Process, Protocol, Sessions, Tlskeytop, check_capture};
 
 const TIMES: usize = 3;
 
@@ -56,7 +56,21 @@ fn both_ends() -> Result<()> {
     let Some(bench) = Bench::open(Protocol::Http)? else {
         return Ok(());
     };
-    let tlskeytop = Tlskeytop::keylog(&bench.lab, ["--name", "openssl"])?;
+    let mut tlskeytop = Tlskeytop::json(&bench.lab, ["--name", "openssl", "--save"])?;
     shake_hands(&bench)?;
-    bench.check(tlskeytop, TIMES)
+    let ended = tlskeytop.interrupt()?;
+    ensure!(ended.code() == Some(0), "{}", ended.status);
+    let saved = KeyLog::strict(tlskeytop.keylog_path())?;
+    let sessions = Sessions::parse(&ended.stdout)?;
+    for peer in &bench.peers {
+        let truth = peer.whole_truth(TIMES)?;
+        check_capture(&saved, &truth)?;
+        for random in truth.client_randoms() {
+            let ends = sessions.of(random);
+            let servers = ends.iter().filter(|session| session["pid"] == peer.pid()).count();
+            ensure!((ends.len(), servers) == (2, 1), "{random}: {ends:?}");
+            ensure!(ends.iter().all(|session| session["state"] == "complete"), "{ends:?}");
+        }
+    }
+    Ok(())
 }

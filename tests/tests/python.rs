@@ -3,10 +3,8 @@
 use std::path::Path;
 
 use anyhow::Result;
-use tlskeytop_tests::{Bench, Process, Protocol, Tlskeytop};
+use tlskeytop_tests::{Bench, PYTHON, Process, Protocol, Tlskeytop};
 
-/// Debian's; another python may be earlier in the path, with a library of its own.
-const PYTHON: &str = "/usr/bin/python3";
 const TIMES: usize = 3;
 
 #[test]
