@@ -60,8 +60,33 @@ impl Bench {
         client: &mut Command,
         times: usize,
     ) -> Result<()> {
-        let mut args = vec![OsStr::new("--image")];
-        args.extend(images.iter().map(|image| image.as_os_str()));
+        self.attach_with(&[], images, client, times)
+    }
+
+    /// The same, with the library's own key log function left alone: from its structures only.
+    ///
+    /// # Errors
+    /// When the capture is not the truth.
+    pub fn walk_then_start(
+        &self,
+        images: &[&Path],
+        client: &mut Command,
+        times: usize,
+    ) -> Result<()> {
+        self.attach_with(&["--method", "walk"], images, client, times)
+    }
+
+    fn attach_with(
+        &self,
+        options: &[&str],
+        images: &[&Path],
+        client: &mut Command,
+        times: usize,
+    ) -> Result<()> {
+        let mut args: Vec<&OsStr> = options.iter().map(OsStr::new).collect();
+        for image in images {
+            args.extend([OsStr::new("--image"), image.as_os_str()]);
+        }
         let tlskeytop = Tlskeytop::keylog(&self.lab, args)?;
         let mut client = Process::start(client)?;
         shake_hands(&mut client)?;

@@ -29,7 +29,7 @@ fn wait_for_session(bench: &Bench, own: &OwnCurl, screen: &Screen) -> Result<usi
         Process::run_ok(&mut own.request(&bench.lab, bench.peers[0].port(), ""))?;
         handshakes += 1;
         let text = screen.text()?;
-        let row = |line: &str| line.contains(&own.name) && line.contains("OpenSSL");
+        let row = |line: &str| line.contains(&own.name) && line.contains("complete");
         Ok(text.lines().any(row).then_some(()))
     });
     shown.with_context(|| screen.text().unwrap_or_default())?;

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::Look;
 use super::paint::{clip, put, width};
 use super::session_row::local_time;
+use crate::model::target::Image;
 use crate::model::ui::App;
 use crate::model::{Entry, Session};
 use crate::tls::Label;
@@ -20,7 +21,7 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, look: &Look) {
     match area.height {
         0 => {}
         1 => draw_line(buf, area, session, look),
-        _ => draw_block(buf, area, session, look),
+        _ => draw_block(buf, area, app, session, look),
     }
 }
 
@@ -42,11 +43,18 @@ fn draw_line(buf: &mut Buffer, area: Rect, session: &Session, look: &Look) {
 }
 
 /// A heading, and a line for each secret.
-fn draw_block(buf: &mut Buffer, area: Rect, session: &Session, look: &Look) {
+fn draw_block(buf: &mut Buffer, area: Rect, app: &App, session: &Session, look: &Look) {
     buf.set_string(area.x, area.y, "─".repeat(usize::from(area.width)), look.theme.faint);
+    // Library and role have no column on a narrow screen.
+    let image = app.model.targets.images.get(&session.image);
+    let library = image.map_or_else(|| "unknown library".to_owned(), Image::library);
+    let role = session.facts.role.map_or("", |role| role.as_str());
     let heading = format!(
-        "{} ({})  client random {}",
-        session.process.comm, session.key.pid, session.key.client_random
+        "{} ({})  {library}  {role}{}client random {}",
+        session.process.comm,
+        session.key.pid,
+        if role.is_empty() { "" } else { "  " },
+        session.key.client_random
     );
     put(buf, area, 0, 1, &heading, look.theme.heading);
     if look.reveal {
