@@ -92,6 +92,7 @@ struct ScanLine<'a> {
     method: Option<&'static str>,
     probes: usize,
     reason: &'a str,
+    layout: Option<String>,
 }
 
 /// One line for a process and an image, with its newline.
@@ -114,6 +115,11 @@ pub fn scan(process: Option<&Process>, image: &Image) -> String {
         },
         probes: plan.taps.iter().map(|tap| tap.sites.len()).sum(),
         reason: &plan.reason,
+        layout: plan
+            .layout
+            .as_ref()
+            .ok()
+            .map(|l| format!("{} {}: {}", l.library, l.group, l.proof)),
     })
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::json;
 use crate::model::target::{Image, Process, Scan};
 use crate::preflight::Check;
+use crate::target::plan::Ways;
 use crate::text::sanitize;
 
 /// Every process with its images, by pid, then the images that nobody uses.
@@ -58,6 +59,14 @@ pub fn scan_table(scan: &Scan) -> String {
     for image in &scan.images {
         // Writing to a String cannot fail.
         let _ = write!(text, "\n{}\n    {}\n", image.path, sanitize(&image.plan.reason));
+        let layout = match &image.plan.layout {
+            Ok(proven) => {
+                format!("layout of {} {}: {}", proven.library, proven.group, proven.proof)
+            }
+            Err(refusal) => refusal.to_string(),
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "    {}", sanitize(&layout));
         for tap in &image.plan.taps {
             let name = tap.symbol.as_deref().map_or_else(|| "no symbol".to_owned(), sanitize);
             let random = match tap.client_random.deref {
@@ -81,6 +90,7 @@ fn linkage(image: &Image) -> String {
 
 fn capture(image: &Image) -> String {
     match image.plan.taps.iter().map(|tap| tap.sites.len()).sum::<usize>() {
+        0 if image.plan.is_walked(Ways::Auto) => "walk".to_owned(),
         0 => "none".to_owned(),
         1 => "tap, 1 probe".to_owned(),
         probes => format!("tap, {probes} probes"),
