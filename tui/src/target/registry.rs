@@ -115,6 +115,8 @@ pub struct Registry {
     told_too_many: bool,
     warnings: Vec<String>,
     files: ImageFiles,
+    /// Our own executable: it has the labels and names of every library in it, and no TLS.
+    own: Option<FileIdentity>,
 }
 
 impl Default for Registry {
@@ -129,6 +131,7 @@ impl Default for Registry {
             told_too_many: false,
             warnings: Vec::new(),
             files: ImageFiles::default(),
+            own: std::fs::metadata("/proc/self/exe").ok().map(|own| FileIdentity::of(&own)),
         }
     }
 }
@@ -243,6 +246,9 @@ impl Registry {
         let identity = FileIdentity::of(&metadata);
         if let Some(known) = self.by_identity.get(&identity) {
             return Ok(Some(*known));
+        }
+        if self.own.is_some_and(|own| own.is_same_inode(&identity)) {
+            return Ok(None);
         }
         // Known to have no TLS code: it need not even be opened.
         if self.plans.known(&identity).is_some_and(|plan| !plan.is_ok_and(|plan| plan.is_tls())) {
