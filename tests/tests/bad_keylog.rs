@@ -123,14 +123,16 @@ fn a_full_disk_is_shown_and_its_lines_come_when_there_is_room() -> Result<()> {
     let Some(bench) = Bench::open(Protocol::Http)? else {
         return Ok(());
     };
+    // Under its own name: another test's curl could write before the disk is full.
+    let own = OwnCurl::copy(&bench.lab)?;
     let disk = SmallDisk::mount(&bench.lab, "size=64k")?;
     let keylog = disk.path("keylog");
     let mut command = Tlskeytop::command(&bench.lab)?;
-    command.args(["--mode", "keylog", "--name", "curl", "-k"]).arg(&keylog);
+    command.args(["--mode", "keylog", "--name", &own.name, "-k"]).arg(&keylog);
     let tlskeytop = Tlskeytop::start(command, keylog.clone())?;
     let filler = disk.fill("filler")?;
     for peer in &bench.peers {
-        Process::run_ok(&mut curl(&bench.lab, peer.port(), ""))?;
+        Process::run_ok(&mut own.request(&bench.lab, peer.port(), ""))?;
     }
     tlskeytop.process.wait_stderr("message about the full disk", |line| {
         line.contains("No space left").then_some(())
