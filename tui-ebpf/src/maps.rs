@@ -2,6 +2,7 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
+use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use tlskeytop_common::{
@@ -37,6 +38,11 @@ pub static PIDS: HashMap<u32, u8> = HashMap::with_max_entries(65_536, 0);
 #[map]
 pub static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 
+/// 1 while user space looks into the ring by itself: then it need not be woken, which costs a target ten
+/// times what the rest of a hit does.
+#[map]
+pub static READER: Array<u32> = Array::with_max_entries(1, 0);
+
 /// What happened, per CPU, by `Counter`.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_COUNT, 0);
@@ -58,5 +64,14 @@ pub fn reports(pid: u32) -> bool {
     match unsafe { PIDS.get(pid) } {
         Some(rule) => *rule == PidRule::Yes as u8,
         None => SETTINGS.get(0).is_some_and(|settings| settings.report_unknown != 0),
+    }
+}
+
+/// Flags for `submit`: whether user space has to be woken.
+#[inline(always)]
+pub fn wake_up() -> u64 {
+    match READER.get(0) {
+        Some(1) => u64::from(BPF_RB_NO_WAKEUP),
+        _ => 0,
     }
 }

@@ -13,7 +13,7 @@ use tlskeytop_common::{
     TapConfig,
 };
 
-use crate::maps::{EVENTS, TAPS, count, reports};
+use crate::maps::{EVENTS, TAPS, count, reports, wake_up};
 use crate::steps;
 
 /// Entry of the secret-logging function, or a place where its arguments are still in their registers.
@@ -45,7 +45,7 @@ fn submit(ctx: &ProbeContext, pid_tgid: u64) {
     // is submitted or discarded; each field is written before that.
     let result = unsafe { fill(ctx, event, tap, cookie, pid_tgid) };
     match result {
-        Ok(()) => entry.submit(0),
+        Ok(()) => entry.submit(wake_up()),
         Err(counter) => {
             count(counter);
             entry.discard(0);

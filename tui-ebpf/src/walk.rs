@@ -8,7 +8,7 @@ use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use tlskeytop_common::{COMM_LEN, COPY_MAX, Cookie, Counter, PAYLOAD, STEPS, WalkEvent};
 
-use crate::maps::{CALLS, EVENTS, SEEN, WALKS, count, reports};
+use crate::maps::{CALLS, EVENTS, SEEN, WALKS, count, reports, wake_up};
 use crate::steps;
 
 /// Entry of a function at which a finished handshake can be read: `SSL_get_error`, `SSL_shutdown`,
@@ -82,7 +82,7 @@ fn walk_connection(connection: u64, cookie: u64, pid_tgid: u64) {
         steps::take::<STEPS, PAYLOAD, COPY_MAX>(&config.steps, connection, payload);
         is_new(connection, pid_tgid, payload)
     };
-    if new { entry.submit(0) } else { entry.discard(0) }
+    if new { entry.submit(wake_up()) } else { entry.discard(0) }
 }
 
 /// Whether this connection of this process was last seen with other bytes. Keeps repeats out of the ring.

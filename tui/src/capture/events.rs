@@ -1,29 +1,46 @@
-//! The ring buffer, read when the kernel says that something is in it.
+//! The ring buffer. The kernel wakes us for the first secret of a burst; then we look into the ring ourselves
+//! until it stays empty, since each wake-up costs the target ten times what the rest of a probe hit does
+//! (13 us instead of 1.5 us, measured on a virtual machine).
 
 use std::io;
+use std::time::Duration;
 
-use aya::maps::{MapData, RingBuf};
+use aya::maps::{Array, MapData, RingBuf};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, sleep_until};
 
 use super::Decoder;
 use crate::model::Msg;
 
 /// Messages taken out of the ring buffer before the loop gets its turn again.
 const BATCH: usize = 1024;
+/// How often the ring is looked into during a burst.
+const POLL: Duration = Duration::from_millis(2);
+/// Looks that find nothing before we ask to be woken again.
+const QUIET: u32 = 20;
 
 /// Secrets as they come out of the kernel.
 pub struct Events {
     ring: AsyncFd<RingBuf<MapData>>,
+    /// Tells the kernel side whether we look by ourselves.
+    reader: Array<MapData, u32>,
     decoder: Decoder,
+    /// When to look again; `None` while the kernel wakes us.
+    next_look: Option<Instant>,
+    quiet: u32,
 }
 
 impl Events {
-    pub(super) fn new(ring: RingBuf<MapData>, decoder: Decoder) -> io::Result<Self> {
+    pub(super) fn new(
+        ring: RingBuf<MapData>,
+        reader: Array<MapData, u32>,
+        decoder: Decoder,
+    ) -> io::Result<Self> {
         // SAFETY: the ring buffer owns its file descriptor, which stays open and the same as long as it.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
             .map_err(|error| error.into_parts().1)?;
-        Ok(Self { ring, decoder })
+        Ok(Self { ring, reader, decoder, next_look: None, quiet: 0 })
     }
 
     /// Waits until there are records, and appends a bounded number of them. Cancel-safe: nothing is
@@ -33,31 +50,62 @@ impl Events {
     ///
     /// When the file descriptor cannot be waited for.
     pub async fn next(&mut self, into: &mut Vec<Msg>) -> io::Result<()> {
-        loop {
-            let mut ready = self.ring.readable_mut().await?;
-            if drain(ready.get_inner_mut(), &mut self.decoder, into) < BATCH {
-                ready.clear_ready();
+        while into.is_empty() {
+            match self.next_look {
+                Some(at) => {
+                    sleep_until(at).await;
+                    self.look(into);
+                }
+                None => {
+                    self.ring.readable_mut().await?.clear_ready();
+                    if self.take(into) > 0 {
+                        self.look_by_ourselves(true);
+                    }
+                }
             }
-            if !into.is_empty() {
-                return Ok(());
-            }
+        }
+        Ok(())
+    }
+
+    /// Takes a bounded number of records, without waiting: now and then, for one that came while we asked to be
+    /// woken again.
+    pub fn glance(&mut self, into: &mut Vec<Msg>) {
+        self.take(into);
+    }
+
+    /// Takes everything, without waiting: for the end, when no probe adds any more.
+    pub fn drain(&mut self, into: &mut Vec<Msg>) {
+        while self.take(into) == BATCH {}
+    }
+
+    fn look(&mut self, into: &mut Vec<Msg>) {
+        let taken = self.take(into);
+        self.quiet = if taken == 0 { self.quiet + 1 } else { 0 };
+        let pause = if taken == BATCH { Duration::ZERO } else { POLL };
+        self.next_look = Some(Instant::now() + pause);
+        if self.quiet >= QUIET {
+            self.look_by_ourselves(false);
+            // What came before the kernel side knew.
+            self.take(into);
         }
     }
 
-    /// Takes what is there, without waiting: for the end of the program.
-    pub fn drain(&mut self, into: &mut Vec<Msg>) {
-        while drain(self.ring.get_mut(), &mut self.decoder, into) == BATCH {}
+    fn look_by_ourselves(&mut self, by_ourselves: bool) {
+        // Where the map cannot be written, the kernel goes on waking us: slower for targets, and right.
+        let told = self.reader.set(0, u32::from(by_ourselves), 0).is_ok();
+        self.quiet = 0;
+        self.next_look = (by_ourselves && told).then(|| Instant::now() + POLL);
     }
-}
 
-fn drain(ring: &mut RingBuf<MapData>, decoder: &mut Decoder, into: &mut Vec<Msg>) -> usize {
-    decoder.refresh_clock();
-    let mut taken = 0;
-    while taken < BATCH
-        && let Some(record) = ring.next()
-    {
-        decoder.decode(&record, into);
-        taken += 1;
+    fn take(&mut self, into: &mut Vec<Msg>) -> usize {
+        self.decoder.refresh_clock();
+        let mut taken = 0;
+        while taken < BATCH
+            && let Some(record) = self.ring.get_mut().next()
+        {
+            self.decoder.decode(&record, into);
+            taken += 1;
+        }
+        taken
     }
-    taken
 }

@@ -96,6 +96,7 @@ pub fn load(ring_bytes: u32, ways: Ways) -> Result<Loaded, CaptureError> {
     let pids = take("PIDS")?;
     let settings = take("SETTINGS")?;
     let counters = take("COUNTERS")?;
+    let reader = take("READER")?;
     let named = |name| move |source| CaptureError::Map { name, source };
 
     let warnings = LIFECYCLE
@@ -116,7 +117,7 @@ pub fn load(ring_bytes: u32, ways: Ways) -> Result<Loaded, CaptureError> {
     };
     let ring: RingBuf<MapData> = RingBuf::try_from(events).map_err(named("EVENTS"))?;
     Ok(Loaded {
-        events: Events::new(ring, decoder)?,
+        events: Events::new(ring, reader.try_into().map_err(named("READER"))?, decoder)?,
         rules: Rules::new(
             pids.try_into().map_err(named("PIDS"))?,
             settings.try_into().map_err(named("SETTINGS"))?,

@@ -66,7 +66,7 @@ impl Machine {
     /// Removes all probes, and appends what they delivered last.
     pub fn detach(&mut self, into: &mut Vec<Msg>) {
         self.control = None;
-        self.events.drain(into);
+        self.events.glance(into);
         self.read_counters(into);
     }
 
@@ -91,6 +91,7 @@ impl Machine {
         }
         self.ticks += 1;
         self.writer.check();
+        self.events.glance(into);
         self.read_counters(into);
         into.push(Msg::Tick);
     }
