@@ -66,7 +66,7 @@ impl Machine {
     /// Removes all probes, and appends what they delivered last.
     pub fn detach(&mut self, into: &mut Vec<Msg>) {
         self.control = None;
-        self.events.glance(into);
+        self.events.drain(into);
         self.read_counters(into);
     }
 
