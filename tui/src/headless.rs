@@ -58,7 +58,11 @@ pub async fn run(
         run.model.sessions.track_changes();
     }
     let ended = run.until_end(&mut machine).await;
-    let finished = finish(&mut machine, &mut run.model).await.map_err(HeadlessError::Unsaved);
+    // `--count` is exact: what comes while the probes are removed begins no further session.
+    let counted = run.is_counted();
+    let wanted = |model: &Model, msg: &Msg| !counted || !begins_session(model, msg);
+    let finished = finish(&mut machine, &mut run.model, wanted).await;
+    let finished = finished.map_err(HeadlessError::Unsaved);
     let printed = run.print_rest().await.map_err(HeadlessError::Stdout);
     (run.model, ended.and(finished).and(printed))
 }
@@ -123,10 +127,7 @@ impl Run<'_> {
 
     fn update(&mut self, machine: &mut Machine, msg: Msg) {
         // `--count` is exact: what comes in the same moment begins no further session.
-        if let Msg::Secret(event) = &msg
-            && self.is_counted()
-            && self.model.sessions.find(&event.session_key()).is_none()
-        {
+        if self.is_counted() && begins_session(&self.model, &msg) {
             return;
         }
         let now = machine.now();
@@ -198,14 +199,24 @@ impl Run<'_> {
             let Some(printer) = &mut self.printer else { return Ok(()) };
             let left = end.saturating_duration_since(Instant::now());
             if self.unprinted.is_empty() || left.is_zero() {
-                if !printer.finish(left) {
-                    say("the reader of stdout stalls; the last lines are not printed");
-                }
-                return Ok(());
+                return match printer.finish(left) {
+                    Ok(true) => Ok(()),
+                    Ok(false) => {
+                        say("the reader of stdout stalls; the last lines are not printed");
+                        Ok(())
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+                    Err(error) => Err(error),
+                };
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+/// Whether a message is the first secret of a session.
+fn begins_session(model: &Model, msg: &Msg) -> bool {
+    matches!(msg, Msg::Secret(event) if model.sessions.find(&event.session_key()).is_none())
 }
 
 /// Tells the user something on stderr, which may be gone.

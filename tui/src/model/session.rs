@@ -211,7 +211,7 @@ impl Session {
         let time = event.time;
         let new = !self.entries.iter().any(same_line);
         let full = new && self.is_full(&event.label) && !self.make_room(&event.label);
-        self.learn(event.label.version(), event.facts);
+        self.learn(&event.label, event.facts);
         let outcome = match self.entries.iter_mut().find(|entry| same_line(entry)) {
             Some(held) if held.secret == event.secret || null => Outcome::Duplicate,
             Some(held) if held.is_null() => {
@@ -236,14 +236,17 @@ impl Session {
     }
 
     /// Takes over what is new. The labels are certain of the version; what structures say may only refine it.
-    fn learn(&mut self, by_label: Option<Version>, facts: Facts) {
+    fn learn(&mut self, label: &Label, facts: Facts) {
         let before = self.facts;
-        let known = self.facts.version.or(by_label);
+        let known = self.facts.version.or(label.version());
         self.facts.version = match (known, facts.version) {
             (Some(known), Some(exact)) if known.is_refined_by(exact) => Some(exact),
             (known, exact) => known.or(exact),
         };
-        self.facts.cipher = self.facts.cipher.or(facts.cipher);
+        // With the secrets of 0-RTT data the structures still have the cipher of the session that is resumed.
+        if !matches!(label, Label::ClientEarlyTraffic | Label::EarlyExporter) {
+            self.facts.cipher = self.facts.cipher.or(facts.cipher);
+        }
         self.facts.role = self.facts.role.or(facts.role);
         self.facts.resumed = self.facts.resumed.or(facts.resumed);
         self.changed |= self.facts != before;

@@ -243,6 +243,22 @@ fn what_could_not_be_written_stays_pending_and_is_tried_again() {
 }
 
 #[test]
+fn the_cipher_of_early_data_is_not_the_one_that_is_chosen() {
+    let mut model = all();
+    let with_cipher = |label, id| {
+        let mut event = event(1, 7, label, 3);
+        event.facts.cipher = Some(crate::tls::CipherSuite(id));
+        Msg::Secret(event)
+    };
+    model.update(NOW, with_cipher(Label::ClientEarlyTraffic, 0x1301));
+    assert_eq!(model.sessions.find(&key(1, 7)).unwrap().facts.cipher, None);
+    model.update(NOW, with_cipher(Label::ClientHandshake, 0x1303));
+    model.update(NOW, with_cipher(Label::EarlyExporter, 0x1301));
+    let cipher = model.sessions.find(&key(1, 7)).unwrap().facts.cipher;
+    assert_eq!(cipher, Some(crate::tls::CipherSuite(0x1303)));
+}
+
+#[test]
 fn a_secret_waits_once_however_often_its_session_changes() {
     let mut model = all();
     model.update(NOW, Msg::Save(true));

@@ -20,21 +20,28 @@ pub struct Unsaved {
     pub reason: String,
 }
 
-/// Removes every probe, and writes what was captured until then. A key log that failed a moment ago is tried
-/// once more.
+/// Removes every probe, and writes what was captured until then, as far as it is `wanted`. A key log that failed
+/// a moment ago is tried once more.
 ///
 /// # Errors
 ///
 /// [`Unsaved`] when the key log did not take everything.
-pub async fn finish(machine: &mut Machine, model: &mut Model) -> Result<(), Unsaved> {
+pub async fn finish(
+    machine: &mut Machine,
+    model: &mut Model,
+    wanted: impl Fn(&Model, &Msg) -> bool,
+) -> Result<(), Unsaved> {
     let mut last = Vec::new();
     machine.detach(&mut last);
     for msg in last {
-        update(machine, model, msg);
+        if wanted(model, &msg) {
+            update(machine, model, msg);
+        }
     }
     let end = Instant::now() + FLUSH;
     let mut retried = false;
-    while model.saving.pending() > 0 {
+    // A key log that is being opened gets what was captured before.
+    while model.saving.pending() > 0 || model.saving.state == SavingState::Opening {
         if model.saving.in_flight() == 0 && model.saving.state != SavingState::Opening {
             if std::mem::replace(&mut retried, true) {
                 break;

@@ -118,6 +118,10 @@ impl Machine {
         };
         if !done {
             warn!(?change, "too many orders are waiting");
+            if let Change::Attach(image) = change {
+                let result = Err("too many orders are waiting".to_owned());
+                self.own.push(Msg::Attached { image, result });
+            }
         }
     }
 }

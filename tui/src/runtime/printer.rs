@@ -60,8 +60,16 @@ impl Printer {
     }
 
     /// Ends the thread when everything is written; `false` when that took longer than `limit`.
-    pub fn finish(&mut self, limit: Duration) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// The error that ended the thread; a broken pipe says that the reader is gone.
+    pub fn finish(&mut self, limit: Duration) -> io::Result<bool> {
         self.texts = None;
-        self.ended.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected)
+        let ended = self.ended.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected);
+        match self.error.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(error) => Err(error),
+            None => Ok(ended),
+        }
     }
 }

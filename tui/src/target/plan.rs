@@ -169,5 +169,6 @@ impl ImagePlan {
     pub fn attaches_as(&self, other: &Self) -> bool {
         (&self.build_id, &self.library) == (&other.build_id, &other.library)
             && (&self.taps, &self.labels) == (&other.taps, &other.labels)
+            && (&self.hooks, &self.evidence) == (&other.hooks, &other.evidence)
     }
 }
