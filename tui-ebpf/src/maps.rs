@@ -2,7 +2,7 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
-use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
+use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use tlskeytop_common::{
@@ -43,6 +43,11 @@ pub static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 #[map]
 pub static READER: Array<u32> = Array::with_max_entries(1, 0);
 
+/// Processes that have reported before. The first time, user space is woken at once, so that it looks at the
+/// process while it still lives.
+#[map]
+pub static GREETED: LruHashMap<u32, u8> = LruHashMap::with_max_entries(8192, 0);
+
 /// What happened, per CPU, by `Counter`.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_COUNT, 0);
@@ -67,9 +72,14 @@ pub fn reports(pid: u32) -> bool {
     }
 }
 
-/// Flags for `submit`: whether user space has to be woken.
+/// Flags for `submit`: whether user space has to be woken for an event of this process.
 #[inline(always)]
-pub fn wake_up() -> u64 {
+pub fn wake_up(pid: u32) -> u64 {
+    if GREETED.get_ptr(pid).is_none() {
+        // A full map costs a wake-up more.
+        let _ = GREETED.insert(pid, 1u8, 0);
+        return u64::from(BPF_RB_FORCE_WAKEUP);
+    }
     match READER.get(0) {
         Some(1) => u64::from(BPF_RB_NO_WAKEUP),
         _ => 0,

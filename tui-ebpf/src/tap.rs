@@ -45,7 +45,7 @@ fn submit(ctx: &ProbeContext, pid_tgid: u64) {
     // is submitted or discarded; each field is written before that.
     let result = unsafe { fill(ctx, event, tap, cookie, pid_tgid) };
     match result {
-        Ok(()) => entry.submit(wake_up()),
+        Ok(()) => entry.submit(wake_up((pid_tgid >> 32) as u32)),
         Err(counter) => {
             count(counter);
             entry.discard(0);

@@ -82,7 +82,7 @@ fn walk_connection(connection: u64, cookie: u64, pid_tgid: u64) {
         steps::take::<STEPS, PAYLOAD, COPY_MAX>(&config.steps, connection, payload);
         is_new(connection, pid_tgid, payload)
     };
-    if new { entry.submit(wake_up()) } else { entry.discard(0) }
+    if new { entry.submit(wake_up((pid_tgid >> 32) as u32)) } else { entry.discard(0) }
 }
 
 /// Whether this connection of this process was last seen with other bytes. Keeps repeats out of the ring.
