@@ -7,8 +7,6 @@ use proptest::prelude::*;
 
 use super::target::{Change, Image, ImageId, Process, Scan, Target};
 use super::*;
-use crate::target::layout::{Evidence, LayoutRefusal};
-use crate::target::plan::{ImagePlan, Linkage, RandomPath, Site, SiteKind, Tap};
 use crate::text::Foreign;
 use crate::tls::{ClientRandom, Label, Secret};
 
@@ -34,32 +32,7 @@ fn event(pid: u32, random: u8, label: Label, value: u8) -> Captured {
 }
 
 fn image(id: u32) -> Image {
-    let site = Site { address: 0x1000, file_offset: 0x1000, kind: SiteKind::Entry };
-    let tap = Tap {
-        function: 0x1000,
-        symbol: None,
-        client_random: RandomPath { deref: None, offset: 0x160 },
-        sites: vec![site],
-    };
-    let plan = ImagePlan {
-        build_id: None,
-        linkage: Linkage::Shared,
-        stripped: true,
-        library: None,
-        taps: vec![tap],
-        labels: Vec::new(),
-        reason: String::new(),
-        layout: Err(LayoutRefusal("made up for a test".to_owned())),
-        evidence: Evidence::default(),
-        hooks: Vec::new(),
-    };
-    Image {
-        id: ImageId(id),
-        path: Foreign::from("/lib/libssl.so"),
-        plan: Arc::new(plan),
-        state: ImageState::Idle,
-        named: false,
-    }
+    super::fixture::image(id, "/lib/libssl.so", None, 1)
 }
 
 fn all() -> Model {

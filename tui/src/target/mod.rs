@@ -9,6 +9,7 @@ pub mod functions;
 pub mod image;
 pub mod labels;
 pub mod layout;
+pub mod libcrypto;
 pub mod library;
 pub mod loader_cache;
 pub mod machine;

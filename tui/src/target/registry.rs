@@ -8,16 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::cache::{FileIdentity, PlanCache};
+use super::libcrypto::with_version;
 use super::maps::{self, Mapping};
 use super::plan::{ImagePlan, Ways};
-use super::{library, loader_cache, process};
+use super::{loader_cache, process};
 use crate::model::target::{Image, ImageId, ImageState, Scan, Target};
 use crate::text::Foreign;
 
 /// Images known at a time; each holds a file descriptor, and its probes hold more.
 const LIMIT: usize = 1024;
-/// Files of a folder that are looked at for a libcrypto.
-const NEIGHBOURS: usize = 20_000;
 /// Plans remembered; most are of files without TLS code and take a few hundred bytes.
 const PLANS: usize = 16_384;
 
@@ -383,38 +382,8 @@ fn look_once<K: Eq + std::hash::Hash>(
     found
 }
 
-/// Adds the version to the plan of an OpenSSL libssl that does not say it: its libcrypto does, which is built
-/// from the same sources and stands beside it. Where several do, none is believed.
-fn with_version(plan: Arc<ImagePlan>, path: &Path, folder: Option<&Path>) -> Arc<ImagePlan> {
-    let unknown = plan.library.as_ref().is_some_and(|library| {
-        matches!(library.name, "OpenSSL" | "quictls") && library.version.is_none()
-    });
-    let (true, Some(folder), Some(name)) = (unknown, folder, path.file_name()) else { return plan };
-    let name = name.to_string_lossy();
-    let Some((_, suffix)) = name.split_once(".so") else { return plan };
-    let entries = std::fs::read_dir(folder).into_iter().flatten().take(NEIGHBOURS).flatten();
-    let mut libcryptos = entries.filter(|entry| {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        name.starts_with("libcrypto")
-            && name.split_once(".so").is_some_and(|(_, other)| other == suffix)
-    });
-    let (Some(libcrypto), None) = (libcryptos.next(), libcryptos.next()) else { return plan };
-    let regular = libcrypto.metadata().is_ok_and(|metadata| metadata.is_file());
-    let version = regular
-        .then(|| open(&libcrypto.path()).ok())
-        .flatten()
-        .and_then(|file| library::openssl_version(&file));
-    let mut plan = Arc::unwrap_or_clone(plan);
-    if let Some(library) = &mut plan.library {
-        library.version = version;
-    }
-    plan.prove_layout();
-    Arc::new(plan)
-}
-
 /// Opens without waiting for the writer of a FIFO.
-fn open(path: &Path) -> io::Result<File> {
+pub(super) fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
 
