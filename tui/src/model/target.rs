@@ -259,8 +259,7 @@ impl Targets {
         let why = match images.peek().copied() {
             None => Cow::Borrowed("it has no image with TLS code"),
             Some(image) if !image.plan.is_captured(self.selection.ways) => {
-                let reason = &image.plan.reason;
-                Cow::Borrowed(reason.strip_prefix("no tap: ").unwrap_or(reason))
+                image.plan.obstacle(self.selection.ways)
             }
             Some(image) => Cow::Owned(format!("--image does not name {}", image.path)),
         };

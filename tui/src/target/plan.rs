@@ -1,5 +1,7 @@
 //! The plan: what will be attached to an image, and the reason for each choice.
 
+use std::borrow::Cow;
+
 use super::layout::{self, Evidence, Layouted, ProvenLayout};
 
 /// How code of a TLS library came into a file.
@@ -147,6 +149,20 @@ impl ImagePlan {
         wanted
             && !self.hooks.is_empty()
             && self.layout.as_ref().is_ok_and(ProvenLayout::can_be_walked)
+    }
+
+    /// Why nothing is attached in these ways. Of one that is attached it says nothing.
+    pub fn obstacle(&self, ways: Ways) -> Cow<'_, str> {
+        match (ways, &self.layout) {
+            (Ways::Auto | Ways::Tap, _) => {
+                Cow::Borrowed(self.reason.strip_prefix("no tap: ").unwrap_or(&self.reason))
+            }
+            (Ways::Walk, Err(refusal)) => Cow::Owned(refusal.to_string()),
+            (Ways::Walk, Ok(proven)) if !proven.can_be_walked() => {
+                Cow::Owned(format!("{} cannot be walked yet", proven.library))
+            }
+            (Ways::Walk, Ok(_)) => Cow::Borrowed("its functions have no names to hook a walk to"),
+        }
     }
 
     /// Whether anything is attached.

@@ -29,11 +29,6 @@ impl Hash {
         false
     }
 
-    /// The hash whose digests have `len` bytes.
-    pub fn of_len(len: usize) -> Option<Self> {
-        [Self::Sha256, Self::Sha384].into_iter().find(|hash| hash.len() == len)
-    }
-
     /// The digest of `bytes`.
     pub fn digest(self, bytes: &[u8]) -> Vec<u8> {
         match self {
