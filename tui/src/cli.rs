@@ -9,6 +9,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use globset::{Glob, GlobMatcher};
 
+use crate::model::CATCH_UP_LIMIT;
 use crate::model::target::Selection;
 use crate::target::plan::Ways;
 
@@ -58,6 +59,9 @@ struct Options {
     /// How to capture: by the library's own key log function, by its structures, or as fits each image
     #[arg(long, value_enum, value_name = "METHOD", default_value = "auto")]
     method: MethodArg,
+    /// Look for the open connections of a process for so long when it is attached to (0: do not)
+    #[arg(long, value_name = "SECS", default_value_t = CATCH_UP_LIMIT.as_secs(), value_parser = clap::value_parser!(u64).range(..=86_400))]
+    catch_up: u64,
     /// What to show; without a terminal the default is keylog
     #[arg(long, value_enum, value_name = "MODE")]
     mode: Option<ModeArg>,
@@ -174,6 +178,8 @@ pub struct CaptureTask {
     pub images: Vec<PathBuf>,
     /// The key log; `-` is stdout.
     pub keylog: PathBuf,
+    /// How long the open connections of a process are looked for.
+    pub catch_up: Duration,
     /// Write secrets from the start.
     pub save: bool,
     /// Stop after this time.
@@ -246,6 +252,7 @@ impl Options {
                 },
             },
             images: self.image,
+            catch_up: Duration::from_secs(self.catch_up),
             save: self.save || self.keylog_file.is_some() || mode == Mode::Keylog,
             keylog: self.keylog_file.unwrap_or_else(|| DEFAULT_KEYLOG.into()),
             duration: self.duration,

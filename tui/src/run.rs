@@ -16,7 +16,7 @@ use crate::headless::{self, say};
 use crate::keylog::{Owner, open_private};
 use crate::logging;
 use crate::model::target::Selection;
-use crate::model::{DEFAULT_SESSION_LIMIT, Model, Msg};
+use crate::model::{CatchingUp, DEFAULT_SESSION_LIMIT, Model, Msg};
 use crate::preflight::{self, Check};
 use crate::report;
 use crate::runtime::{self, Engine as _, Machine, finish, local_offset};
@@ -177,6 +177,7 @@ fn capture_logged(task: &CaptureTask, offset: UtcOffset) -> anyhow::Result<()> {
         }
         let mut machine = Machine::start(loaded, registry)?;
         let mut model = Model::new(selection, task.keylog.clone(), DEFAULT_SESSION_LIMIT);
+        model.catching_up = CatchingUp::new(task.catch_up);
         if task.save {
             for effect in model.update(machine.now(), Msg::Save(true)) {
                 machine.perform(effect);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::target::{Image, ImageId, ImageState, Process, Scan, Selection, Target};
 use super::ui::App;
 use super::{Captured, DEFAULT_SESSION_LIMIT, Facts, Method, Model, Msg, Time};
-use crate::target::layout::{Evidence, LayoutRefusal};
-use crate::target::plan::{ImagePlan, Library, Linkage, RandomPath, Site, SiteKind, Tap};
+use crate::target::layout::{self, Evidence, How, LayoutRefusal, ProvenLayout};
+use crate::target::plan::{Hook, ImagePlan, Library, Linkage, RandomPath, Site, SiteKind, Tap};
 use crate::text::Foreign;
 use crate::tls::{ClientRandom, Label, Secret};
 
@@ -62,6 +62,20 @@ pub fn image(id: u32, path: &str, library: Option<(&'static str, &str)>, taps: u
     Image { id: ImageId(id), path, plan, state: ImageState::Idle, named: false }
 }
 
+/// Gives the image a layout and a hook, so that it can be walked.
+pub fn make_walkable(image: &mut Image) {
+    let plan = Arc::make_mut(&mut image.plan);
+    plan.layout = Ok(ProvenLayout {
+        library: "OpenSSL",
+        group: "3.0.0".to_owned(),
+        layout: layout::named("3.0.0").expect("it is in the table"),
+        how: How::Version,
+        since: None,
+        proof: "made up for a test".to_owned(),
+    });
+    plan.hooks = vec![Hook { name: "SSL_read", address: 0x2000, file_offset: 0x2000 }];
+}
+
 /// Names that try something.
 pub const HOSTILE: [&str; 4] =
     ["\x1b]0;pwned\x07x", "日本語プロセス", "\u{202e}gpj.exe\u{202c}", "🦀🦀 crab\n"];
@@ -100,6 +114,7 @@ pub fn secret(time: Time, process: &Arc<Process>, random: u8, label: Label, fill
         client_random: ClientRandom([random; 32]),
         secret: Secret::new(&label, &[fill; 48], len).expect("the length is that of the label"),
         facts: Facts::default(),
+        catching_up: false,
         label,
     }
 }

@@ -23,6 +23,12 @@ const HOOKS: [&str; 10] = [
     "SSL_write_ex",
 ];
 
+/// Whether a function is called on each read or write of a connection, or at its end.
+pub fn is_data_path(name: &str) -> bool {
+    ["SSL_read", "SSL_read_ex", "SSL_write", "SSL_write_ex", "SSL_shutdown", "SSL_free"]
+        .contains(&name)
+}
+
 /// Names and addresses.
 #[derive(Clone, Debug, Default)]
 pub struct Functions {

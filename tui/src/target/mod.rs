@@ -22,6 +22,7 @@ pub mod registry;
 #[cfg(test)]
 mod sample;
 pub mod site;
+pub mod sockets;
 pub mod tap;
 pub mod walk;
 pub mod window;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::functions;
 use super::layout::{self, Evidence, Layouted, ProvenLayout};
 
 /// How code of a TLS library came into a file.
@@ -93,6 +94,13 @@ pub struct Hook {
     pub file_offset: u64,
 }
 
+impl Hook {
+    /// Whether the function is called on each read or write of a connection, or at its end: for catching up only.
+    pub fn is_on_data_path(&self) -> bool {
+        functions::is_data_path(self.name)
+    }
+}
+
 /// Everything that is known about one image, and what will be attached to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImagePlan {
@@ -149,6 +157,13 @@ impl ImagePlan {
         wanted
             && !self.hooks.is_empty()
             && self.layout.as_ref().is_ok_and(ProvenLayout::can_be_walked)
+    }
+
+    /// Whether connections can be read that were open before anything was attached.
+    pub fn can_catch_up(&self, ways: Ways) -> bool {
+        ways != Ways::Tap
+            && self.layout.as_ref().is_ok_and(ProvenLayout::can_be_walked)
+            && self.hooks.iter().any(Hook::is_on_data_path)
     }
 
     /// Why nothing is attached in these ways. Of one that is attached it says nothing.

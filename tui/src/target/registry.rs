@@ -191,6 +191,7 @@ impl Registry {
     /// Looks at every process, and at every executable file that one of them has mapped.
     pub fn scan(&mut self) -> Scan {
         self.scan += 1;
+        let began = process::ticks_since_boot();
         let own = std::process::id();
         // By the kernel's numbers of a mapping, so that each file is looked at once in a scan.
         let mut seen = HashMap::new();
@@ -228,6 +229,7 @@ impl Registry {
             images: self.images.values().map(|known| known.image.clone()).collect(),
             pids: pids.map(|pids| pids.into_iter().collect()),
             warnings: std::mem::take(&mut self.warnings),
+            began,
         }
     }
 

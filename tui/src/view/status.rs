@@ -33,6 +33,7 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) {
     draw_parts(buf, line(area, 0), capture);
     let mut saving = vec![saving(app, theme)];
     saving.extend(paused(app, theme));
+    saving.extend(catching_up(app, theme));
     saving.extend(counts(app, theme));
     draw_parts(buf, line(area, 1), saving);
 }
@@ -148,6 +149,15 @@ fn position(app: &App, theme: &Theme) -> Option<Part> {
         count => format!("↑ {count} newer"),
     };
     Some(part(text.clone(), text, theme.key, 2))
+}
+
+/// Whose open connections are looked for, and how long at the most.
+fn catching_up(app: &App, theme: &Theme) -> Option<Part> {
+    let (count, left) = app.model.catching_up.progress(app.model.now)?;
+    let processes = if count == 1 { "process" } else { "processes" };
+    let left = left.as_secs();
+    let long = format!("catching up with {count} {processes}, {left} s");
+    Some(part(long, format!("catching up {count}, {left} s"), theme.key, 4))
 }
 
 fn counts(app: &App, theme: &Theme) -> Vec<Part> {

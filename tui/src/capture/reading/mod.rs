@@ -39,7 +39,7 @@ pub fn steps(layout: &Layouted) -> Option<WalkConfig> {
         Layout::OpenSsl(layout) => openssl::steps(layout),
         Layout::BoringSsl(_) | Layout::AwsLc(_) | Layout::LibreSsl(_) => return None,
     };
-    let mut config = WalkConfig { steps: [Step::default(); STEPS] };
+    let mut config = WalkConfig { quick: 12, any_result: 0, steps: [Step::default(); STEPS] };
     for (place, step) in config.steps.iter_mut().zip(steps) {
         *place = step;
     }
