@@ -102,6 +102,11 @@ impl KeyLog {
         self.secrets.retain(|(random, _), _| !client_randoms.contains(&random.as_str()));
     }
 
+    /// Leaves lines with other labels out.
+    pub fn keep_labels(&mut self, labels: &[&str]) {
+        self.secrets.retain(|(_, label), _| labels.contains(&label.as_str()));
+    }
+
     /// The labels of one handshake, in order.
     pub fn labels(&self, client_random: &str) -> Vec<&str> {
         let of = |(random, label)| (random == client_random).then_some(label);
