@@ -2,7 +2,7 @@
 
 use tlskeytop_common::{FACT_STEPS, Step};
 
-use super::{Fields, ReadError, Reading, only_real};
+use super::{Fields, QUICK, ReadError, Reading, Walk, only_real};
 use crate::model::Facts;
 use crate::target::layout::openssl::OpenSslLayout;
 use crate::tls::{CipherSuite, Hash, Label, Role, Version, key_schedule};
@@ -15,9 +15,10 @@ const SESSION_CIPHER: u16 = 8;
 const NEW_CIPHER: u16 = 12;
 const HAND_STATE: u16 = 16;
 const HIT: u16 = 20;
-const KEY_LENGTH: u16 = 24;
 const CLIENT_RANDOM: u16 = 32;
-const MASTER_KEY: u16 = 64;
+// So far the quick steps, and from here on the others.
+const MASTER_KEY: u16 = QUICK;
+const KEY_LENGTH: u16 = 112;
 const HANDSHAKE_SECRET: u16 = 128;
 const MASTER_SECRET: u16 = 192;
 const SERVER_FINISHED_HASH: u16 = 256;
@@ -57,15 +58,19 @@ pub fn fact_steps(layout: &OpenSslLayout) -> Vec<Step> {
     steps
 }
 
-/// The steps to everything.
-pub fn steps(layout: &OpenSslLayout) -> Vec<Step> {
+/// The steps to everything. Quick: the facts, the state, and the client random, which together change with each
+/// handshake and when it is done; what is reported does not change after that.
+pub fn steps(layout: &OpenSslLayout) -> Walk {
     let mut steps = fact_steps(layout);
     let s3 = if layout.s3_is_pointer { S3 } else { 0 };
     steps.extend([
         Step::copy(0, layout.hand_state, 4, HAND_STATE),
         Step::copy(0, layout.hit, 4, HIT),
-        Step::copy(SESSION, layout.master_key_length, 8, KEY_LENGTH),
         Step::copy(s3, layout.client_random, 32, CLIENT_RANDOM),
+    ]);
+    let quick = steps.len();
+    steps.extend([
+        Step::copy(SESSION, layout.master_key_length, 8, KEY_LENGTH),
         Step::copy(SESSION, layout.master_key, 48, MASTER_KEY),
     ]);
     if let Some(tls13) = &layout.tls13 {
@@ -79,7 +84,7 @@ pub fn steps(layout: &OpenSslLayout) -> Vec<Step> {
         ];
         steps.extend(secrets.map(|(offset, at)| Step::copy(0, offset, 48, at)));
     }
-    steps
+    Walk { steps, quick }
 }
 
 /// Version, role and cipher, as far as the bytes can be right.
@@ -256,7 +261,7 @@ mod tests {
         for name in ["1.1.0i", "1.1.1j", "3.0.0", "3.2.0", "3.4.1", "3.5.0", "3.0.0+quic"] {
             let Some(Layout::OpenSsl(layout)) = named(name) else { panic!("{name}") };
             assert!(fact_steps(&layout).len() <= FACT_STEPS, "{name}");
-            assert!(steps(&layout).len() <= tlskeytop_common::STEPS, "{name}");
+            super::super::tests::fits(&steps(&layout), name);
         }
     }
 
