@@ -1,5 +1,7 @@
 //! OpenSSL and quictls: which fields a walk copies, and what they say.
 
+mod early;
+
 use tlskeytop_common::{FACT_STEPS, Step};
 
 use super::{Fields, QUICK, ReadError, Reading, Walk, only_real};
@@ -20,11 +22,11 @@ const CLIENT_RANDOM: u16 = 32;
 const MASTER_KEY: u16 = QUICK;
 const KEY_LENGTH: u16 = 112;
 const HANDSHAKE_SECRET: u16 = 128;
-const MASTER_SECRET: u16 = 192;
-const SERVER_FINISHED_HASH: u16 = 256;
-const HANDSHAKE_TRAFFIC_HASH: u16 = 320;
-const EXPORTER: u16 = 384;
-const EARLY_EXPORTER: u16 = 448;
+const MASTER_SECRET: u16 = 176;
+const SERVER_FINISHED_HASH: u16 = 224;
+const HANDSHAKE_TRAFFIC_HASH: u16 = 272;
+const EXPORTER: u16 = 320;
+const EARLY_EXPORTER: u16 = 368;
 
 // Pointers that the steps hold; 0 is the connection.
 const SESSION: u8 = 1;
@@ -83,6 +85,7 @@ pub fn steps(layout: &OpenSslLayout) -> Walk {
             (tls13.early_exporter_master_secret, EARLY_EXPORTER),
         ];
         steps.extend(secrets.map(|(offset, at)| Step::copy(0, offset, 48, at)));
+        steps.extend(early::steps(layout, tls13));
     }
     Walk { steps, quick }
 }
@@ -159,6 +162,7 @@ fn traffic_secrets(
         key_schedule::handshake_traffic(hash, of(HANDSHAKE_SECRET), of(HANDSHAKE_TRAFFIC_HASH))?;
     let mut secrets: Vec<_> = handshake.into_iter().chain(application).collect();
     secrets.push(fields.secret(Label::EarlyExporter, EARLY_EXPORTER, hash.len())?);
+    secrets.extend(early::secret(fields));
     Ok(secrets)
 }
 
