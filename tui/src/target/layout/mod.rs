@@ -94,7 +94,11 @@ pub struct ProvenLayout {
 impl ProvenLayout {
     /// Whether the walk knows what to read of this library.
     pub fn can_be_walked(&self) -> bool {
-        matches!(self.layout, Layout::OpenSsl(_))
+        match &self.layout {
+            Layout::OpenSsl(_) => true,
+            Layout::BoringSsl(layout) | Layout::AwsLc(layout) => layout.can_be_walked(),
+            Layout::LibreSsl(_) => false,
+        }
     }
 }
 
