@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::functions;
-use super::layout::{self, Evidence, Layouted, ProvenLayout};
+use super::layout::{self, Evidence, Forced, Layouted, ProvenLayout};
 
 /// How code of a TLS library came into a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -193,6 +193,13 @@ impl ImagePlan {
     /// Finds the layout again, after the library's version has become known.
     pub fn prove_layout(&mut self) {
         self.layout = layout::prove(self.library.as_ref(), &self.evidence);
+    }
+
+    /// Takes the layout that the user says, if it is one of this library.
+    pub fn force_layout(&mut self, forced: &Forced) {
+        if let Some(layout) = forced.over(self.library.as_ref(), &self.layout) {
+            self.layout = Ok(layout);
+        }
     }
 
     /// Whether the other plan attaches the same probes to the same build. What depends on the path by which the

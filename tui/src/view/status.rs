@@ -8,7 +8,9 @@ use super::Theme;
 use super::paint::{clip, clip_start, line, put, width};
 use super::sparkline::sparkline;
 use crate::model::SavingState;
+use crate::model::target::Image;
 use crate::model::ui::{App, View};
+use crate::target::layout::How;
 use crate::text::sanitize;
 
 /// Between two parts.
@@ -32,6 +34,7 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) {
     capture.extend(position(app, theme));
     draw_parts(buf, line(area, 0), capture);
     let mut saving = vec![saving(app, theme)];
+    saving.extend(forced(app, theme));
     saving.extend(paused(app, theme));
     saving.extend(catching_up(app, theme));
     saving.extend(counts(app, theme));
@@ -127,6 +130,15 @@ fn saving(app: &App, theme: &Theme) -> Part {
             part(long, short, theme.bad, 8)
         }
     }
+}
+
+/// What the user says in place of a proof stays in sight.
+fn forced(app: &App, theme: &Theme) -> Option<Part> {
+    let is_forced =
+        |image: &Image| image.plan.layout.as_ref().is_ok_and(|layout| layout.how == How::Forced);
+    let text = || "LAYOUT FORCED".to_owned();
+    let any = app.model.targets.images.values().any(is_forced);
+    any.then(|| part(text(), text(), theme.bad, 7))
 }
 
 fn paused(app: &App, theme: &Theme) -> Option<Part> {

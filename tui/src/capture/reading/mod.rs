@@ -179,6 +179,17 @@ pub fn only_real(secrets: Vec<LabelledSecret>) -> Vec<LabelledSecret> {
     secrets.into_iter().filter(|(_, secret)| !secret.is_null()).collect()
 }
 
+/// Whether bytes can be the output of a hash: small numbers, null pointers and memory that was filled have six equal
+/// bytes in a row, and of the outputs of a hash less than one in 2^34 has.
+fn looks_random(secret: &[u8]) -> bool {
+    !secret.windows(6).any(|run| run.iter().all(|byte| *byte == run[0]))
+}
+
+/// Whether nothing was written there.
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| byte == 0)
+}
+
 #[cfg(test)]
 mod tests {
     use std::ops::Range;

@@ -17,7 +17,7 @@
 //! length is one that a hash has, and the cipher's where that is known; all have the same; those that are made together
 //! are there together; no two are equal, and none looks like anything else that memory holds.
 
-use super::super::{Fields, LabelledSecret, ReadError, Reading};
+use super::super::{Fields, LabelledSecret, ReadError, Reading, is_zero, looks_random};
 use super::{
     CLIENT_HANDSHAKE, CLIENT_RANDOM, CLIENT_TRAFFIC, EARLY, ESTABLISHED, ESTABLISHED_CIPHER,
     EXPORTER, HANDSHAKE_POINTER, HASH_LENGTH, NEW, NEW_CIPHER, OFFERED, READ, SECRET,
@@ -243,14 +243,4 @@ fn all_differ(found: &[(Label, &[u8])]) -> Result<(), ReadError> {
         .enumerate()
         .any(|(index, (_, secret))| found[..index].iter().any(|(_, other)| other == secret));
     if repeated { Err(ReadError::Field("secret")) } else { Ok(()) }
-}
-
-/// Whether bytes can be the output of a hash: small numbers, null pointers and memory that was filled have six equal
-/// bytes in a row, and of the outputs of a hash less than one in 2^34 has.
-fn looks_random(secret: &[u8]) -> bool {
-    !secret.windows(6).any(|run| run.iter().all(|byte| *byte == run[0]))
-}
-
-fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|&byte| byte == 0)
 }

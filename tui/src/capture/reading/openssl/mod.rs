@@ -4,7 +4,7 @@ mod early;
 
 use tlskeytop_common::{FACT_STEPS, Step};
 
-use super::{Fields, QUICK, ReadError, Reading, Walk, only_real};
+use super::{Fields, QUICK, ReadError, Reading, Walk, is_zero, looks_random, only_real};
 use crate::model::Facts;
 use crate::target::layout::openssl::OpenSslLayout;
 use crate::tls::{CipherSuite, Hash, Label, Role, Version, key_schedule};
@@ -136,6 +136,11 @@ pub fn read(bytes: &[u8]) -> Result<Option<Reading>, ReadError> {
         if fields.u64(KEY_LENGTH) != 48 {
             return Err(ReadError::Field("master_key_length"));
         }
+        // Nothing else proves it.
+        let key = fields.bytes(MASTER_KEY, 48);
+        if !is_zero(key) && !looks_random(key) {
+            return Err(ReadError::Field("master_key"));
+        }
         vec![fields.secret(Label::ClientRandom, MASTER_KEY, 48)?]
     };
     Ok(Some(Reading { client_random, facts, secrets: only_real(secrets) }))
@@ -232,14 +237,19 @@ mod tests {
 
     #[test]
     fn a_tls12_connection_gives_its_master_secret() {
-        let bytes = connection(0x0303)
-            .number(SESSION_CIPHER, 0x0300_c030)
-            .put(KEY_LENGTH, &48u64.to_ne_bytes())
-            .put(MASTER_KEY, &[9; 48])
-            .0;
-        let reading = read(&bytes).unwrap().unwrap();
+        let with_key = |key: [u8; 48]| {
+            connection(0x0303)
+                .number(SESSION_CIPHER, 0x0300_c030)
+                .put(KEY_LENGTH, &48u64.to_ne_bytes())
+                .put(MASTER_KEY, &key)
+                .0
+        };
+        let key = std::array::from_fn(|index| index as u8);
+        let reading = read(&with_key(key)).unwrap().unwrap();
         assert_eq!(reading.secrets.len(), 1);
-        assert_eq!(reading.secrets[0].1.expose(), [9; 48]);
+        assert_eq!(reading.secrets[0].1.expose(), key);
+        assert_eq!(read(&with_key([9; 48])), Err(ReadError::Field("master_key")));
+        assert_eq!(read(&with_key([0; 48])).unwrap().unwrap().secrets, []);
     }
 
     #[test]
