@@ -3,9 +3,11 @@
 pub mod arch;
 mod bytes;
 pub mod cache;
+pub mod called;
 pub mod dynamic;
 pub mod eh_frame;
 pub mod elf;
+pub mod error_records;
 pub mod functions;
 pub mod image;
 pub mod labels;
