@@ -57,6 +57,7 @@ pub fn image(id: u32, path: &str, library: Option<(&'static str, &str)>, taps: u
         layout: Err(LayoutRefusal("made up for a test".to_owned())),
         evidence: Evidence::default(),
         hooks: Vec::new(),
+        hooks_reason: String::new(),
     };
     let (path, plan) = (path.into(), Arc::new(plan));
     Image { id: ImageId(id), path, plan, state: ImageState::Idle, named: false }

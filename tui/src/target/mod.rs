@@ -21,6 +21,8 @@ pub mod notes;
 pub mod plan;
 pub mod process;
 pub mod random;
+pub mod record_hooks;
+pub mod record_names;
 pub mod registry;
 #[cfg(test)]
 mod sample;
