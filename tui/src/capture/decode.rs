@@ -179,6 +179,7 @@ mod tests {
             layout: Err(LayoutRefusal("made up for a test".to_owned())),
             evidence: Evidence::default(),
             hooks: Vec::new(),
+            hooks_reason: String::new(),
         };
         let mut slots = Slots::new(4);
         assert_eq!(slots.insert(ImageId(3), &Arc::new(plan), Part::Tap(0)), Some(0));

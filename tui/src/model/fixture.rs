@@ -7,7 +7,9 @@ use super::target::{Image, ImageId, ImageState, Process, Scan, Selection, Target
 use super::ui::App;
 use super::{Captured, DEFAULT_SESSION_LIMIT, Facts, Method, Model, Msg, Time};
 use crate::target::layout::{self, Evidence, How, LayoutRefusal, ProvenLayout};
-use crate::target::plan::{Hook, ImagePlan, Library, Linkage, RandomPath, Site, SiteKind, Tap};
+use crate::target::plan::{
+    FoundBy, Hook, ImagePlan, Library, Linkage, RandomPath, Site, SiteKind, Tap,
+};
 use crate::text::Foreign;
 use crate::tls::{ClientRandom, Label, Secret};
 
@@ -57,6 +59,7 @@ pub fn image(id: u32, path: &str, library: Option<(&'static str, &str)>, taps: u
         layout: Err(LayoutRefusal("made up for a test".to_owned())),
         evidence: Evidence::default(),
         hooks: Vec::new(),
+        hooks_reason: String::new(),
     };
     let (path, plan) = (path.into(), Arc::new(plan));
     Image { id: ImageId(id), path, plan, state: ImageState::Idle, named: false }
@@ -73,7 +76,12 @@ pub fn make_walkable(image: &mut Image) {
         since: None,
         proof: "made up for a test".to_owned(),
     });
-    plan.hooks = vec![Hook { name: "SSL_read", address: 0x2000, file_offset: 0x2000 }];
+    plan.hooks = vec![Hook {
+        name: "SSL_read",
+        address: 0x2000,
+        file_offset: 0x2000,
+        found_by: FoundBy::Name,
+    }];
 }
 
 /// Names that try something.

@@ -83,11 +83,25 @@ pub struct LabelAt {
     pub name: &'static str,
 }
 
+/// How a function was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FoundBy {
+    /// The file exports its name.
+    Export,
+    /// The file exports none of the names, and has a symbol for it.
+    Symbol,
+    /// Its own error records name it.
+    ErrorRecord,
+}
+
 /// A function of the library that the walk may be hooked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Hook {
-    /// `SSL_do_handshake`.
+    /// `SSL_do_handshake`. Of one that was found by its error records it is the function that files them, which the
+    /// compiler may have put into several others: there may be more than one hook of a name.
     pub name: &'static str,
+    /// How it was found.
+    pub found_by: FoundBy,
     /// Virtual address of its entry as in the file's program headers.
     pub address: u64,
     /// Offset in the file: `address - p_vaddr + p_offset`.
@@ -122,8 +136,10 @@ pub struct ImagePlan {
     pub layout: Layouted,
     /// What the code shows of the layout: for [`ImagePlan::prove_layout`].
     pub evidence: Evidence,
-    /// The functions that the walk may be hooked to, where the file exports or names them.
+    /// The functions that the walk may be hooked to.
     pub hooks: Vec<Hook>,
+    /// How the hooks were found, or why there is none: one sentence for `scan`.
+    pub hooks_reason: String,
 }
 
 /// Which ways of capture are used.
@@ -176,7 +192,7 @@ impl ImagePlan {
             (Ways::Walk, Ok(proven)) if !proven.can_be_walked() => {
                 Cow::Owned(format!("{} cannot be walked yet", proven.library))
             }
-            (Ways::Walk, Ok(_)) => Cow::Borrowed("its functions have no names to hook a walk to"),
+            (Ways::Walk, Ok(_)) => Cow::Borrowed(&self.hooks_reason),
         }
     }
 
