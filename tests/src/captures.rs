@@ -6,7 +6,6 @@ use anyhow::{Context, Result, ensure};
 
 use crate::keylog::{KeyLog, check_capture};
 use crate::lab::Lab;
-use crate::summary::Summary;
 use crate::tlskeytop::Tlskeytop;
 
 /// How secrets are taken out of a program: `--method`.
@@ -62,21 +61,43 @@ impl Captures {
         })
     }
 
-    /// Ends both. Each must have the whole truth that its method gives, nothing else for its handshakes, and no
-    /// secret of which there were two values.
+    /// Ends both.
     ///
     /// # Errors
-    /// When that is not so.
-    pub fn check(self, truth: &KeyLog) -> Result<Vec<Summary>> {
-        let mut summaries = Vec::new();
-        for (method, tlskeytop) in self.0 {
-            let truth = method.gives(truth);
-            let (ours, summary) = tlskeytop.stop()?;
-            check_capture(&ours, &truth).with_context(|| format!("{method:?}"))?;
+    /// When one has lost events, or had two values for one secret.
+    pub fn stop(self) -> Result<Vec<Captured>> {
+        let stop = |(method, tlskeytop): (Method, Tlskeytop)| {
+            let (keylog, summary) = tlskeytop.stop()?;
             ensure!(summary.conflicts == 0, "{method:?}: {summary:?}");
-            eprintln!("{}: {} of {1} lines", method.name(), truth.lines());
-            summaries.push(summary);
-        }
-        Ok(summaries)
+            Ok(Captured { method, keylog })
+        };
+        self.0.into_iter().map(stop).collect()
+    }
+
+    /// Ends both, and each has captured the truth: [`Captured::check`].
+    ///
+    /// # Errors
+    /// When that is not so, or as [`Captures::stop`].
+    pub fn check(self, truth: &KeyLog) -> Result<()> {
+        self.stop()?.iter().try_for_each(|captured| captured.check(truth))
+    }
+}
+
+/// What one of them has captured.
+pub struct Captured {
+    method: Method,
+    keylog: KeyLog,
+}
+
+impl Captured {
+    /// It is the whole truth that its method gives, and nothing else for its handshakes.
+    ///
+    /// # Errors
+    /// With all the differences.
+    pub fn check(&self, truth: &KeyLog) -> Result<()> {
+        let truth = self.method.gives(truth);
+        check_capture(&self.keylog, &truth).with_context(|| format!("{:?}", self.method))?;
+        eprintln!("{}: {} of {1} lines", self.method.name(), truth.lines());
+        Ok(())
     }
 }

@@ -25,7 +25,7 @@ mod wait;
 
 pub use bench::{Bench, VERSIONS};
 pub use capture::{Capture, decrypted_http};
-pub use captures::{Captures, Method};
+pub use captures::{Captured, Captures, Method};
 pub use certificate::Certificate;
 pub use curl::{CURL, OwnCurl, curl};
 pub use folder::{SmallDisk, make_fifo, public_copy};
