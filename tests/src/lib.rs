@@ -16,6 +16,7 @@ mod nginx;
 mod peer;
 mod process;
 mod programs;
+mod scan;
 mod screen;
 mod subject;
 mod summary;
@@ -38,6 +39,7 @@ pub use process::{Ended, Process};
 pub use programs::{
     LIBSSL, PYTHON, old_library, peer_script, private_libssl, program, shared_library,
 };
+pub use scan::scan_of;
 pub use screen::Screen;
 pub use subject::Subject;
 pub use summary::Summary;

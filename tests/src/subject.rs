@@ -61,13 +61,6 @@ impl Subject {
         }))
     }
 
-    /// A client of the peers in `bench`, as [`Bench::client`].
-    pub fn client(&self, bench: &Bench, times: usize) -> Command {
-        let mut command = bench.client(&self.interpreter, self.scripts[0], times);
-        command.envs(self.environment.clone());
-        command
-    }
-
     fn server(&self, lab: &Lab) -> Command {
         let mut command = Command::new(&self.interpreter);
         command
@@ -86,18 +79,33 @@ impl Subject {
         self.check_server()
     }
 
-    /// The same of the client alone.
-    ///
-    /// # Errors
-    /// When it is not so.
-    pub fn check_client(&self) -> Result<()> {
+    fn check_client(&self) -> Result<()> {
         let Some(bench) = Bench::open(Protocol::Http)? else {
             return Ok(());
         };
-        let mut client = Process::start(&mut self.client(&bench, TIMES))?;
-        client.wait_stdout("waiting", |line| (line == "waiting").then_some(()))?;
+        let mut client = self.start_client(&bench)?;
         let pid = client.pid().to_string();
         let captures = Captures::start(&bench.lab, "client", &["--pid", &pid])?;
+        let truth = Self::shake_hands(&bench, &mut client)?;
+        check(captures, &truth)
+    }
+
+    /// The client, with its library loaded, that waits for [`Subject::shake_hands`].
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_client(&self, bench: &Bench) -> Result<Process> {
+        let mut command = bench.client(&self.interpreter, self.scripts[0], TIMES);
+        let client = Process::start(command.envs(self.environment.clone()))?;
+        client.wait_stdout("waiting", |line| (line == "waiting").then_some(()))?;
+        Ok(client)
+    }
+
+    /// Lets the client shake hands with all peers of the bench: the truth.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn shake_hands(bench: &Bench, client: &mut Process) -> Result<KeyLog> {
         client.say("go")?;
         let ended = client.wait()?;
         ensure!(ended.status.success(), "the client: {}", ended.status);
@@ -105,7 +113,7 @@ impl Subject {
         for peer in &bench.peers {
             truth.merge(peer.whole_truth(TIMES)?)?;
         }
-        check(captures, &truth)
+        Ok(truth)
     }
 
     fn check_server(&self) -> Result<()> {
