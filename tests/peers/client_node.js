@@ -1,6 +1,7 @@
 // node and bun: OpenSSL and BoringSSL linked statically into the executable. SCRIPT CERT TIMES PORT...
-const fs = require("node:fs");
-const tls = require("node:tls");
+// Old versions of node do not know the names with `node:`.
+const fs = require("fs");
+const tls = require("tls");
 
 const [certificate, times, ...ports] = process.argv.slice(2);
 const ca = fs.readFileSync(certificate);

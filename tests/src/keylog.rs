@@ -107,6 +107,13 @@ impl KeyLog {
         self.secrets.retain(|(_, label), _| labels.contains(&label.as_str()));
     }
 
+    /// All but the lines with this label.
+    pub fn without(&self, label: &str) -> Self {
+        let mut rest = self.clone();
+        rest.secrets.retain(|(_, of), _| of != label);
+        rest
+    }
+
     /// The labels of one handshake, in order.
     pub fn labels(&self, client_random: &str) -> Vec<&str> {
         let of = |(random, label)| (random == client_random).then_some(label);

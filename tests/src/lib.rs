@@ -5,6 +5,7 @@
 
 mod bench;
 mod capture;
+mod captures;
 mod certificate;
 mod curl;
 mod folder;
@@ -15,7 +16,9 @@ mod nginx;
 mod peer;
 mod process;
 mod programs;
+mod scan;
 mod screen;
+mod subject;
 mod summary;
 mod tlskeytop;
 mod transcript;
@@ -23,6 +26,7 @@ mod wait;
 
 pub use bench::{Bench, VERSIONS};
 pub use capture::{Capture, decrypted_http};
+pub use captures::{Captured, Captures, Method};
 pub use certificate::Certificate;
 pub use curl::{CURL, OwnCurl, curl};
 pub use folder::{SmallDisk, make_fifo, public_copy};
@@ -32,8 +36,12 @@ pub use lab::{Lab, require_live};
 pub use nginx::Nginx;
 pub use peer::{Peer, Protocol, Version, whole_truth};
 pub use process::{Ended, Process};
-pub use programs::{LIBSSL, PYTHON, peer_script, private_libssl, program, shared_library};
+pub use programs::{
+    LIBSSL, PYTHON, old_library, peer_script, private_libssl, program, shared_library,
+};
+pub use scan::scan_of;
 pub use screen::Screen;
+pub use subject::Subject;
 pub use summary::Summary;
 pub use tlskeytop::Tlskeytop;
 pub use wait::{DEADLINE, until, until_within};

@@ -54,24 +54,39 @@ pub fn shared_library(prefix: &str) -> Result<Option<PathBuf>> {
     let Some(library) = program("venv/lib")? else {
         return Ok(None);
     };
-    let prefix = Path::new(prefix);
-    let (folder, name) = (prefix.parent(), prefix.file_name());
-    let name = name.context("no file name")?.to_string_lossy();
     for python in std::fs::read_dir(&library)? {
-        let packages = python?.path().join("site-packages");
-        let folder = folder.map_or_else(|| packages.clone(), |folder| packages.join(folder));
-        for file in std::fs::read_dir(folder).into_iter().flatten() {
-            let file = file?;
-            if file.file_name().to_string_lossy().starts_with(&*name) {
-                return Ok(Some(file.path()));
-            }
+        if let Some(file) = file_with(&python?.path().join("site-packages").join(prefix))? {
+            return Ok(Some(file));
         }
     }
-    skip(&format!(
-        "{} is missing below {}: run cargo xtask setup",
-        prefix.display(),
-        library.display()
-    ))
+    skip(&format!("{prefix}* is missing below {}: run cargo xtask setup", library.display()))
+}
+
+/// The same among the old versions, of which each has a folder: `psycopg-binary-3.2.4/psycopg_binary.libs/libssl-`.
+///
+/// # Errors
+/// When it is missing and live tests must not be skipped.
+pub fn old_library(prefix: &str) -> Result<Option<PathBuf>> {
+    let Some(old) = program("old")? else {
+        return Ok(None);
+    };
+    match file_with(&old.join(prefix))? {
+        Some(file) => Ok(Some(file)),
+        None => skip(&format!("{prefix}* is missing in {}: run cargo xtask setup", old.display())),
+    }
+}
+
+/// The file whose path begins with `prefix`.
+fn file_with(prefix: &Path) -> Result<Option<PathBuf>> {
+    let folder = prefix.parent().context("no folder")?;
+    let name = prefix.file_name().context("no file name")?.to_string_lossy();
+    for file in std::fs::read_dir(folder).into_iter().flatten() {
+        let file = file?;
+        if file.file_name().to_string_lossy().starts_with(&*name) {
+            return Ok(Some(file.path()));
+        }
+    }
+    Ok(None)
 }
 
 /// A script in tests/peers.

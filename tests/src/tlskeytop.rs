@@ -55,7 +55,19 @@ impl Tlskeytop {
     /// # Errors
     /// When it ends before, or is not ready within the deadline.
     pub fn keylog<A: AsRef<OsStr>>(lab: &Lab, args: impl IntoIterator<Item = A>) -> Result<Self> {
-        let keylog = lab.path("captured.keylog");
+        Self::keylog_to(lab, "captured.keylog", args)
+    }
+
+    /// The same, with a name for FILE: for several at a time.
+    ///
+    /// # Errors
+    /// As [`Tlskeytop::keylog`].
+    pub fn keylog_to<A: AsRef<OsStr>>(
+        lab: &Lab,
+        file: &str,
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<Self> {
+        let keylog = lab.path(file);
         let mut command = Self::command(lab)?;
         command.args(["--mode", "keylog", "-k"]).arg(&keylog).args(args);
         Self::start(command, keylog)

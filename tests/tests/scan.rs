@@ -2,34 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::Value;
-use tlskeytop_tests::{Bench, Process, Protocol, Tlskeytop, program};
-
-/// Every object in `value` that speaks of this process.
-fn objects_of<'a>(value: &'a Value, pid: u32, found: &mut Vec<&'a Value>) {
-    match value {
-        Value::Array(values) => values.iter().for_each(|value| objects_of(value, pid, found)),
-        Value::Object(fields) => {
-            if fields.get("pid").and_then(Value::as_u64) == Some(pid.into()) {
-                found.push(value);
-            }
-            fields.values().for_each(|value| objects_of(value, pid, found));
-        }
-        _ => (),
-    }
-}
-
-/// The output of `scan --json` about this process: one document, or one object a line.
-fn scan_json(bench: &Bench, pid: u32) -> Result<String> {
-    let ended = Process::run_ok(Tlskeytop::command(&bench.lab)?.args(["scan", "--json"]))?;
-    let values = serde_json::Deserializer::from_str(&ended.stdout).into_iter::<Value>();
-    let values = values.collect::<Result<Vec<_>, _>>().context("scan --json")?;
-    let mut found = Vec::new();
-    values.iter().for_each(|value| objects_of(value, pid, &mut found));
-    ensure!(!found.is_empty(), "scan --json does not list {pid}:\n{}", ended.stdout);
-    Ok(found.iter().map(|value| value.to_string()).collect())
-}
+use tlskeytop_tests::{Bench, Process, Protocol, Tlskeytop, program, scan_of};
 
 /// Starts a client that waits with its library loaded, and looks for it in both forms of the scan.
 fn is_listed(interpreter: &Path, script: &str, words: &[&str]) -> Result<()> {
@@ -38,7 +13,7 @@ fn is_listed(interpreter: &Path, script: &str, words: &[&str]) -> Result<()> {
     };
     let client = Process::start(&mut bench.client(interpreter, script, 1))?;
     client.wait_stdout("waiting", |line| (line == "waiting").then_some(()))?;
-    let json = scan_json(&bench, client.pid())?;
+    let json: String = scan_of(&bench.lab, client.pid())?.iter().map(Value::to_string).collect();
     for word in words {
         ensure!(json.contains(word), "{word:?} is not in {json}");
     }

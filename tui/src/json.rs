@@ -1,5 +1,6 @@
 //! JSON lines: one object for a session each time it changed, and one for each process and image of a scan.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -93,6 +94,7 @@ struct ScanLine<'a> {
     probes: usize,
     reason: &'a str,
     layout: Option<String>,
+    walk_obstacle: Option<Cow<'a, str>>,
 }
 
 /// One line for a process and an image, with its newline.
@@ -120,6 +122,7 @@ pub fn scan(process: Option<&Process>, image: &Image) -> String {
             .as_ref()
             .ok()
             .map(|l| format!("{} {}: {}", l.library, l.group, l.proof)),
+        walk_obstacle: (!plan.is_walked(Ways::Walk)).then(|| plan.obstacle(Ways::Walk)),
     })
 }
 

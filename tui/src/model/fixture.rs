@@ -80,7 +80,7 @@ pub fn make_walkable(image: &mut Image) {
         name: "SSL_read",
         address: 0x2000,
         file_offset: 0x2000,
-        found_by: FoundBy::Name,
+        found_by: FoundBy::Export,
     }];
 }
 

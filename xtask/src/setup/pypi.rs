@@ -1,6 +1,7 @@
-//! Wheels from PyPI, in a virtual environment under target/programs/venv.
+//! Wheels from PyPI: in a virtual environment under target/programs/venv, and old versions each in a folder.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
@@ -25,11 +26,38 @@ pub fn install(packages: &BTreeMap<String, String>) -> Result<()> {
     }
     println!("setup: pip install {}", wanted.join(" "));
     tool::run(Command::new(PYTHON).args(["-m", "venv", "--clear"]).arg(&folder))?;
-    let mut pip = Command::new(folder.join("bin/python"));
+    tool::run(pip_install(&folder).args(wanted))?;
+    stamp.set()
+}
+
+/// Installs each version of `packages` alone, without what it depends on; the environment must be there.
+///
+/// # Errors
+/// When pip fails.
+pub fn install_old(packages: &BTreeMap<String, Vec<String>>) -> Result<()> {
+    let programs = super::programs();
+    let every = |(name, versions): (&String, &Vec<String>)| -> Vec<(String, PathBuf)> {
+        let folder = |version| programs.join(format!("old/{name}-{version}"));
+        versions.iter().map(|v| (format!("{name}=={v}"), folder(v))).collect()
+    };
+    for (wanted, folder) in packages.iter().flat_map(every) {
+        let stamp = Stamp::new(&folder, std::slice::from_ref(&wanted));
+        if stamp.is_there() {
+            continue;
+        }
+        println!("setup: pip install {wanted}");
+        let mut pip = pip_install(&programs.join("venv"));
+        tool::run(pip.args(["--no-deps", "--upgrade", "--target"]).arg(&folder).arg(&wanted))?;
+        stamp.set()?;
+    }
+    Ok(())
+}
+
+/// `pip install`, with the pip of an environment.
+fn pip_install(environment: &Path) -> Command {
+    let mut pip = Command::new(environment.join("bin/python"));
     pip.args(["-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"])
         .args(["--only-binary", ":all:"])
-        .args(wanted)
         .stdin(Stdio::null());
-    tool::run(&mut pip)?;
-    stamp.set()
+    pip
 }

@@ -17,6 +17,9 @@ pub struct Versions {
     pub npm: BTreeMap<String, String>,
     /// Packages of PyPI, with their versions.
     pub pypi: BTreeMap<String, String>,
+    /// Packages of PyPI of which several versions are wanted.
+    #[serde(rename = "pypi-old")]
+    pub pypi_old: BTreeMap<String, Vec<String>>,
 }
 
 /// Packages of Debian, in groups that are installed one after the other.
@@ -52,7 +55,11 @@ mod tests {
     #[test]
     fn the_table_is_well_formed_and_every_version_exact() {
         let versions = super::read().unwrap();
-        for (name, version) in versions.npm.iter().chain(&versions.pypi) {
+        let old = versions.pypi_old.iter();
+        let old = old.flat_map(|(name, versions)| versions.iter().map(move |v| (name, v)));
+        for (name, version) in versions.npm.iter().chain(&versions.pypi).chain(old) {
+            // npm's alias for another version of a package: `npm:NAME@VERSION`.
+            let version = version.rsplit('@').next().unwrap();
             assert!(version.split('.').all(|part| part.parse::<u32>().is_ok()), "{name}");
         }
     }

@@ -1,0 +1,52 @@
+"""A libssl file by its C functions, so that one script fits every version: the file is in LIBSSL.
+
+Imports nothing that would bring another OpenSSL into the process.
+"""
+import ctypes
+import glob
+import os
+
+_path = os.environ["LIBSSL"]
+# A wheel's libcrypto has a hashed name and lies beside it; loaded first, it is found by that name.
+for _libcrypto in glob.glob(os.path.join(os.path.dirname(_path), "libcrypto*.so*")):
+    ctypes.CDLL(_libcrypto)
+_library = ctypes.CDLL(_path)
+
+PEM = 1  # SSL_FILETYPE_PEM
+
+
+def _function(name, result, *arguments):
+    function = getattr(_library, name)
+    function.restype, function.argtypes = result, arguments
+    return function
+
+
+_pointer, _number, _text = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
+method = _function("TLS_method", _pointer)
+context = _function("SSL_CTX_new", _pointer, _pointer)
+use_certificate = _function("SSL_CTX_use_certificate_file", _number, _pointer, _text, _number)
+use_key = _function("SSL_CTX_use_PrivateKey_file", _number, _pointer, _text, _number)
+new = _function("SSL_new", _pointer, _pointer)
+set_fd = _function("SSL_set_fd", _number, _pointer, _number)
+connect = _function("SSL_connect", _number, _pointer)
+accept = _function("SSL_accept", _number, _pointer)
+read = _function("SSL_read", _number, _pointer, _pointer, _number)
+write = _function("SSL_write", _number, _pointer, _text, _number)
+get_error = _function("SSL_get_error", _number, _pointer, _number)
+shutdown = _function("SSL_shutdown", _number, _pointer)
+free = _function("SSL_free", None, _pointer)
+
+
+def handshake(context, connection, shake_hands):
+    """A connection on which `shake_hands` (connect or accept) has succeeded."""
+    tls = new(context)
+    assert set_fd(tls, connection.fileno()) == 1
+    result = shake_hands(tls)
+    assert result == 1, get_error(tls, result)
+    return tls
+
+
+def end(tls):
+    """Says that nothing more comes, and frees it."""
+    shutdown(tls)
+    free(tls)
