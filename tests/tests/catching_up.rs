@@ -11,6 +11,7 @@ use tlskeytop_tests::{
 
 /// Connections with each peer.
 const TIMES: usize = 2;
+const BUN: &str = "npm/node_modules/@oven/bun-linux-x64/bin/bun";
 /// What BoringSSL still has when the handshake is done.
 const AFTER_THE_HANDSHAKE: [&str; 4] =
     ["CLIENT_RANDOM", "CLIENT_TRAFFIC_SECRET_0", "EXPORTER_SECRET", "SERVER_TRAFFIC_SECRET_0"];
@@ -94,6 +95,38 @@ fn python_as_client() -> Result<()> {
 fn psycopg2_as_client() -> Result<()> {
     let Some(python) = program("venv/bin/python")? else { return Ok(()) };
     client(Protocol::Postgres, &python, "open_psycopg2.py", Expected::Everything)
+}
+
+#[test]
+fn pyopenssl_without_exports() -> Result<()> {
+    let Some(python) = program("venv/bin/python")? else { return Ok(()) };
+    client(Protocol::KeepAlive, &python, "open_pyopenssl.py", Expected::Everything)
+}
+
+#[test]
+fn curl_cffi_with_boringssl() -> Result<()> {
+    let Some(python) = program("venv/bin/python")? else { return Ok(()) };
+    client(Protocol::KeepAlive, &python, "open_curl_cffi.py", Expected::AfterTheHandshake)
+}
+
+#[test]
+fn grpcio_with_boringssl() -> Result<()> {
+    let Some(python) = program("venv/bin/python")? else { return Ok(()) };
+    client(Protocol::Http2, &python, "open_grpc.py", Expected::AfterTheHandshake)
+}
+
+#[test]
+fn bun_as_client() -> Result<()> {
+    let (Some(bun), Some(bench)) = (program(BUN)?, Bench::open(Protocol::KeepAlive)?) else {
+        return Ok(());
+    };
+    caught_up(&bench, &mut open_js(&bench, &bun), Expected::AfterTheHandshake)
+}
+
+#[test]
+fn bun_as_server() -> Result<()> {
+    let Some(bun) = program(BUN)? else { return Ok(()) };
+    server(&bun, Expected::AfterTheHandshake)
 }
 
 fn open_js(bench: &Bench, interpreter: &Path) -> Command {
