@@ -115,6 +115,11 @@ fn kernel() -> Check {
     Check { name: "kernel", found: crate::text::sanitize(release), verdict }
 }
 
+/// The kernel's release, as (6, 18).
+pub fn release() -> Option<(u32, u32)> {
+    parse_release(fs::read_to_string("/proc/sys/kernel/osrelease").ok()?.trim())
+}
+
 fn parse_release(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))

@@ -3,6 +3,8 @@
 mod control;
 mod decode;
 mod events;
+mod links;
+mod multi;
 mod probes;
 mod processes;
 pub mod reading;
@@ -89,6 +91,8 @@ pub struct Loaded {
 /// [`CaptureError`] when the kernel refuses it or the object does not fit.
 pub fn load(ring_bytes: u32, ways: Ways) -> Result<Loaded, CaptureError> {
     let mut ebpf = EbpfLoader::new().map_max_entries("EVENTS", ring_bytes).load(OBJECT)?;
+    // While the maps are in it.
+    let multi = links::Linker::multi(&ebpf, &probes::PROGRAMS);
     let mut take = |name: &'static str| ebpf.take_map(name).ok_or(CaptureError::Missing(name));
     let events = take("EVENTS")?;
     let taps = take("TAPS")?;
@@ -123,7 +127,7 @@ pub fn load(ring_bytes: u32, ways: Ways) -> Result<Loaded, CaptureError> {
             settings.try_into().map_err(named("SETTINGS"))?,
         ),
         counters: Counters::new(counters.try_into().map_err(named("COUNTERS"))?),
-        probes: Probes::new(ebpf, tables, ways)?,
+        probes: Probes::new(links::Linker::new(ebpf, multi, &probes::PROGRAMS)?, tables, ways),
         warnings,
     })
 }

@@ -3,22 +3,18 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::num::NonZeroU32;
-use std::os::fd::AsRawFd as _;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use aya::Ebpf;
-use aya::maps::{Array, MapData, MapError};
-use aya::programs::UProbe;
-use aya::programs::uprobe::{
-    UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeLinkId, UProbeScope,
-};
+use aya::maps::{Array, MapData};
 use tlskeytop_common::{Cookie, TapConfig, WalkConfig};
 
+use super::links::{Link, Linker, Name, Owned, remove};
+use super::multi::Probe;
 use super::slots::{Part, Slots};
-use super::{CaptureError, reading, with_causes};
+use super::{CaptureError, reading};
 use crate::model::target::ImageId;
+use crate::target::functions;
 use crate::target::layout::Layouted;
 use crate::target::plan::{ImagePlan, RandomPath, Ways};
 
@@ -28,11 +24,9 @@ const TAP: &str = "tap";
 const WALK: &str = "walk";
 /// The programs at the entry and at the return of a function that shakes hands.
 const HANDSHAKE: [&str; 2] = ["walk_enter", "walk_return"];
-/// Functions whose successful return ends a handshake.
-const SHAKES_HANDS: [&str; 3] = ["SSL_do_handshake", "SSL_connect", "SSL_accept"];
-/// Functions that are entered with a finished handshake also where none of those was called: a BIO filter
-/// shakes hands by itself (facts, part 2).
-const FINDS_IT_DONE: [&str; 3] = ["SSL_get_error", "SSL_shutdown", "SSL_free"];
+/// All programs, and whether each runs at a return.
+pub(super) const PROGRAMS: [Name; 4] =
+    [(TAP, false), (WALK, false), (HANDSHAKE[0], false), (HANDSHAKE[1], true)];
 
 /// What an attach gave.
 #[derive(Debug, Default)]
@@ -45,7 +39,7 @@ pub struct Attached {
 
 /// The loaded programs and everything they are attached to.
 pub struct Probes {
-    ebpf: Ebpf,
+    linker: Linker,
     taps: Array<MapData, PodTap>,
     walks: Array<MapData, PodWalk>,
     tap_slots: Arc<RwLock<Slots>>,
@@ -59,14 +53,12 @@ pub struct Probes {
 struct Links {
     slots: Arc<RwLock<Slots>>,
     slot: u32,
-    links: Vec<(&'static str, UProbeLinkId)>,
+    probes: usize,
+    links: Vec<Link>,
 }
 
-/// One probe to attach.
-struct Point {
-    program: &'static str,
-    file_offset: u64,
-}
+/// Programs and the offsets in the file that each is attached to.
+type Points = Vec<(&'static str, Vec<u64>)>;
 
 /// A [`TapConfig`] that aya may copy into a map.
 #[derive(Clone, Copy)]
@@ -93,22 +85,10 @@ pub(super) struct Tables {
 }
 
 impl Probes {
-    pub(super) fn new(ebpf: Ebpf, tables: Tables, ways: Ways) -> Result<Self, CaptureError> {
+    pub(super) fn new(linker: Linker, tables: Tables, ways: Ways) -> Self {
         let Tables { taps, walks, tap_slots, walk_slots } = tables;
-        let mut probes = Self {
-            ebpf,
-            taps,
-            walks,
-            tap_slots,
-            walk_slots,
-            ways,
-            links: HashMap::new(),
-            catching_up: HashMap::new(),
-        };
-        for name in [TAP, WALK].into_iter().chain(HANDSHAKE) {
-            probes.program(name)?.load()?;
-        }
-        Ok(probes)
+        let (links, catching_up) = (HashMap::new(), HashMap::new());
+        Self { linker, taps, walks, tap_slots, walk_slots, ways, links, catching_up }
     }
 
     /// Attaches a plan: its taps, or a walk where there is none. A part that fails does not stop the others.
@@ -145,7 +125,7 @@ impl Probes {
     ) {
         match result {
             Ok(links) => {
-                attached.probes += links.links.len();
+                attached.probes += links.probes;
                 self.links.entry(image).or_default().push(links);
             }
             Err(problem) => attached.problems.push(problem),
@@ -159,16 +139,13 @@ impl Probes {
         plan: &Arc<ImagePlan>,
         index: usize,
     ) -> Result<Links, CaptureError> {
-        let slots = Arc::clone(&self.tap_slots);
-        let slot = take_slot(&slots, image, plan, Part::Tap(index))?;
-        let links = Links { slots, slot, links: Vec::new() };
+        let links = Links::take_slot(&self.tap_slots, image, plan, Part::Tap(index))?;
         let tap = &plan.taps[index];
         let config = PodTap(config(tap.client_random, &plan.layout));
-        let set = self.taps.set(slot, config, 0);
-        let points =
-            tap.sites.iter().map(|site| Point { program: TAP, file_offset: site.file_offset });
-        let scope = UProbeScope::AllProcesses;
-        self.attach_points(file, links, set, points.collect(), scope)
+        let set = self.taps.set(links.slot, config, 0);
+        let set = set.map_err(|source| CaptureError::Map { name: "TAPS", source });
+        let offsets = tap.sites.iter().map(|site| site.file_offset).collect();
+        self.attach_points(file, links, set, vec![(TAP, offsets)], None)
     }
 
     fn attach_walk(
@@ -178,28 +155,26 @@ impl Probes {
         plan: &Arc<ImagePlan>,
         steps: WalkConfig,
     ) -> Result<Links, CaptureError> {
-        let slots = Arc::clone(&self.walk_slots);
-        let slot = take_slot(&slots, image, plan, Part::Walk)?;
-        let links = Links { slots, slot, links: Vec::new() };
-        let set = self.walks.set(slot, PodWalk(steps), 0);
-        let mut points = Vec::new();
-        for hook in &plan.hooks {
-            let programs: &[&'static str] = match hook.name {
-                name if SHAKES_HANDS.contains(&name) => &HANDSHAKE,
-                name if FINDS_IT_DONE.contains(&name) => &[WALK],
-                _ => &[],
-            };
-            let point = |&program| Point { program, file_offset: hook.file_offset };
-            points.extend(programs.iter().map(point));
-        }
-        self.attach_points(file, links, set, points, UProbeScope::AllProcesses)
+        let links = Links::take_slot(&self.walk_slots, image, plan, Part::Walk)?;
+        let set = self.set_walk(links.slot, steps);
+        let offsets = |is_wanted: fn(&str) -> bool| -> Vec<u64> {
+            let hooks = plan.hooks.iter().filter(|hook| is_wanted(hook.name));
+            hooks.map(|hook| hook.file_offset).collect()
+        };
+        let shakes_hands = offsets(functions::shakes_hands);
+        let points = vec![
+            (HANDSHAKE[0], shakes_hands.clone()),
+            (HANDSHAKE[1], shakes_hands),
+            (WALK, offsets(functions::finds_it_done)),
+        ];
+        self.attach_points(file, links, set, points, None)
     }
 
     /// Attaches to the reads and writes of one process, until [`Probes::caught_up`].
     ///
     /// # Errors
     ///
-    /// [`CaptureError`] when there is nothing to attach, or the kernel refuses it.
+    /// [`CaptureError`] when there is no room, or the kernel refuses it.
     pub fn catch_up(
         &mut self,
         pid: u32,
@@ -211,19 +186,20 @@ impl Probes {
         else {
             return Ok(());
         };
-        let slots = Arc::clone(&self.walk_slots);
-        let slot = take_slot(&slots, image, plan, Part::CatchUp)?;
-        let links = Links { slots, slot, links: Vec::new() };
-        let set = self.walks.set(slot, PodWalk(steps), 0);
+        let links = Links::take_slot(&self.walk_slots, image, plan, Part::CatchUp)?;
+        let set = self.set_walk(links.slot, steps);
         let hooks = plan.hooks.iter().filter(|hook| hook.is_on_data_path());
-        let points =
-            hooks.map(|hook| Point { program: WALK, file_offset: hook.file_offset }).collect();
-        let links =
-            self.attach_points(file, links, set, points, UProbeScope::OneProcess(process))?;
+        let points = vec![(WALK, hooks.map(|hook| hook.file_offset).collect())];
+        let links = self.attach_points(file, links, set, points, Some(process))?;
         if let Some(old) = self.catching_up.insert((pid, image), links) {
             remove(self.take(old));
         }
         Ok(())
+    }
+
+    fn set_walk(&mut self, slot: u32, steps: WalkConfig) -> Result<(), CaptureError> {
+        let set = self.walks.set(slot, PodWalk(steps), 0);
+        set.map_err(|source| CaptureError::Map { name: "WALKS", source })
     }
 
     /// Removes the probes of [`Probes::catch_up`].
@@ -238,13 +214,17 @@ impl Probes {
         &mut self,
         file: &File,
         mut links: Links,
-        set: Result<(), MapError>,
-        points: Vec<Point>,
-        scope: UProbeScope,
+        set: Result<(), CaptureError>,
+        points: Points,
+        process: Option<NonZeroU32>,
     ) -> Result<Links, CaptureError> {
-        let result = set
-            .map_err(|source| CaptureError::Map { name: "TAPS or WALKS", source })
-            .and_then(|()| self.attach_each(file, &mut links, points, scope));
+        let result = set.and_then(|()| {
+            for (program, offsets) in points {
+                let probes = links.number(offsets);
+                self.linker.attach(program, file, &probes, process, &mut links.links)?;
+            }
+            Ok(())
+        });
         match result {
             Ok(()) => Ok(links),
             Err(problem) => {
@@ -252,31 +232,6 @@ impl Probes {
                 Err(problem)
             }
         }
-    }
-
-    fn attach_each(
-        &mut self,
-        file: &File,
-        links: &mut Links,
-        points: Vec<Point>,
-        scope: UProbeScope,
-    ) -> Result<(), CaptureError> {
-        // Through our own descriptor it is this file and no other, whatever its path names by now.
-        let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        for (index, Point { program, file_offset }) in points.into_iter().enumerate() {
-            let cookie = Cookie { slot: links.slot, site: index as u32 }.pack();
-            let point = UProbeAttachPoint {
-                location: UProbeAttachLocation::AbsoluteOffset(file_offset),
-                cookie: Some(cookie),
-            };
-            let attached = self.program(program)?.attach(point, &path, scope);
-            let link = attached.map_err(|error| CaptureError::Attach {
-                offset: file_offset,
-                reason: with_causes(&error),
-            })?;
-            links.links.push((program, link));
-        }
-        Ok(())
     }
 
     /// Removes every probe of an image.
@@ -287,19 +242,32 @@ impl Probes {
     }
 
     /// The kernel's own handles of the probes of one tap or walk.
-    fn take(&mut self, links: Links) -> Vec<UProbeLink> {
+    fn take(&mut self, links: Links) -> Vec<Owned> {
         links.slots.write().unwrap_or_else(PoisonError::into_inner).release(links.slot);
-        let mut owned = Vec::new();
-        for (name, link) in links.links {
-            // It only fails for a link that is not there any more.
-            owned.extend(self.program(name).ok().and_then(|program| program.take_link(link).ok()));
-        }
-        owned
+        self.linker.take(links.links)
+    }
+}
+
+impl Links {
+    /// None yet, with a slot for a part of a plan.
+    fn take_slot(
+        slots: &Arc<RwLock<Slots>>,
+        image: ImageId,
+        plan: &Arc<ImagePlan>,
+        part: Part,
+    ) -> Result<Self, CaptureError> {
+        let slot = slots.write().unwrap_or_else(PoisonError::into_inner).insert(image, plan, part);
+        let slot = slot.ok_or(CaptureError::NoSlot)?;
+        Ok(Self { slots: Arc::clone(slots), slot, probes: 0, links: Vec::new() })
     }
 
-    fn program(&mut self, name: &'static str) -> Result<&mut UProbe, CaptureError> {
-        let program = self.ebpf.program_mut(name).ok_or(CaptureError::Missing(name))?;
-        Ok(program.try_into()?)
+    /// Probes at these offsets, each with a cookie of its own.
+    fn number(&mut self, offsets: Vec<u64>) -> Vec<Probe> {
+        let first = self.probes;
+        self.probes += offsets.len();
+        let cookie = |site| Cookie { slot: self.slot, site: site as u32 }.pack();
+        let numbered = (first..).zip(offsets);
+        numbered.map(|(site, file_offset)| Probe { file_offset, cookie: cookie(site) }).collect()
     }
 }
 
@@ -309,34 +277,6 @@ impl Drop for Probes {
         all.extend(self.catching_up.drain().map(|(_, links)| links));
         let owned = all.into_iter().flat_map(|links| self.take(links)).collect();
         remove(owned);
-    }
-}
-
-fn take_slot(
-    slots: &RwLock<Slots>,
-    image: ImageId,
-    plan: &Arc<ImagePlan>,
-    part: Part,
-) -> Result<u32, CaptureError> {
-    let mut slots = slots.write().unwrap_or_else(PoisonError::into_inner);
-    slots.insert(image, plan, part).ok_or(CaptureError::NoSlot)
-}
-
-/// Removes probes. For each the kernel waits until no CPU can be in it, some 100 ms, and waits once for
-/// many that are removed at the same time: so each has a thread.
-fn remove(probes: Vec<UProbeLink>) {
-    const AT_A_TIME: usize = 32;
-    let mut probes = probes.into_iter();
-    loop {
-        let some: Vec<_> = probes.by_ref().take(AT_A_TIME).collect();
-        if some.is_empty() {
-            return;
-        }
-        std::thread::scope(|scope| {
-            for probe in some {
-                scope.spawn(move || drop(probe));
-            }
-        });
     }
 }
 

@@ -46,13 +46,25 @@ const INTERNAL: [&str; 4] = [
     "ssl_read_impl",
 ];
 
+/// Whether a handshake may be done when the function returns.
+pub fn shakes_hands(name: &str) -> bool {
+    is_used(name, &[Use::Handshake])
+}
+
+/// Whether the function is entered with a finished handshake also where none of those is called: a BIO filter shakes
+/// hands by itself.
+pub fn finds_it_done(name: &str) -> bool {
+    is_used(name, &[Use::AlsoBehindBio, Use::DataAlsoBehindBio])
+}
+
+fn is_used(name: &str, uses: &[Use]) -> bool {
+    HOOKS.iter().any(|(known, purpose)| *known == name && uses.contains(purpose))
+}
+
 /// Whether `name` is a function that is entered with the connection as argument 0 whenever data is read or written,
 /// or when the connection ends.
 pub fn is_data_path(name: &str) -> bool {
-    let data = |&(known, purpose): &(&str, Use)| {
-        known == name && matches!(purpose, Use::Data | Use::DataAlsoBehindBio)
-    };
-    HOOKS.iter().any(data) || INTERNAL.contains(&name)
+    is_used(name, &[Use::Data, Use::DataAlsoBehindBio]) || INTERNAL.contains(&name)
 }
 
 /// Names and addresses.
