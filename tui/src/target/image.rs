@@ -58,6 +58,19 @@ impl PlanError {
 /// # Errors
 /// [`PlanError::Elf`] for what is not an x86-64 image, [`PlanError::Read`] when reading fails.
 pub fn plan_image(file: &File, path_hint: &Path) -> Result<ImagePlan, PlanError> {
+    plan(file, path_hint, true)
+}
+
+/// Plans `file` as if its functions had no names to hook, only error records: where they have names, one way to find
+/// them can be checked against the other.
+///
+/// # Errors
+/// As [`plan_image`].
+pub fn plan_by_records(file: &File, path_hint: &Path) -> Result<ImagePlan, PlanError> {
+    plan(file, path_hint, false)
+}
+
+fn plan(file: &File, path_hint: &Path, by_name: bool) -> Result<ImagePlan, PlanError> {
     let mut window = Window::new(file)?;
     let elf = Elf::read(&mut window)?;
     let labels = Labels::find(&mut window, &elf)?;
@@ -90,7 +103,9 @@ pub fn plan_image(file: &File, path_hint: &Path) -> Result<ImagePlan, PlanError>
         true => Functions::find(&mut window, &elf, &dynamic, symbols),
         false => Functions::default(),
     };
-    plan.hooks = functions.hooks(&elf);
+    if by_name {
+        plan.hooks = functions.hooks(&elf);
+    }
     let strings = match &plan.library {
         Some(library) if walked && plan.hooks.is_empty() => match Family::of(library) {
             Some(family) => Strings::find(&mut window, &elf, family)?,

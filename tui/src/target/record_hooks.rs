@@ -6,6 +6,7 @@
 //! the connection all the same, and does what that one does.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::arch::ProbeCost;
 use super::called;
@@ -119,7 +120,7 @@ impl Search<'_> {
             match frames.and_then(covers) {
                 Some(function) if self.bodies.contains_key(&function.start) => {}
                 Some(function) if self.bodies.len() < MAX_FUNCTIONS => {
-                    let body = Body::of(program, function.start, self.strings)?;
+                    let body = Body::of(program, &function, self.strings)?;
                     self.bodies.insert(function.start, body);
                 }
                 Some(_) => break,
@@ -142,9 +143,9 @@ impl Search<'_> {
             let mut still_open = Vec::new();
             for &(place, record) in &open {
                 let mut is_open = true;
-                for start in candidates.before(place) {
+                for function in candidates.around(place) {
                     if self
-                        .follow(program, start)?
+                        .follow(program, &function)?
                         .is_some_and(|body| body.records.contains(&record))
                     {
                         is_open = false;
@@ -160,17 +161,18 @@ impl Search<'_> {
         })
     }
 
-    /// The body of the function at `start`, if it is one that gets a connection.
+    /// The body of `function`, if it is one that gets a connection.
     fn follow(
         &mut self,
         program: &mut Program<'_, '_>,
-        start: u64,
+        function: &Range<u64>,
     ) -> Result<Option<&Body>, ReadError> {
-        if !self.bodies.contains_key(&start) && self.bodies.len() < MAX_FUNCTIONS {
-            let body = Body::of(program, start, self.strings)?;
-            self.bodies.insert(start, body);
+        if !self.bodies.contains_key(&function.start) && self.bodies.len() < MAX_FUNCTIONS {
+            let body = Body::of(program, function, self.strings)?;
+            self.bodies.insert(function.start, body);
         }
-        Ok(self.bodies.get(&start).filter(|body| self.loads_from(body) || !body.passed.is_empty()))
+        let gets_one = |body: &&Body| self.loads_from(body) || !body.passed.is_empty();
+        Ok(self.bodies.get(&function.start).filter(gets_one))
     }
 
     fn loads_from(&self, body: &Body) -> bool {
@@ -210,6 +212,9 @@ impl Search<'_> {
         }
         let mut found = Found::default();
         let mut doubts = Vec::new();
+        if self.bodies.is_empty() {
+            doubts.push("nothing tells where the functions with error records start".to_owned());
+        }
         for (address, _, name) in named {
             if !proved.contains(&address) {
                 doubts.push(format!("{name} at {address:#x} is not proved to get the connection"));
