@@ -244,3 +244,114 @@ impl Search<'_> {
         Ok(found)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::RandomPath;
+    use super::super::sample::{CLIENT_RANDOM, Sample};
+    use super::super::tap;
+    use super::*;
+    use proptest::prelude::*;
+
+    const PATH: u64 = 0x3000;
+    const HANDSHAKE: u64 = 0x1800;
+    const READ: u64 = 0x1840;
+    const PEEK: u64 = 0x1880;
+    const WRITE: u64 = 0x18c0;
+    /// `mov rax, [rdi+0x30]`
+    const LOAD: [u8; 4] = [0x48, 0x8b, 0x47, 0x30];
+
+    /// Files a record: `lea rcx, path; mov edi, 16; xor esi, esi; mov edx, reason; mov r8d, line; call`.
+    fn put_error(sample: &mut Sample, reason: u8, line: u8) {
+        sample.to(&[0x48, 0x8d, 0x0d], PATH).raw(&[0xbf, 16, 0, 0, 0, 0x31, 0xf6]);
+        sample.raw(&[0xba, reason, 0, 0, 0, 0x41, 0xb8, line, 0, 0, 0]).call(0x1f00);
+    }
+
+    /// The functions of BoringSSL's `ssl_lib.cc` that matter, called in `calls`; all but `without` read the pointer.
+    fn sample(calls: &[u64], without: u64) -> Sample {
+        let mut sample = Sample::new();
+        sample.data = b"/b/ssl/ssl_lib.cc\0".to_vec();
+        for &function in calls {
+            sample.call(function);
+        }
+        let functions: [(u64, &[(u8, u8)]); 4] = [
+            (HANDSHAKE, &[(134, 10)]),
+            (READ, &[(226, 20)]),
+            (PEEK, &[(66, 30)]),
+            (WRITE, &[(66, 40), (226, 45)]),
+        ];
+        for (function, records) in functions {
+            sample.at(function).raw(if function == without { &[0x90] } else { &LOAD });
+            for &(reason, line) in records {
+                put_error(&mut sample, reason, line);
+            }
+            sample.raw(&[0xc3]);
+        }
+        sample.at(0x1f00).raw(&[0xc3]);
+        sample
+    }
+
+    fn found(sample: &Sample) -> Found {
+        let library = Library { name: "BoringSSL", version: None };
+        let client_random = RandomPath { deref: Some(0x30), offset: 0x30 };
+        let tap = Tap { function: 0x1000, symbol: None, client_random, sites: Vec::new() };
+        sample.with(|program, labels| {
+            let strings = Strings::find(program.window, program.elf, Family::Ordered).unwrap();
+            let search = tap::search(program, labels, &strings.addresses()).unwrap();
+            find(program, &library, &[tap], &strings, &search.others).unwrap()
+        })
+    }
+
+    fn hooks(found: &Found) -> Vec<(&str, u64)> {
+        found.hooks.iter().map(|hook| (hook.name, hook.address)).collect()
+    }
+
+    const ALL: [u64; 4] = [HANDSHAKE, READ, PEEK, WRITE];
+
+    #[test]
+    fn functions_by_their_records() {
+        let found = found(&sample(&ALL, 0));
+        let all = [("SSL_do_handshake", HANDSHAKE), ("ssl_read_impl", READ), ("SSL_write", WRITE)];
+        assert_eq!(hooks(&found), all, "{}", found.reason);
+        assert_eq!(found.hooks[0].file_offset, HANDSHAKE);
+    }
+
+    #[test]
+    fn what_is_not_proved_is_not_hooked() {
+        // Nothing calls it.
+        let uncalled = found(&sample(&[HANDSHAKE, WRITE], 0));
+        assert_eq!(hooks(&uncalled), [("SSL_do_handshake", HANDSHAKE), ("SSL_write", WRITE)]);
+        assert!(uncalled.reason.ends_with("; no function for reading"), "{}", uncalled.reason);
+        // Its argument 0 is not seen to be a connection.
+        let unproved = found(&sample(&ALL, WRITE));
+        assert_eq!(hooks(&unproved), [("SSL_do_handshake", HANDSHAKE), ("ssl_read_impl", READ)]);
+        assert!(unproved.reason.ends_with("; no function for writing"), "{}", unproved.reason);
+        // Without one record the order is not the known one.
+        let mut other = sample(&ALL, 0);
+        let line = other.code.iter().rposition(|&byte| byte == 45).unwrap();
+        other.code[line] = 80;
+        let refused = found(&other);
+        assert_eq!(hooks(&refused), []);
+        assert!(refused.reason.starts_with("no hooks: its error records"), "{}", refused.reason);
+        // No strings at all.
+        let mut other = sample(&ALL, 0);
+        other.data[8] = b'X';
+        assert_eq!(hooks(&found(&other)), []);
+    }
+
+    proptest! {
+        #[test]
+        fn changed_code_never_panics(
+            changes in proptest::collection::vec((0usize..0xf00, any::<u8>()), 1..40),
+            address in any::<u64>(),
+        ) {
+            let mut sample = sample(&ALL, 0);
+            for (at, value) in changes {
+                sample.code[at] = value;
+            }
+            sample.to(&[0x48, 0x8d, 0x0d], address ^ CLIENT_RANDOM);
+            let found = found(&sample);
+            prop_assert!(found.hooks.len() <= 4);
+        }
+    }
+}

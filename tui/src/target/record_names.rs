@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn the_path_may_start_after_other_bytes() {
-        let bytes = b"\0666ssl/ssl_lib.c\0SSL_read\0ssl_lib.cpp\0SSL_reads\0";
+        let bytes = b"\x00666ssl/ssl_lib.c\0SSL_read\0ssl_lib.cpp\0SSL_reads\0";
         let found = strings(bytes, Family::Numbered);
         assert_eq!(found.addresses(), (0x1001..=0x1008).collect::<Vec<u64>>());
         assert!(found.is_file(0x1004) && !found.is_file(0x1000) && !found.is_file(0x1009));

@@ -187,9 +187,12 @@ mod tests {
             call_targets(code(&bytes, false), within, &mut found);
             found
         };
-        assert_eq!(found(&[0x40_1000..0x40_2000]), [(0x40_1015, true), (0x40_102a, false)]);
+        assert_eq!(
+            found(&[0x40_1000..0x40_1020, 0x40_1020..0x40_2000]),
+            [(0x40_1015, true), (0x40_102a, false)]
+        );
         assert_eq!(found(&[0x40_1000..0x40_1015, 0x40_102a..0x40_102b]), [(0x40_102a, false)]);
-        assert!(found(&[0x40_1016..0x40_102a]).is_empty());
+        assert!(found(&[0x40_1016..0x40_102a, 0..0x40_1000]).is_empty());
         assert!(found(&[]).is_empty());
     }
 
