@@ -11,7 +11,7 @@ use super::machine::{State, Value};
 use super::walk::{Limits, Path, Program, key_of};
 use super::window::ReadError;
 
-/// The longest function on the data path that was measured has 600 instructions.
+/// A limit for hostile files; enough for every function that was looked for in the files of the tests.
 const LIMITS: Limits = Limits { path: 1_500, walk: 12_000 };
 /// From a reference to the file's name to the call, when all other arguments come after it: five, and a jump.
 const NEAR: Limits = Limits { path: 12, walk: 24 };

@@ -18,7 +18,8 @@ use super::record_names::{Family, Functions, Strings};
 use super::walk::Program;
 use super::window::ReadError;
 
-/// Functions that are followed in one file; the most that a real file needed is 160 (node 10).
+/// Functions that are followed in one file: a limit for hostile files, above the references to be expected in one
+/// source file.
 const MAX_FUNCTIONS: usize = 1_000;
 /// OpenSSL's connection starts with a number of 4 bytes: the version, or from 3.2 the type of the object. Up to 3.1
 /// `handshake_func` is at 48 (`ssl/ssl_local.h`, `struct ssl_st`). Offset and size in bytes.
