@@ -5,7 +5,7 @@
 //! that is in the function; and following the code from it shows what the function is known to hold, which the
 //! caller of this module sees to.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::arch::Code;
@@ -13,7 +13,7 @@ use super::elf::{ElfError, Segment};
 use super::walk::Program;
 use super::window::ReadError;
 
-/// A function is at most as long; the longest of those that are looked for has 3 KiB.
+/// Functions that are looked for are shorter, in every file that was measured. Bytes.
 const MAX_FUNCTION: u64 = 16 * 1024;
 /// Calls are looked for at this distance first, then further: the callers within the library are beside the
 /// function, those in the program (Chromium: 5 MiB, bun: 10 MiB) are not. Bytes.
@@ -31,10 +31,10 @@ pub fn search(
     places: &[u64],
     mut settle: impl FnMut(&mut Program<'_, '_>, &Candidates) -> Result<bool, ReadError>,
 ) -> Result<(), ElfError> {
-    let mut candidates = Candidates { reach: Vec::new(), targets: BTreeSet::new() };
+    let mut candidates = Candidates { reach: Vec::new(), targets: BTreeMap::new() };
     for &place in places {
-        if let Some(floor) = floor(program, place)? {
-            candidates.reach.push(floor..place.saturating_add(1));
+        if let (Some(start), Some(end)) = (floor(program, place)?, ceiling(program, place)?) {
+            candidates.reach.push(start..end);
         }
     }
     let Some(span) = span(&candidates.reach) else {
@@ -58,16 +58,22 @@ pub fn search(
 #[derive(Clone, Debug)]
 pub struct Candidates {
     reach: Vec<Range<u64>>,
-    targets: BTreeSet<u64>,
+    /// And whether one of them is a call.
+    targets: BTreeMap<u64, bool>,
 }
 
 impl Candidates {
-    /// The possible starts of the function that holds `place`, the nearest first.
-    pub fn before(&self, place: u64) -> Vec<u64> {
-        let reach = self.reach.iter().find(|reach| reach.end == place.saturating_add(1));
-        reach.map_or_else(Vec::new, |reach| {
-            self.targets.range(reach.clone()).rev().copied().collect()
-        })
+    /// What may be the function that holds `place`, from each possible start to the next function that is called, or
+    /// to the padding; the shortest first.
+    pub fn around(&self, place: u64) -> Vec<Range<u64>> {
+        let Some(reach) = self.reach.iter().find(|reach| reach.contains(&place)) else {
+            return Vec::new();
+        };
+        // Jumps also go to places within a function.
+        let mut after = self.targets.range(place..reach.end);
+        let next = after.find(|&(&target, &is_called)| target > place && is_called);
+        let end = next.map_or(reach.end, |(&target, _)| target);
+        self.targets.range(reach.start..=place).rev().map(|(&start, _)| start..end).collect()
     }
 }
 
@@ -88,6 +94,25 @@ fn floor(program: &mut Program<'_, '_>, place: u64) -> Result<Option<u64>, ReadE
             break;
         };
         address = lower;
+    }
+    Ok(None)
+}
+
+/// The nearest aligned address after `place` that follows padding between functions.
+fn ceiling(program: &mut Program<'_, '_>, place: u64) -> Result<Option<u64>, ReadError> {
+    let (alignment, fill) = program.arch.padding();
+    let mut address = place - place % alignment;
+    while address < place.saturating_add(MAX_FUNCTION) {
+        let Some(next) = address.checked_add(alignment) else {
+            break;
+        };
+        address = next;
+        let Some(bytes) = program.bytes_at(address - 1)? else {
+            break;
+        };
+        if bytes.first() == Some(&fill) {
+            return Ok(Some(address));
+        }
     }
     Ok(None)
 }
@@ -113,8 +138,10 @@ fn scan(
             let address = start.wrapping_add(at - offset);
             let code = Code { bytes, address, own, fixed: elf.fixed };
             arch.call_targets(code, &candidates.reach, &mut found);
-            found.retain(|target| target.is_multiple_of(alignment));
-            candidates.targets.extend(found.drain(..));
+            found.retain(|(target, _)| target.is_multiple_of(alignment));
+            for (target, is_called) in found.drain(..) {
+                *candidates.targets.entry(target).or_default() |= is_called;
+            }
             candidates.targets.len() <= MAX_TARGETS
         })?;
     }
@@ -127,11 +154,11 @@ mod tests {
     use super::*;
 
     /// The candidates for `place` in a sample, once all code was seen.
-    fn before(sample: &Sample, place: u64) -> Vec<u64> {
+    fn around(sample: &Sample, place: u64) -> Vec<Range<u64>> {
         sample.with(|program, _| {
             let mut found = Vec::new();
             search(program, &[place], |_, candidates| {
-                found = candidates.before(place);
+                found = candidates.around(place);
                 Ok(false)
             })
             .unwrap();
@@ -146,19 +173,20 @@ mod tests {
         for target in [0x17e0, 0x1800, 0x1820, 0x1823, 0x1840] {
             sample.call(target);
         }
-        sample.at(0x1800).raw(&[0x90; 0x100]);
-        assert_eq!(before(&sample, 0x1830), [0x1820, 0x1800]);
-        assert_eq!(before(&sample, 0x1810), [0x1800]);
+        sample.jmp(0x1860).at(0x1800).raw(&[0x90; 0xf3]).at(0x1900);
+        assert_eq!(around(&sample, 0x1830), [0x1820..0x1840, 0x1800..0x1840]);
+        assert!(around(&sample, 0x1810).iter().eq([&(0x1800..0x1820)]));
+        assert_eq!(around(&sample, 0x1850), [0x1840..0x1900, 0x1820..0x1900, 0x1800..0x1900]);
     }
 
     #[test]
     fn without_padding_or_calls_there_are_none() {
         let mut sample = Sample::new();
-        sample.at(0x1800).raw(&[0x90; 0x100]);
-        assert!(before(&sample, 0x1830).is_empty());
-        assert!(before(&sample, 0).is_empty() && before(&sample, u64::MAX).is_empty());
+        sample.at(0x1800).raw(&[0x90; 0xf3]).at(0x1900);
+        assert!(around(&sample, 0x1830).is_empty());
+        assert!(around(&sample, 0).is_empty() && around(&sample, u64::MAX).is_empty());
         let mut sample = Sample::new();
         sample.call(CODE).raw(&[0x90; 0x200]);
-        assert!(before(&sample, 0x1100).is_empty());
+        assert!(around(&sample, 0x1100).is_empty());
     }
 }

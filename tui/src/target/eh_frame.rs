@@ -32,7 +32,7 @@ pub struct Frames<'e> {
 }
 
 impl<'e> Frames<'e> {
-    /// The table, if the file has one in the form that every linker writes.
+    /// The table, if the file has one in the one form that GNU ld and LLD write.
     pub fn find(window: &mut Window<'_>, elf: &'e Elf) -> Option<Self> {
         let header = elf.unwind?;
         let start = read(window, elf, header, HEADER)?;

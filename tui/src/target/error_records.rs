@@ -4,13 +4,14 @@
 //! `ERR_set_debug(file, line, function)` from OpenSSL 3.0 (`include/openssl/err.h`, `ERR_raise`).
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use super::arch::{Flow, Insn, Reg};
 use super::machine::{State, Value};
 use super::walk::{Limits, Path, Program, key_of};
 use super::window::ReadError;
 
-/// The longest function on the data path that was measured has 600 instructions.
+/// A limit for hostile files; enough for every function that was looked for in the files of the tests.
 const LIMITS: Limits = Limits { path: 1_500, walk: 12_000 };
 /// From a reference to the file's name to the call, when all other arguments come after it: five, and a jump.
 const NEAR: Limits = Limits { path: 12, walk: 24 };
@@ -55,13 +56,14 @@ pub struct Body {
 }
 
 impl Body {
-    /// Follows the code from `start` along all its paths.
+    /// Follows the code of the function in `range` along all its paths. What lies outside is not followed: it belongs
+    /// to another function, to which this one jumps, or before which it calls one that does not return.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn of(
         program: &mut Program<'_, '_>,
-        start: u64,
+        range: &Range<u64>,
         strings: &impl Strings,
     ) -> Result<Self, ReadError> {
         let registers = program.arch.arguments();
@@ -78,7 +80,10 @@ impl Body {
                 matters(value) && (slot.is_none() || !matches!(value, Value::Constant(_)))
             }))
         };
-        program.walk(start, State::new(), LIMITS, key, |insn, state| {
+        program.walk(range.start, State::new(), LIMITS, key, |insn, state| {
+            if !range.contains(&insn.address) {
+                return Path::End;
+            }
             body.look(insn, state, registers, strings);
             Path::On
         })?;
@@ -170,7 +175,7 @@ mod tests {
     }
 
     fn body(sample: &Sample) -> Body {
-        sample.with(|program, _| Body::of(program, FUNCTION, &Labels).unwrap())
+        sample.with(|program, _| Body::of(program, &(FUNCTION..0x1900), &Labels).unwrap())
     }
 
     fn coded(reason: u64, line: u64) -> Record {
@@ -219,6 +224,8 @@ mod tests {
         for function in [0x1900, 0x1910, 0x1920, 0x1930] {
             sample.at(function).raw(&[0xc3]);
         }
+        // Beyond the function: another record.
+        sample.to(&[0x48, 0x8d, 0x15], EXPORTER);
         let body = body(&sample);
         assert_eq!(body.records, BTreeSet::from([Record::Named(EXPORTER)]));
         assert_eq!(body.passed, BTreeSet::from([0x1900, 0x1930]));

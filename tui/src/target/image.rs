@@ -11,8 +11,9 @@ use super::functions::Functions;
 use super::labels::{LabelSet, Labels};
 use super::layout::{self, LayoutRefusal, accessors, callers};
 use super::library;
+use super::linkage::linkage;
 use super::notes::{self, SymbolTable};
-use super::plan::{FoundBy, ImagePlan, Library, Linkage, RandomPath, Tap};
+use super::plan::{FoundBy, ImagePlan, Library, RandomPath, Tap};
 use super::random::{Evidence, Rule};
 use super::record_hooks;
 use super::record_names::{Family, Strings};
@@ -58,6 +59,19 @@ impl PlanError {
 /// # Errors
 /// [`PlanError::Elf`] for what is not an x86-64 image, [`PlanError::Read`] when reading fails.
 pub fn plan_image(file: &File, path_hint: &Path) -> Result<ImagePlan, PlanError> {
+    plan(file, path_hint, true)
+}
+
+/// Plans `file` as if its functions had no names to hook, only error records: where they have names, one way to find
+/// them can be checked against the other.
+///
+/// # Errors
+/// As [`plan_image`].
+pub fn plan_by_records(file: &File, path_hint: &Path) -> Result<ImagePlan, PlanError> {
+    plan(file, path_hint, false)
+}
+
+fn plan(file: &File, path_hint: &Path, by_name: bool) -> Result<ImagePlan, PlanError> {
     let mut window = Window::new(file)?;
     let elf = Elf::read(&mut window)?;
     let labels = Labels::find(&mut window, &elf)?;
@@ -90,7 +104,9 @@ pub fn plan_image(file: &File, path_hint: &Path) -> Result<ImagePlan, PlanError>
         true => Functions::find(&mut window, &elf, &dynamic, symbols),
         false => Functions::default(),
     };
-    plan.hooks = functions.hooks(&elf);
+    if by_name {
+        plan.hooks = functions.hooks(&elf);
+    }
     let strings = match &plan.library {
         Some(library) if walked && plan.hooks.is_empty() => match Family::of(library) {
             Some(family) => Strings::find(&mut window, &elf, family)?,
@@ -248,49 +264,9 @@ fn summary(search: &Search, labels_cut: bool) -> String {
     format!("{found}, {} references{limit}", search.references)
 }
 
-fn linkage(elf: &Elf, dynamic: &Dynamic, path: &Path) -> Linkage {
-    let executable = elf.fixed
-        || dynamic.pie
-        || elf.dynamic.is_none()
-        || (elf.interpreter && dynamic.soname.is_none());
-    if executable {
-        return Linkage::Static;
-    }
-    let soname = dynamic.soname.as_deref().unwrap_or_default();
-    let plain = ["libssl", "libboringssl", "libgnutls"].iter().any(|name| soname.starts_with(name))
-        && !has_hash(soname);
-    if plain && in_system_folder(path) { Linkage::Shared } else { Linkage::Bundled }
-}
-
-/// `libssl-1c5a3f9d.so.3`: the name that `auditwheel` gives to a library that it puts into a wheel.
-fn has_hash(name: &str) -> bool {
-    let stem = name.split(".so").next().unwrap_or(name);
-    stem.rsplit_once('-').is_some_and(|(_, hash)| {
-        hash.len() >= 8 && hash.bytes().all(|digit| digit.is_ascii_hexdigit())
-    })
-}
-
-/// A folder of the loader, or its subfolder for one architecture; the stores of Nix and Guix.
-fn in_system_folder(path: &Path) -> bool {
-    if path.starts_with("/nix/store") || path.starts_with("/gnu/store") {
-        return true;
-    }
-    let Some(folder) = path.parent() else {
-        return false;
-    };
-    let is_system = |folder: &Path| {
-        ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/local/lib64"]
-            .iter()
-            .any(|system| folder == Path::new(system))
-    };
-    let for_machine =
-        folder.file_name().is_some_and(|name| name.to_string_lossy().contains("-linux-"));
-    is_system(folder) || (for_machine && folder.parent().is_some_and(is_system))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::plan::SiteKind;
+    use super::super::plan::{Linkage, SiteKind};
     use super::super::sample::{FUNCTION, Sample, file_of};
     use super::*;
     use proptest::prelude::*;
@@ -389,23 +365,6 @@ mod tests {
             let mut sample = sample();
             sample.raw(&code);
             let _ = plan(&sample.bytes());
-        }
-    }
-
-    #[test]
-    fn hashed_names_and_system_folders() {
-        assert!(has_hash("libssl-1c5a3f9d.so.3"));
-        assert!(!has_hash("libssl.so.3"));
-        assert!(!has_hash("libssl-devel.so"));
-        for path in [
-            "/usr/lib/x86_64-linux-gnu/libssl.so.3",
-            "/lib64/libssl.so.3",
-            "/usr/local/lib/libssl.so.3",
-        ] {
-            assert!(in_system_folder(Path::new(path)), "{path}");
-        }
-        for path in ["/usr/lib/chromium/libssl.so", "/opt/app/lib/libssl.so.3", "libssl.so.3", ""] {
-            assert!(!in_system_folder(Path::new(path)), "{path}");
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod labels;
 pub mod layout;
 pub mod libcrypto;
 pub mod library;
+pub mod linkage;
 pub mod loader_cache;
 pub mod machine;
 pub mod maps;

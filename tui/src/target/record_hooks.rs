@@ -6,6 +6,7 @@
 //! the connection all the same, and does what that one does.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::arch::ProbeCost;
 use super::called;
@@ -17,7 +18,8 @@ use super::record_names::{Family, Functions, Strings};
 use super::walk::Program;
 use super::window::ReadError;
 
-/// Functions that are followed in one file; the most that a real file needed is 160 (node 10).
+/// Functions that are followed in one file: a limit for hostile files, above the references to be expected in one
+/// source file.
 const MAX_FUNCTIONS: usize = 1_000;
 /// OpenSSL's connection starts with a number of 4 bytes: the version, or from 3.2 the type of the object. Up to 3.1
 /// `handshake_func` is at 48 (`ssl/ssl_local.h`, `struct ssl_st`). Offset and size in bytes.
@@ -119,7 +121,7 @@ impl Search<'_> {
             match frames.and_then(covers) {
                 Some(function) if self.bodies.contains_key(&function.start) => {}
                 Some(function) if self.bodies.len() < MAX_FUNCTIONS => {
-                    let body = Body::of(program, function.start, self.strings)?;
+                    let body = Body::of(program, &function, self.strings)?;
                     self.bodies.insert(function.start, body);
                 }
                 Some(_) => break,
@@ -142,9 +144,9 @@ impl Search<'_> {
             let mut still_open = Vec::new();
             for &(place, record) in &open {
                 let mut is_open = true;
-                for start in candidates.before(place) {
+                for function in candidates.around(place) {
                     if self
-                        .follow(program, start)?
+                        .follow(program, &function)?
                         .is_some_and(|body| body.records.contains(&record))
                     {
                         is_open = false;
@@ -160,17 +162,18 @@ impl Search<'_> {
         })
     }
 
-    /// The body of the function at `start`, if it is one that gets a connection.
+    /// The body of `function`, if it is one that gets a connection.
     fn follow(
         &mut self,
         program: &mut Program<'_, '_>,
-        start: u64,
+        function: &Range<u64>,
     ) -> Result<Option<&Body>, ReadError> {
-        if !self.bodies.contains_key(&start) && self.bodies.len() < MAX_FUNCTIONS {
-            let body = Body::of(program, start, self.strings)?;
-            self.bodies.insert(start, body);
+        if !self.bodies.contains_key(&function.start) && self.bodies.len() < MAX_FUNCTIONS {
+            let body = Body::of(program, function, self.strings)?;
+            self.bodies.insert(function.start, body);
         }
-        Ok(self.bodies.get(&start).filter(|body| self.loads_from(body) || !body.passed.is_empty()))
+        let gets_one = |body: &&Body| self.loads_from(body) || !body.passed.is_empty();
+        Ok(self.bodies.get(&function.start).filter(gets_one))
     }
 
     fn loads_from(&self, body: &Body) -> bool {
@@ -210,6 +213,9 @@ impl Search<'_> {
         }
         let mut found = Found::default();
         let mut doubts = Vec::new();
+        if self.bodies.is_empty() {
+            doubts.push("nothing tells where the functions with error records start".to_owned());
+        }
         for (address, _, name) in named {
             if !proved.contains(&address) {
                 doubts.push(format!("{name} at {address:#x} is not proved to get the connection"));
@@ -237,5 +243,116 @@ impl Search<'_> {
         };
         found.reason = [vec![start], doubts].concat().join("; ");
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::RandomPath;
+    use super::super::sample::{CLIENT_RANDOM, Sample};
+    use super::super::tap;
+    use super::*;
+    use proptest::prelude::*;
+
+    const PATH: u64 = 0x3000;
+    const HANDSHAKE: u64 = 0x1800;
+    const READ: u64 = 0x1840;
+    const PEEK: u64 = 0x1880;
+    const WRITE: u64 = 0x18c0;
+    /// `mov rax, [rdi+0x30]`
+    const LOAD: [u8; 4] = [0x48, 0x8b, 0x47, 0x30];
+
+    /// Files a record: `lea rcx, path; mov edi, 16; xor esi, esi; mov edx, reason; mov r8d, line; call`.
+    fn put_error(sample: &mut Sample, reason: u8, line: u8) {
+        sample.to(&[0x48, 0x8d, 0x0d], PATH).raw(&[0xbf, 16, 0, 0, 0, 0x31, 0xf6]);
+        sample.raw(&[0xba, reason, 0, 0, 0, 0x41, 0xb8, line, 0, 0, 0]).call(0x1f00);
+    }
+
+    /// The functions of BoringSSL's `ssl_lib.cc` that matter, called in `calls`; all but `without` read the pointer.
+    fn sample(calls: &[u64], without: u64) -> Sample {
+        let mut sample = Sample::new();
+        sample.data = b"/b/ssl/ssl_lib.cc\0".to_vec();
+        for &function in calls {
+            sample.call(function);
+        }
+        let functions: [(u64, &[(u8, u8)]); 4] = [
+            (HANDSHAKE, &[(134, 10)]),
+            (READ, &[(226, 20)]),
+            (PEEK, &[(66, 30)]),
+            (WRITE, &[(66, 40), (226, 45)]),
+        ];
+        for (function, records) in functions {
+            sample.at(function).raw(if function == without { &[0x90] } else { &LOAD });
+            for &(reason, line) in records {
+                put_error(&mut sample, reason, line);
+            }
+            sample.raw(&[0xc3]);
+        }
+        sample.at(0x1f00).raw(&[0xc3]);
+        sample
+    }
+
+    fn found(sample: &Sample) -> Found {
+        let library = Library { name: "BoringSSL", version: None };
+        let client_random = RandomPath { deref: Some(0x30), offset: 0x30 };
+        let tap = Tap { function: 0x1000, symbol: None, client_random, sites: Vec::new() };
+        sample.with(|program, labels| {
+            let strings = Strings::find(program.window, program.elf, Family::Ordered).unwrap();
+            let search = tap::search(program, labels, &strings.addresses()).unwrap();
+            find(program, &library, &[tap], &strings, &search.others).unwrap()
+        })
+    }
+
+    fn hooks(found: &Found) -> Vec<(&str, u64)> {
+        found.hooks.iter().map(|hook| (hook.name, hook.address)).collect()
+    }
+
+    const ALL: [u64; 4] = [HANDSHAKE, READ, PEEK, WRITE];
+
+    #[test]
+    fn functions_by_their_records() {
+        let found = found(&sample(&ALL, 0));
+        let all = [("SSL_do_handshake", HANDSHAKE), ("ssl_read_impl", READ), ("SSL_write", WRITE)];
+        assert_eq!(hooks(&found), all, "{}", found.reason);
+        assert_eq!(found.hooks[0].file_offset, HANDSHAKE);
+    }
+
+    #[test]
+    fn what_is_not_proved_is_not_hooked() {
+        // Nothing calls it.
+        let uncalled = found(&sample(&[HANDSHAKE, WRITE], 0));
+        assert_eq!(hooks(&uncalled), [("SSL_do_handshake", HANDSHAKE), ("SSL_write", WRITE)]);
+        assert!(uncalled.reason.ends_with("; no function for reading"), "{}", uncalled.reason);
+        // Its argument 0 is not seen to be a connection.
+        let unproved = found(&sample(&ALL, WRITE));
+        assert_eq!(hooks(&unproved), [("SSL_do_handshake", HANDSHAKE), ("ssl_read_impl", READ)]);
+        assert!(unproved.reason.ends_with("; no function for writing"), "{}", unproved.reason);
+        // Without one record the order is not the known one.
+        let mut other = sample(&ALL, 0);
+        let line = other.code.iter().rposition(|&byte| byte == 45).unwrap();
+        other.code[line] = 80;
+        let refused = found(&other);
+        assert_eq!(hooks(&refused), []);
+        assert!(refused.reason.starts_with("no hooks: its error records"), "{}", refused.reason);
+        // No strings at all.
+        let mut other = sample(&ALL, 0);
+        other.data[8] = b'X';
+        assert_eq!(hooks(&found(&other)), []);
+    }
+
+    proptest! {
+        #[test]
+        fn changed_code_never_panics(
+            changes in proptest::collection::vec((0usize..0xf00, any::<u8>()), 1..40),
+            address in any::<u64>(),
+        ) {
+            let mut sample = sample(&ALL, 0);
+            for (at, value) in changes {
+                sample.code[at] = value;
+            }
+            sample.to(&[0x48, 0x8d, 0x0d], address ^ CLIENT_RANDOM);
+            let found = found(&sample);
+            prop_assert!(found.hooks.len() <= 4);
+        }
     }
 }

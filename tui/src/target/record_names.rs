@@ -10,11 +10,11 @@ use super::error_records::{self, Record};
 use super::plan::Library;
 use super::window::Window;
 
-/// The source file of all functions that are looked for, as the end of a path; BoringSSL's is C++ since 2016.
+/// The source file of all functions that are looked for, as the end of a path; BoringSSL's is C++.
 const FILES: [&[u8]; 2] = [b"ssl_lib.c\0", b"ssl_lib.cc\0"];
 /// What comes before it, at most: the path of a build folder.
 const MAX_PATH: u64 = 240;
-/// Strings that are kept; real files have fewer than 20.
+/// Strings of a kind that are kept: a limit for hostile files.
 const MAX_STRINGS: usize = 64;
 
 /// OpenSSL's `ERR_LIB_SSL`.
@@ -41,8 +41,9 @@ const UNINITIALIZED: u64 = 226;
 /// `ERR_R_SHOULD_NOT_HAVE_BEEN_CALLED`: on QUIC connections.
 const NOT_CALLED: u64 = 66;
 /// The order of these three reasons by line in BoringSSL's `ssl_lib.cc`, from `SSL_do_handshake` on, and the functions
-/// that are looked for; 66 may also stand between the first two. Read in builds of 2024 to 2026, where the last two
-/// are always five lines apart: a build without the record of SSL_write must not give the next function's.
+/// that are looked for; 66 may also stand between the first two. Read in curl_cffi 0.17, grpcio 1.85, bun 1.4 and
+/// Chromium 156, where the last two are five lines apart: a build without the record of SSL_write must not give the
+/// next function's.
 const BORINGSSL: [(u64, Option<&str>); 5] = [
     (NOT_SET, Some("SSL_do_handshake")),
     (UNINITIALIZED, Some("ssl_read_impl")),
@@ -305,7 +306,7 @@ mod tests {
 
     #[test]
     fn the_path_may_start_after_other_bytes() {
-        let bytes = b"\0666ssl/ssl_lib.c\0SSL_read\0ssl_lib.cpp\0SSL_reads\0";
+        let bytes = b"\x00666ssl/ssl_lib.c\0SSL_read\0ssl_lib.cpp\0SSL_reads\0";
         let found = strings(bytes, Family::Numbered);
         assert_eq!(found.addresses(), (0x1001..=0x1008).collect::<Vec<u64>>());
         assert!(found.is_file(0x1004) && !found.is_file(0x1000) && !found.is_file(0x1009));

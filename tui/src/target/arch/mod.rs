@@ -142,12 +142,18 @@ pub struct Mention {
     pub call: bool,
 }
 
+/// Bits of the filter of [`Addresses`]: 1 KiB, which stays in the first-level cache.
+const FILTER: u64 = 8192;
+
 /// A sorted set of addresses, made for the question "is it one of these few?" asked of millions of numbers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Addresses {
     sorted: Vec<u64>,
     first: u64,
     span: u64,
+    /// One bit for the low bits of each address: the addresses may be far apart, with much that is referred to in
+    /// between.
+    filter: [u64; (FILTER / 64) as usize],
 }
 
 impl Addresses {
@@ -157,13 +163,19 @@ impl Addresses {
         addresses.dedup();
         let first = addresses.first().copied().unwrap_or(0);
         let span = addresses.last().copied().unwrap_or(0) - first;
-        Self { sorted: addresses, first, span }
+        let mut filter = [0; (FILTER / 64) as usize];
+        for address in &addresses {
+            filter[(address % FILTER / 64) as usize] |= 1 << (address % 64);
+        }
+        Self { sorted: addresses, first, span, filter }
     }
 
     /// Whether `address` is in the set.
     #[inline]
     pub fn contains(&self, address: u64) -> bool {
-        address.wrapping_sub(self.first) <= self.span && self.sorted.binary_search(&address).is_ok()
+        address.wrapping_sub(self.first) <= self.span
+            && self.filter[(address % FILTER / 64) as usize] & (1 << (address % 64)) != 0
+            && self.sorted.binary_search(&address).is_ok()
     }
 
     /// The addresses in order.
@@ -210,8 +222,9 @@ pub trait Arch {
     /// calls, jumps, and computed or constant addresses.
     fn mentions(&self, code: Code<'_>, wanted: u64, found: &mut Vec<Mention>);
 
-    /// Appends the targets in one of `within` of what may be direct calls and unconditional jumps, at every byte offset.
-    fn call_targets(&self, code: Code<'_>, within: &[Range<u64>], found: &mut Vec<u64>);
+    /// Appends the targets in one of `within` of what may be direct calls and unconditional jumps, at every byte
+    /// offset, and whether it would be a call.
+    fn call_targets(&self, code: Code<'_>, within: &[Range<u64>], found: &mut Vec<(u64, bool)>);
 
     /// What functions are aligned to, and the byte with which linkers that fill the space between them with traps do
     /// it: compilers never put it inside one.

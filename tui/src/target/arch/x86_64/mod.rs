@@ -58,7 +58,7 @@ impl Arch for X86_64 {
         scan::mentions(code, wanted, found);
     }
 
-    fn call_targets(&self, code: Code<'_>, within: &[Range<u64>], found: &mut Vec<u64>) {
+    fn call_targets(&self, code: Code<'_>, within: &[Range<u64>], found: &mut Vec<(u64, bool)>) {
         scan::call_targets(code, within, found);
     }
 

@@ -151,8 +151,8 @@ fn short_jumps(code: Code<'_>, wanted: u64, found: &mut Vec<Mention>) {
     }
 }
 
-/// Finds the targets in one of `within` of `call rel32` and `jmp rel32`.
-pub fn call_targets(code: Code<'_>, within: &[Range<u64>], found: &mut Vec<u64>) {
+/// Finds the targets in one of `within` of `call rel32` and `jmp rel32`, and whether it is a call.
+pub fn call_targets(code: Code<'_>, within: &[Range<u64>], found: &mut Vec<(u64, bool)>) {
     let Code { bytes, address, own, .. } = code;
     let first = within.iter().map(|range| range.start).min().unwrap_or(0);
     let span = within.iter().map(|range| range.end).max().unwrap_or(0).saturating_sub(first);
@@ -165,7 +165,7 @@ pub fn call_targets(code: Code<'_>, within: &[Range<u64>], found: &mut Vec<u64>)
         };
         let target = relative(address.wrapping_add(start as u64 + 5), distance);
         if target.wrapping_sub(first) < span && within.iter().any(|range| range.contains(&target)) {
-            found.push(target);
+            found.push((target, bytes[start] == CALL));
         }
     }
 }
@@ -187,9 +187,12 @@ mod tests {
             call_targets(code(&bytes, false), within, &mut found);
             found
         };
-        assert_eq!(found(&[0x40_1000..0x40_2000]), [0x40_1015, 0x40_102a]);
-        assert_eq!(found(&[0x40_1000..0x40_1015, 0x40_102a..0x40_102b]), [0x40_102a]);
-        assert!(found(&[0x40_1016..0x40_102a]).is_empty());
+        assert_eq!(
+            found(&[0x40_1000..0x40_1020, 0x40_1020..0x40_2000]),
+            [(0x40_1015, true), (0x40_102a, false)]
+        );
+        assert_eq!(found(&[0x40_1000..0x40_1015, 0x40_102a..0x40_102b]), [(0x40_102a, false)]);
+        assert!(found(&[0x40_1016..0x40_102a, 0..0x40_1000]).is_empty());
         assert!(found(&[]).is_empty());
     }
 
