@@ -5,6 +5,7 @@ Imports nothing that would bring another OpenSSL into the process.
 import ctypes
 import glob
 import os
+import socket
 
 _path = os.environ["LIBSSL"]
 # A wheel's libcrypto has a hashed name and lies beside it; loaded first, it is found by that name.
@@ -50,3 +51,29 @@ def end(tls):
     """Says that nothing more comes, and frees it."""
     shutdown(tls)
     free(tls)
+
+
+class Client:
+    """A connection to a port of 127.0.0.1, by SSL_connect."""
+
+    _context = None
+
+    def __init__(self, port):
+        Client._context = Client._context or context(method())
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self.tls = handshake(Client._context, self._socket, connect)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        end(self.tls)
+        self._socket.close()
+
+    def get(self):
+        """One request, and all of the reply."""
+        request = b"GET / HTTP/1.0\r\n\r\n"
+        assert write(self.tls, request, len(request)) == len(request)
+        reply = ctypes.create_string_buffer(65536)
+        while read(self.tls, reply, len(reply)) > 0:
+            pass

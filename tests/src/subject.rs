@@ -12,7 +12,7 @@ use crate::keylog::KeyLog;
 use crate::lab::Lab;
 use crate::peer::{Protocol, whole_truth};
 use crate::process::Process;
-use crate::programs::{PYTHON, peer_script, program};
+use crate::programs::{LIBSSL, PYTHON, peer_script, program};
 
 /// Handshakes over each TLS version.
 const TIMES: usize = 2;
@@ -32,6 +32,13 @@ impl Subject {
             scripts: ["client_libssl.py", "server_libssl.py"],
             environment: Some(("LIBSSL", image.into())),
         }
+    }
+
+    /// A client of Debian's libssl that also calls it with connections that are none: client_hostile.py.
+    pub fn hostile() -> Self {
+        let mut subject = Self::libssl(Path::new(LIBSSL));
+        subject.scripts[0] = "client_hostile.py";
+        subject
     }
 
     /// pyOpenSSL on cryptography, with these folders before those of the virtual environment; None, with the

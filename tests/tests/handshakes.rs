@@ -26,6 +26,8 @@ struct Kind {
     client: &'static [&'static str],
     /// Then a second connection resumes the session of the first, with these arguments more.
     resume: Option<&'static [&'static str]>,
+    /// Then the client asks for another handshake in the same connection.
+    renegotiate: bool,
     /// For both ends, a line of `ssl_conf`: SSL_CONF_cmd(3).
     configuration: &'static str,
     /// What the last client prints, and how often, when the handshake was of that kind.
@@ -40,6 +42,7 @@ const PLAIN: Kind = Kind {
     server: &[],
     client: &[],
     resume: None,
+    renegotiate: false,
     configuration: "",
     shows: ("", 0),
     more_lines: 0,
@@ -52,7 +55,7 @@ const CHACHA20: &[&str] = &["-ciphersuites", "TLS_CHACHA20_POLY1305_SHA256"];
 const CCM_IN_TLS_1_2: &[&str] = &["-cipher", "ECDHE-ECDSA-AES128-CCM"];
 const SHARED_KEY: &str = "0123456789abcdef0123456789abcdef";
 
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 12] = [
     Kind {
         name: "resumption in TLS 1.3",
         resume: Some(&[]),
@@ -79,6 +82,14 @@ const KINDS: [Kind; 11] = [
         server: &["-groups", "P-384"],
         client: &["-groups", "X25519:P-384", "-msg"],
         shows: (", ClientHello", 2),
+        ..PLAIN
+    },
+    Kind {
+        name: "renegotiation",
+        version: Tls12,
+        server: &["-client_renegotiation"],
+        renegotiate: true,
+        shows: ("RENEGOTIATING", 1),
         ..PLAIN
     },
     Kind {
@@ -201,6 +212,13 @@ impl<'l> Ends<'l> {
                 Ok(text.contains("END SSL SESSION").then_some(()))
             })?;
         }
+        if self.kind.renegotiate {
+            client.say("R")?;
+            until("the second handshake", || {
+                let truth = KeyLog::truth(&truth(self.lab, self.kind))?;
+                Ok((truth.client_randoms().len() == 2).then_some(()))
+            })?;
+        }
         client.say("Q")?;
         let ended = client.wait()?;
         ensure!(ended.status.success(), "the client: {}", ended.status);
@@ -236,7 +254,7 @@ fn truth(lab: &Lab, kind: &Kind) -> PathBuf {
 /// Shakes hands in this way, and gives the truth.
 fn shake_hands(lab: &Lab, kind: &Kind, programs: &Programs) -> Result<KeyLog> {
     let ends = Ends::start(lab, kind, programs)?;
-    let mut handshakes = 1;
+    let mut handshakes = if kind.renegotiate { 2 } else { 1 };
     let mut said = ends.connect(1, &[])?;
     if let Some(more) = kind.resume {
         handshakes = 2;
