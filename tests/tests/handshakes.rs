@@ -89,7 +89,8 @@ const KINDS: [Kind; 12] = [
         version: Tls12,
         server: &["-client_renegotiation"],
         renegotiate: true,
-        shows: ("RENEGOTIATING", 1),
+        client: &["-msg"],
+        shows: (", ClientHello", 2),
         ..PLAIN
     },
     Kind {
