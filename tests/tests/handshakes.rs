@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use tlskeytop_tests::Version::{self, Tls12, Tls13};
 use tlskeytop_tests::{Captures, KeyLog, Lab, Process, until};
 
 const OPENSSL: &str = "/usr/bin/openssl";
@@ -19,7 +18,7 @@ const EARLY_DATA: &str = "{early}";
 /// One kind of handshake.
 struct Kind {
     name: &'static str,
-    version: Version,
+    protocol: &'static str,
     /// More arguments for `s_server`.
     server: &'static [&'static str],
     /// More arguments for `s_client`.
@@ -38,7 +37,7 @@ struct Kind {
 
 const PLAIN: Kind = Kind {
     name: "",
-    version: Tls13,
+    protocol: TLS_1_3,
     server: &[],
     client: &[],
     resume: None,
@@ -48,6 +47,16 @@ const PLAIN: Kind = Kind {
     more_lines: 0,
 };
 
+impl Kind {
+    /// Lines in the key log for each handshake.
+    fn lines(&self) -> usize {
+        if self.protocol == TLS_1_3 { 5 } else { 1 }
+    }
+}
+
+const TLS_1_3: &str = "-tls1_3";
+const TLS_1_2: &str = "-tls1_2";
+const INSECURE: &[&str] = &["-cipher", "ALL:@SECLEVEL=0"];
 const WANTS_A_CERTIFICATE: &[&str] = &["-Verify", "1", "-CAfile", CERT, "-verify_return_error"];
 const HAS_A_CERTIFICATE: &[&str] = &["-cert", CERT, "-key", KEY, "-msg"];
 const CCM: &[&str] = &["-ciphersuites", "TLS_AES_128_CCM_SHA256"];
@@ -55,7 +64,7 @@ const CHACHA20: &[&str] = &["-ciphersuites", "TLS_CHACHA20_POLY1305_SHA256"];
 const CCM_IN_TLS_1_2: &[&str] = &["-cipher", "ECDHE-ECDSA-AES128-CCM"];
 const SHARED_KEY: &str = "0123456789abcdef0123456789abcdef";
 
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 14] = [
     Kind {
         name: "resumption in TLS 1.3",
         resume: Some(&[]),
@@ -64,7 +73,7 @@ const KINDS: [Kind; 12] = [
     },
     Kind {
         name: "resumption in TLS 1.2",
-        version: Tls12,
+        protocol: TLS_1_2,
         resume: Some(&[]),
         shows: ("Reused, TLSv1.2", 1),
         ..PLAIN
@@ -86,7 +95,7 @@ const KINDS: [Kind; 12] = [
     },
     Kind {
         name: "renegotiation",
-        version: Tls12,
+        protocol: TLS_1_2,
         server: &["-client_renegotiation"],
         renegotiate: true,
         client: &["-msg"],
@@ -102,7 +111,7 @@ const KINDS: [Kind; 12] = [
     },
     Kind {
         name: "client certificate in TLS 1.2",
-        version: Tls12,
+        protocol: TLS_1_2,
         server: WANTS_A_CERTIFICATE,
         client: HAS_A_CERTIFICATE,
         shows: (", CertificateVerify", 1),
@@ -110,7 +119,7 @@ const KINDS: [Kind; 12] = [
     },
     Kind {
         name: "without extended master secret",
-        version: Tls12,
+        protocol: TLS_1_2,
         configuration: "Options = -ExtendedMasterSecret",
         shows: ("Extended master secret: no", 1),
         ..PLAIN
@@ -124,7 +133,7 @@ const KINDS: [Kind; 12] = [
     },
     Kind {
         name: "CCM in TLS 1.2",
-        version: Tls12,
+        protocol: TLS_1_2,
         server: CCM_IN_TLS_1_2,
         client: CCM_IN_TLS_1_2,
         shows: ("Cipher is ECDHE-ECDSA-AES128-CCM", 1),
@@ -137,6 +146,15 @@ const KINDS: [Kind; 12] = [
         shows: ("Cipher is TLS_CHACHA20_POLY1305_SHA256", 1),
         ..PLAIN
     },
+    Kind {
+        name: "TLS 1.1",
+        protocol: "-tls1_1",
+        server: INSECURE,
+        client: INSECURE,
+        shows: ("Protocol  : TLSv1.1", 1),
+        ..PLAIN
+    },
+    Kind { name: "DTLS 1.2", protocol: "-dtls1_2", shows: ("Protocol  : DTLSv1.2", 1), ..PLAIN },
     // No certificate, and a key that both know: RFC 8446, 2.2.
     Kind {
         name: "external key",
@@ -181,8 +199,8 @@ struct Ends<'l> {
 
 impl<'l> Ends<'l> {
     fn start(lab: &'l Lab, kind: &'l Kind, programs: &'l Programs) -> Result<Self> {
-        let version = kind.version.openssl();
-        let always = ["s_server", "-accept", "127.0.0.1:0", version, "-cert", CERT, "-key", KEY];
+        let always =
+            ["s_server", "-accept", "127.0.0.1:0", kind.protocol, "-cert", CERT, "-key", KEY];
         let words = [&always[..], kind.server].concat();
         let mut command = command(lab, kind, &programs.server, &words)?;
         let server = Process::start(command.arg("-keylogfile").arg(truth(lab, kind)))?;
@@ -194,7 +212,7 @@ impl<'l> Ends<'l> {
 
     /// The connection with this number, from 1: what its client printed. Both ends have done the handshake then.
     fn connect(&self, number: usize, more: &[&str]) -> Result<String> {
-        let always = ["s_client", "-connect", &self.address, self.kind.version.openssl()];
+        let always = ["s_client", "-connect", &self.address, self.kind.protocol];
         let words = [&always[..], self.kind.client, more].concat();
         let mut command = command(self.lab, self.kind, &self.programs.client, &words)?;
         let session = self.lab.path(&format!("session of {}", self.kind.name));
@@ -264,7 +282,7 @@ fn shake_hands(lab: &Lab, kind: &Kind, programs: &Programs) -> Result<KeyLog> {
     let (text, times) = kind.shows;
     ensure!(said.matches(text).count() == times, "{text:?} is not {times} times in:\n{said}");
     let truth = KeyLog::truth(&truth(lab, kind))?;
-    let lines = handshakes * kind.version.lines() + kind.more_lines;
+    let lines = handshakes * kind.lines() + kind.more_lines;
     ensure!(truth.client_randoms().len() == handshakes, "{:?}", truth.client_randoms());
     ensure!(truth.lines() == lines, "the truth has {} lines, not {lines}", truth.lines());
     Ok(truth)
