@@ -1,4 +1,6 @@
-"""A TLS server for clients that want more than HTTP/1: server.py h2|postgres 1.3|1.2 CERT KEY KEYLOG.
+"""A TLS server for clients that want more than one request: server.py h2|http|postgres 1.3|1.2 CERT KEY KEYLOG.
+
+`http` and `postgres` answer requests for as long as the client asks.
 
 Its key log is the truth. Prints `ACCEPT 127.0.0.1:PORT` once it listens.
 """
@@ -22,6 +24,22 @@ if protocol == "h2":
     context.set_alpn_protocols(["h2"])
 
 
+def postgres(tls):
+    """Lets everybody in, and says of each query that it is done."""
+    def message(kind, body):
+        return kind + (len(body) + 4).to_bytes(4, "big") + body
+
+    ready = message(b"Z", b"I")
+    tls.recv(4096)  # StartupMessage
+    settings = {b"client_encoding": b"UTF8", b"DateStyle": b"ISO", b"server_version": b"15.0"}
+    status = b"".join(message(b"S", k + b"\0" + v + b"\0") for k, v in settings.items())
+    tls.sendall(message(b"R", bytes(4)) + status + ready)
+    while request := tls.recv(4096):
+        if request.startswith(b"X"):
+            return
+        tls.sendall(message(b"C", b"SET\0") + ready)
+
+
 def serve(client):
     try:
         if protocol == "postgres":
@@ -32,10 +50,11 @@ def serve(client):
             tls.sendall(SETTINGS + SETTINGS_ACK)
             while tls.recv(4096):
                 pass
+        elif protocol == "http":
+            while tls.recv(4096):
+                tls.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         else:
-            tls.recv(4096)  # StartupMessage
-            message = b"SERROR\0C28000\0Mno database here\0\0"
-            tls.sendall(b"E" + (len(message) + 4).to_bytes(4, "big") + message)
+            postgres(tls)
         tls.close()
     except OSError as error:
         print(error, file=sys.stderr, flush=True)

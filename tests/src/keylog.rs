@@ -102,6 +102,11 @@ impl KeyLog {
         self.secrets.retain(|(random, _), _| !client_randoms.contains(&random.as_str()));
     }
 
+    /// Leaves lines with other labels out.
+    pub fn keep_labels(&mut self, labels: &[&str]) {
+        self.secrets.retain(|(_, label), _| labels.contains(&label.as_str()));
+    }
+
     /// All but the lines with this label.
     pub fn without(&self, label: &str) -> Self {
         let mut rest = self.clone();

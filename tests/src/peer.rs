@@ -60,6 +60,8 @@ pub enum Protocol {
     Http,
     /// The start of HTTP/2, enough for a gRPC channel to be ready: tests/peers/server.py.
     Http2,
+    /// HTTP/1.1 for as long as the client asks: tests/peers/server.py.
+    KeepAlive,
     /// PostgreSQL's request for TLS, then TLS: tests/peers/server.py.
     Postgres,
 }
@@ -82,6 +84,7 @@ impl Peer {
         let mut command = match protocol {
             Protocol::Http => s_server(lab, version, &truth),
             Protocol::Http2 => python(lab, "h2", version, &truth),
+            Protocol::KeepAlive => python(lab, "http", version, &truth),
             Protocol::Postgres => python(lab, "postgres", version, &truth),
         };
         let process = Process::start(&mut command)?;

@@ -38,12 +38,14 @@ fn usage_errors_exit_2() -> Result<()> {
     let Some(lab) = Lab::open()? else {
         return Ok(());
     };
-    let wrong: [&[&str]; 6] = [
+    let wrong: [&[&str]; 8] = [
         &["--mode", "json", "-k", "-"],
         &["--mode", "nonsense"],
         &["--pid", "one"],
         &["--no-such-option"],
         &["--mode", "keylog", "--count", "many"],
+        &["--mode", "keylog", "--layout", "3.0.99"],
+        &["scan", "--layout", "3.0.99"],
         &["no-such-command"],
     ];
     for args in wrong {
@@ -62,7 +64,9 @@ fn help_and_version_exit_0() -> Result<()> {
     };
     let help = run(&lab, ["--help"])?;
     ensure!(help.code() == Some(0));
-    for option in ["--all", "--pid", "--name", "--image", "--keylog-file", "--mode", "--reveal"] {
+    for option in
+        ["--all", "--pid", "--name", "--image", "--keylog-file", "--layout", "--mode", "--reveal"]
+    {
         ensure!(help.stdout.contains(option), "{option} is not in the help");
     }
     let version = run(&lab, ["--version"])?;

@@ -84,6 +84,10 @@ pub const POINTERS: usize = 8;
 pub const COPY_MAX: usize = 64;
 /// Bytes that all steps of a walk can fill.
 pub const PAYLOAD: usize = 1024;
+/// Bytes at the start of the payload that the quick steps of a walk can fill.
+pub const QUICK: usize = 64;
+/// Steps of a walk that can be quick.
+pub const QUICK_STEPS: usize = 16;
 /// Steps that a tap takes for the facts of its session: version, cipher, role.
 pub const FACT_STEPS: usize = 8;
 /// Bytes that those steps can fill.
@@ -145,11 +149,17 @@ pub const WALK_SLOTS: u32 = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct WalkConfig {
+    /// The first steps, which fill the first [`QUICK`] bytes: as long as these are the same, a connection has
+    /// nothing new to tell, and the other steps are not taken.
+    pub quick: u32,
+    /// 1: also the return of a handshake function that was not done, for a library that wipes the secrets of the
+    /// handshake before it says that it is.
+    pub any_result: u32,
     /// The steps; the first `End` ends them.
     pub steps: [Step; STEPS],
 }
 
-const _: () = assert!(size_of::<WalkConfig>() == 12 * STEPS);
+const _: () = assert!(size_of::<WalkConfig>() == 8 + 12 * STEPS);
 
 /// What a walk found in one connection.
 #[derive(Clone, Copy)]
@@ -211,13 +221,23 @@ impl Cookie {
 }
 
 /// What the map `PIDS` says of a process; absent means that [`Settings::report_unknown`] decides.
+///
+/// 0: its events are dropped in the kernel. Any other number: they are reported. A process that is chosen after it
+/// was not gets a number of its own, so that what was seen of its connections before, and dropped, is reported again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum PidRule {
-    /// Drop its events in the kernel.
-    No = 0,
-    /// Report its events.
-    Yes = 1,
+#[repr(transparent)]
+pub struct PidRule(pub u32);
+
+impl PidRule {
+    /// Drop its events.
+    pub const NO: Self = Self(0);
+    /// Report its events, as those of a process without a rule.
+    pub const YES: Self = Self(1);
+
+    /// Whether its events are reported.
+    pub const fn reports(self) -> bool {
+        self.0 != 0
+    }
 }
 
 /// The one element of the map `SETTINGS`.

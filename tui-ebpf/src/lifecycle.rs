@@ -29,9 +29,9 @@ pub fn process_exit(ctx: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn forget_no(pid: u32) {
-    // SAFETY: the value is one byte that user space replaces as a whole.
+    // SAFETY: the value is one word that user space replaces as a whole.
     let rule = unsafe { PIDS.get(pid) };
-    if rule.is_some_and(|rule| *rule == PidRule::No as u8) {
+    if rule.is_some_and(|rule| *rule == PidRule::NO.0) {
         // It only fails when user space was faster.
         let _ = PIDS.remove(pid);
     }

@@ -26,13 +26,13 @@ pub static WALKS: Array<WalkConfig> = Array::with_max_entries(WALK_SLOTS, 0);
 #[map]
 pub static CALLS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(16_384, 0);
 
-/// Connection and process to a hash of what was last sent of it.
+/// Connection and process to a hash of the quick part of what was last sent of it.
 #[map]
 pub static SEEN: LruHashMap<(u64, u64), u64> = LruHashMap::with_max_entries(65_536, 0);
 
 /// Process id to `PidRule`. 65,536 decisions at a time are plenty: pids that end are removed.
 #[map]
-pub static PIDS: HashMap<u32, u8> = HashMap::with_max_entries(65_536, 0);
+pub static PIDS: HashMap<u32, u32> = HashMap::with_max_entries(65_536, 0);
 
 /// What holds for all processes.
 #[map]
@@ -65,11 +65,21 @@ pub fn count(counter: Counter) {
 /// Whether this process's secrets are wanted, as far as the kernel's side can tell.
 #[inline(always)]
 pub fn reports(pid: u32) -> bool {
-    // SAFETY: the value is one byte that user space replaces as a whole.
-    match unsafe { PIDS.get(pid) } {
-        Some(rule) => *rule == PidRule::Yes as u8,
-        None => SETTINGS.get(0).is_some_and(|settings| settings.report_unknown != 0),
-    }
+    rule(pid).is_some()
+}
+
+/// The rule by which a process reports; `None` when it does not.
+#[inline(always)]
+pub fn rule(pid: u32) -> Option<PidRule> {
+    // SAFETY: the value is one word that user space replaces as a whole.
+    let rule = match unsafe { PIDS.get(pid) } {
+        Some(rule) => PidRule(*rule),
+        None if SETTINGS.get(0).is_some_and(|settings| settings.report_unknown != 0) => {
+            PidRule::YES
+        }
+        None => PidRule::NO,
+    };
+    rule.reports().then_some(rule)
 }
 
 /// Flags for `submit`: whether user space has to be woken for an event of this process.

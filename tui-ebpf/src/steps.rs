@@ -18,7 +18,7 @@ pub unsafe fn clear<const ROOM: usize>(payload: *mut u8) {
     }
 }
 
-/// Takes the steps, of which each copies `MOST` bytes at the most. What cannot be read stays as it is.
+/// Takes the first `count` steps, of which each copies `MOST` bytes at the most. What cannot be read stays as it is.
 ///
 /// # Safety
 ///
@@ -26,14 +26,15 @@ pub unsafe fn clear<const ROOM: usize>(payload: *mut u8) {
 #[inline(always)]
 pub unsafe fn take<const N: usize, const ROOM: usize, const MOST: usize>(
     steps: &[Step; N],
+    count: u32,
     connection: u64,
     payload: *mut u8,
 ) {
     const { assert!(MOST <= COPY_MAX && MOST <= ROOM) };
     let mut pointers = [0u64; POINTERS];
     pointers[0] = connection;
-    for step in steps {
-        if step.kind == StepKind::End as u8 {
+    for (index, step) in steps.iter().enumerate() {
+        if index >= count as usize || step.kind == StepKind::End as u8 {
             break;
         }
         let base = pointers[step.from as usize % POINTERS];

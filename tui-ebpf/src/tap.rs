@@ -100,7 +100,7 @@ unsafe fn fill(
 
         let facts = (&raw mut (*event).facts).cast();
         steps::clear::<FACTS>(facts);
-        steps::take::<FACT_STEPS, FACTS, 8>(&tap.facts, connection, facts);
+        steps::take::<FACT_STEPS, FACTS, 8>(&tap.facts, FACT_STEPS as u32, connection, facts);
 
         (*event).label = [0; LABEL_ROOM];
         let to = (&raw mut (*event).label).cast();

@@ -6,9 +6,12 @@ use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_get_current_comm};
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
-use tlskeytop_common::{COMM_LEN, COPY_MAX, Cookie, Counter, PAYLOAD, STEPS, WalkEvent};
+use tlskeytop_common::{
+    COMM_LEN, COPY_MAX, Cookie, Counter, PAYLOAD, PidRule, QUICK, QUICK_STEPS, STEPS, WalkConfig,
+    WalkEvent,
+};
 
-use crate::maps::{CALLS, EVENTS, SEEN, WALKS, count, reports, wake_up};
+use crate::maps::{CALLS, EVENTS, SEEN, WALKS, count, reports, rule, wake_up};
 use crate::steps;
 
 /// Entry of a function at which a finished handshake can be read: `SSL_get_error`, `SSL_shutdown`,
@@ -49,9 +52,10 @@ pub fn walk_return(ctx: RetProbeContext) -> u32 {
     };
     let _ = CALLS.remove(pid_tgid);
     count(Counter::Hits);
-    if ctx.ret::<i32>() == 1 {
-        // SAFETY: the helper only wants the program's own context.
-        let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
+    // SAFETY: the helper only wants the program's own context.
+    let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
+    let is_wanted = |config: &WalkConfig| config.any_result != 0 || ctx.ret::<i32>() == 1;
+    if WALKS.get(Cookie::unpack(cookie).slot).is_some_and(is_wanted) {
         walk_connection(connection, cookie, pid_tgid);
     }
     0
@@ -59,51 +63,57 @@ pub fn walk_return(ctx: RetProbeContext) -> u32 {
 
 #[inline(always)]
 fn walk_connection(connection: u64, cookie: u64, pid_tgid: u64) {
-    let Some(config) = WALKS.get(Cookie::unpack(cookie).slot) else {
+    let pid = (pid_tgid >> 32) as u32;
+    let (Some(config), Some(rule)) = (WALKS.get(Cookie::unpack(cookie).slot), rule(pid)) else {
         return;
     };
+    let key = (connection, u64::from(pid));
+    let quick = quick_hash(config, connection, rule);
+    // SAFETY: the value is copied at once; a race between threads only lets a repeat through.
+    if (unsafe { SEEN.get(key) }).is_some_and(|seen| *seen == quick) {
+        return;
+    }
     let Some(mut entry) = EVENTS.reserve::<WalkEvent>(0) else {
         count(Counter::RingFull);
         return;
     };
     let event = entry.as_mut_ptr();
     // SAFETY: `event` points to room for one WalkEvent in the ring buffer, which is ours until it is
-    // submitted or discarded; each field is written before that.
-    let new = unsafe {
+    // submitted; each field is written before that.
+    unsafe {
         (*event).time_ns = bpf_ktime_get_ns();
         (*event).cookie = cookie;
         (*event).connection = connection;
-        (*event).pid = (pid_tgid >> 32) as u32;
+        (*event).pid = pid;
         (*event).tid = pid_tgid as u32;
         (*event).comm = [0; COMM_LEN];
         bpf_get_current_comm((&raw mut (*event).comm).cast(), COMM_LEN as u32);
         let payload = (&raw mut (*event).payload).cast::<u8>();
         steps::clear::<PAYLOAD>(payload);
-        steps::take::<STEPS, PAYLOAD, COPY_MAX>(&config.steps, connection, payload);
-        is_new(connection, pid_tgid, payload)
-    };
-    if new { entry.submit(wake_up((pid_tgid >> 32) as u32)) } else { entry.discard(0) }
+        let every = STEPS as u32;
+        steps::take::<STEPS, PAYLOAD, COPY_MAX>(&config.steps, every, connection, payload);
+    }
+    // Only now: one that found no room is tried again at its next hook.
+    let _ = SEEN.insert(key, quick, 0);
+    entry.submit(wake_up(pid));
 }
 
-/// Whether this connection of this process was last seen with other bytes. Keeps repeats out of the ring.
-///
-/// # Safety
-///
-/// `payload` must point to `PAYLOAD` readable bytes, aligned for u64.
+/// A hash of what the quick steps copy, and of the rule by which the process reports. Repeats of the same bytes
+/// are told apart by it, so it need not be more than FNV-1a over words.
 #[inline(always)]
-unsafe fn is_new(connection: u64, pid_tgid: u64, payload: *const u8) -> bool {
-    let words = payload.cast::<u64>();
-    // FNV-1a over words: only repeats of the same bytes matter, and they are cheap to tell apart.
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    for word in 0..PAYLOAD / 8 {
-        // SAFETY: within the payload by the loop's bound.
-        hash = (hash ^ unsafe { words.add(word).read_volatile() }).wrapping_mul(0x0100_0000_01b3);
+fn quick_hash(config: &WalkConfig, connection: u64, rule: PidRule) -> u64 {
+    let mut quick = [0u64; QUICK / 8];
+    let Some(steps) = config.steps.first_chunk::<QUICK_STEPS>() else {
+        return 0;
+    };
+    // SAFETY: the array has room for QUICK bytes.
+    unsafe {
+        let payload = quick.as_mut_ptr().cast::<u8>();
+        steps::take::<QUICK_STEPS, QUICK, 32>(steps, config.quick, connection, payload);
     }
-    let key = (connection, pid_tgid >> 32);
-    // SAFETY: the value is copied at once; a race between threads only lets a repeat through.
-    if (unsafe { SEEN.get(key) }).is_some_and(|seen| *seen == hash) {
-        return false;
+    let mut hash = 0xcbf2_9ce4_8422_2325u64 ^ u64::from(rule.0);
+    for word in quick {
+        hash = (hash ^ word).wrapping_mul(0x0100_0000_01b3);
     }
-    let _ = SEEN.insert(key, hash, 0);
-    true
+    hash
 }

@@ -9,7 +9,9 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use globset::{Glob, GlobMatcher};
 
+use crate::model::CATCH_UP_LIMIT;
 use crate::model::target::Selection;
+use crate::target::layout::Forced;
 use crate::target::plan::Ways;
 
 /// Most seconds of `--duration`, 100 years: the clock cannot count on for just any number.
@@ -58,6 +60,13 @@ struct Options {
     /// How to capture: by the library's own key log function, by its structures, or as fits each image
     #[arg(long, value_enum, value_name = "METHOD", default_value = "auto")]
     method: MethodArg,
+    /// Look for the open connections of a process for so long when it is attached to (0: do not)
+    #[arg(long, value_name = "SECS", default_value_t = CATCH_UP_LIMIT.as_secs(), value_parser = clap::value_parser!(u64).range(..=86_400))]
+    catch_up: u64,
+    /// Where OpenSSL, BoringSSL, AWS-LC or LibreSSL has its fields, as `3.0.0` or `3.5.0 no-psk`: for an image whose code
+    /// does not prove it. Names are as `tlskeytop scan` shows them
+    #[arg(long, value_name = "GROUP", value_parser = Forced::named)]
+    layout: Option<Forced>,
     /// What to show; without a terminal the default is keylog
     #[arg(long, value_enum, value_name = "MODE")]
     mode: Option<ModeArg>,
@@ -85,6 +94,9 @@ enum Command {
         /// One JSON object for each process and image
         #[arg(long)]
         json: bool,
+        /// As if captured with this --layout
+        #[arg(long, value_name = "GROUP", value_parser = Forced::named)]
+        layout: Option<Forced>,
     },
     /// Check whether this machine can run tlskeytop, and say what to do if not
     Doctor,
@@ -154,6 +166,8 @@ pub enum Task {
     Scan {
         /// As JSON.
         json: bool,
+        /// The layout of images of one library.
+        layout: Option<Forced>,
     },
     /// Check the machine.
     Doctor,
@@ -172,8 +186,12 @@ pub struct CaptureTask {
     pub selection: Selection,
     /// Images that were named.
     pub images: Vec<PathBuf>,
+    /// The layout of images of one library.
+    pub layout: Option<Forced>,
     /// The key log; `-` is stdout.
     pub keylog: PathBuf,
+    /// How long the open connections of a process are looked for.
+    pub catch_up: Duration,
     /// Write secrets from the start.
     pub save: bool,
     /// Stop after this time.
@@ -194,7 +212,7 @@ pub struct CaptureTask {
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Task, clap::Error> {
     let cli = Cli::try_parse_from(args)?;
     match cli.command {
-        Some(Command::Scan { json }) => Ok(Task::Scan { json }),
+        Some(Command::Scan { json, layout }) => Ok(Task::Scan { json, layout }),
         Some(Command::Doctor) => Ok(Task::Doctor),
         Some(Command::Completions { shell }) => Ok(Task::Completions(shell)),
         Some(Command::Man) => Ok(Task::Man),
@@ -246,6 +264,8 @@ impl Options {
                 },
             },
             images: self.image,
+            catch_up: Duration::from_secs(self.catch_up),
+            layout: self.layout,
             save: self.save || self.keylog_file.is_some() || mode == Mode::Keylog,
             keylog: self.keylog_file.unwrap_or_else(|| DEFAULT_KEYLOG.into()),
             duration: self.duration,
@@ -319,6 +339,17 @@ mod tests {
     }
 
     #[test]
+    fn a_layout_has_the_name_of_a_group() {
+        let task = parse(&["--mode", "json", "--layout", "3.5.0 no-psk"]).unwrap();
+        assert!(task.layout.unwrap().warning().contains("3.5.0 no-psk"));
+        assert!(parse(&["--mode", "json"]).unwrap().layout.is_none());
+        let error = parse(&["--mode", "json", "--layout", "3.0.99"]).unwrap_err().to_string();
+        assert!(error.contains("3.0.99") && error.contains("1.1.0i, "), "{error}");
+        let scan = ["tlskeytop", "scan", "--layout", "v1.27.0"].map(OsString::from);
+        assert!(matches!(super::parse(scan).unwrap(), Task::Scan { layout: Some(_), json: false }));
+    }
+
+    #[test]
     fn what_contradicts_itself_is_refused() {
         for args in [
             &["--mode", "json", "-k", "-"][..],
@@ -329,6 +360,9 @@ mod tests {
             &["--mode", "keylog", "--duration", "1e19"],
             &["--mode", "keylog", "--duration", "inf"],
             &["--mode", "keylog", "--pid", "0"],
+            &["--mode", "keylog", "--layout", "3.0.99"],
+            &["--mode", "keylog", "--layout", ""],
+            &["scan", "--layout", "no"],
             &["--all", "scan"],
         ] {
             assert_eq!(parse(args).unwrap_err().exit_code(), 2, "{args:?}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::json;
 use crate::model::target::{Image, Process, Scan};
 use crate::preflight::Check;
-use crate::target::plan::Ways;
+use crate::target::plan::{FoundBy, ImagePlan, Ways};
 use crate::text::sanitize;
 
 /// Every process with its images, by pid, then the images that nobody uses.
@@ -79,8 +79,29 @@ pub fn scan_table(scan: &Scan) -> String {
                 tap.function
             );
         }
+        let _ = writeln!(text, "    {}", open_connections(&image.plan));
     }
     text
+}
+
+/// How connections are found that are open when their process is attached to.
+fn open_connections(plan: &ImagePlan) -> String {
+    if plan.can_catch_up(Ways::Auto) {
+        let hooks = plan.hooks.iter().filter(|hook| hook.is_on_data_path());
+        let mut names: Vec<&str> = hooks.clone().map(|hook| hook.name).collect();
+        names.dedup();
+        let by = match hooks.clone().next().map(|hook| hook.found_by) {
+            Some(FoundBy::ErrorRecord) => ", which their own error records name",
+            Some(FoundBy::Export | FoundBy::Symbol) | None => "",
+        };
+        return format!("open connections: found at {}{by}", names.join(", "));
+    }
+    let why = match &plan.layout {
+        Err(_) => "without a layout",
+        Ok(proven) if !proven.can_be_walked() => "too little of the layout is proved",
+        Ok(_) => "the functions that read and write were not found",
+    };
+    format!("open connections: not found, {why}")
 }
 
 fn linkage(image: &Image) -> String {

@@ -16,10 +16,11 @@ use crate::headless::{self, say};
 use crate::keylog::{Owner, open_private};
 use crate::logging;
 use crate::model::target::Selection;
-use crate::model::{DEFAULT_SESSION_LIMIT, Model, Msg};
+use crate::model::{CatchingUp, DEFAULT_SESSION_LIMIT, Model, Msg};
 use crate::preflight::{self, Check};
 use crate::report;
 use crate::runtime::{self, Engine as _, Machine, finish, local_offset};
+use crate::target::layout::Forced;
 use crate::target::process;
 use crate::target::registry::Registry;
 use crate::text::Foreign;
@@ -34,7 +35,7 @@ const RING: u32 = 4 << 20;
 pub fn run(task: Task) -> ExitCode {
     let result = match task {
         Task::Capture(task) => return capture(&task),
-        Task::Scan { json } => scan(json),
+        Task::Scan { json, layout } => scan(json, layout),
         Task::Doctor => doctor(),
         Task::Completions(shell) => print(|out| {
             clap_complete::generate(shell, &mut cli::command(), "tlskeytop", out);
@@ -93,8 +94,9 @@ fn print(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<u8> {
     }
 }
 
-fn scan(json: bool) -> io::Result<u8> {
-    let mut registry = Registry::default();
+fn scan(json: bool, layout: Option<Forced>) -> io::Result<u8> {
+    warn_of(layout.as_ref());
+    let mut registry = Registry::with_layout(layout);
     registry.add_system_libraries();
     let scan = registry.scan();
     let text = if json { report::scan_json(&scan) } else { report::scan_table(&scan) };
@@ -161,7 +163,8 @@ fn check_other_file(log: &File, keylog: &Path) -> anyhow::Result<()> {
 
 fn capture_logged(task: &CaptureTask, offset: UtcOffset) -> anyhow::Result<()> {
     no_core_file();
-    let mut registry = Registry::default();
+    warn_of(task.layout.as_ref());
+    let mut registry = Registry::with_layout(task.layout.clone());
     add_images(&mut registry, &task.images)?;
     let selection = Selection { pids: running(&task.selection)?, ..task.selection.clone() };
     raise_file_limit();
@@ -177,6 +180,7 @@ fn capture_logged(task: &CaptureTask, offset: UtcOffset) -> anyhow::Result<()> {
         }
         let mut machine = Machine::start(loaded, registry)?;
         let mut model = Model::new(selection, task.keylog.clone(), DEFAULT_SESSION_LIMIT);
+        model.catching_up = CatchingUp::new(task.catch_up);
         if task.save {
             for effect in model.update(machine.now(), Msg::Save(true)) {
                 machine.perform(effect);
@@ -199,6 +203,15 @@ fn capture_logged(task: &CaptureTask, offset: UtcOffset) -> anyhow::Result<()> {
         say(&headless::summary(&model));
         result
     })
+}
+
+/// A layout that nothing proves is told, loudly.
+fn warn_of(layout: Option<&Forced>) {
+    if let Some(layout) = layout {
+        let warning = layout.warning();
+        tracing::warn!("{warning}");
+        say(&format!("warning: {warning}"));
+    }
 }
 
 /// Adds the images that were named, and the system's. One that cannot be used is told, and the rest goes on.

@@ -12,6 +12,7 @@ use super::Probes;
 use crate::model::Msg;
 use crate::model::target::ImageId;
 use crate::target::registry::ImageFiles;
+use crate::target::{process, sockets};
 
 /// Orders that can wait at a time: more images than are known at a time.
 const QUEUE: usize = 8192;
@@ -22,6 +23,8 @@ const REPLIES: usize = 256;
 enum Order {
     Attach(ImageId),
     Detach(ImageId),
+    CatchUp(u32, ImageId),
+    CaughtUp(u32, ImageId),
 }
 
 /// The thread that attaches and detaches. Dropping it leaves out the orders that wait, detaches
@@ -44,6 +47,14 @@ impl Control {
             Order::Attach(image) => attach(&mut probes, &files, image, stop),
             Order::Detach(image) => {
                 probes.detach(image);
+                Vec::new()
+            }
+            Order::CatchUp(pid, image) => {
+                let result = catch_up(&mut probes, &files, pid, image);
+                vec![Msg::CatchingUp { pid, image, result }]
+            }
+            Order::CaughtUp(pid, image) => {
+                probes.caught_up(pid, image);
                 Vec::new()
             }
         })
@@ -87,6 +98,16 @@ impl Control {
         self.send(Order::Detach(image))
     }
 
+    /// Asks for probes on the reads and writes of one process. `false`: too much is waiting already.
+    pub fn catch_up(&self, pid: u32, image: ImageId) -> bool {
+        self.send(Order::CatchUp(pid, image))
+    }
+
+    /// Asks for these probes to be removed. `false`: too much is waiting already.
+    pub fn caught_up(&self, pid: u32, image: ImageId) -> bool {
+        self.send(Order::CaughtUp(pid, image))
+    }
+
     fn send(&self, order: Order) -> bool {
         let sent = self.orders.as_ref().map(|orders| orders.try_send(order));
         !matches!(sent, None | Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))))
@@ -123,6 +144,30 @@ fn attach(probes: &mut Probes, files: &ImageFiles, image: ImageId, stop: &Atomic
         messages.push(Msg::Warning(problems.join("; ")));
     }
     messages
+}
+
+/// The number of connections that the process has open; it is only attached to if there are any.
+fn catch_up(
+    probes: &mut Probes,
+    files: &ImageFiles,
+    pid: u32,
+    image: ImageId,
+) -> Result<Option<usize>, String> {
+    let Some((file, plan)) = files.get(image) else {
+        return Ok(Some(0));
+    };
+    let connections = match sockets::open_connections(pid) {
+        Ok(0) => return Ok(Some(0)),
+        Ok(connections) => Some(connections),
+        Err(_) if !process::exists(pid) => return Ok(Some(0)),
+        // It cannot be told; then it ends with its time.
+        Err(_) => None,
+    };
+    match probes.catch_up(pid, image, &file, &plan) {
+        Err(_) if !process::exists(pid) => Ok(Some(0)),
+        Err(problem) => Err(problem.to_string()),
+        Ok(()) => Ok(connections),
+    }
 }
 
 #[cfg(test)]
@@ -188,7 +233,7 @@ mod tests {
     async fn what_was_done_is_told_in_order() {
         let mut control = Control::spawn(|order, _| match order {
             Order::Attach(image) => vec![Msg::Attached { image, result: Ok(1) }],
-            Order::Detach(_) => Vec::new(),
+            Order::Detach(_) | Order::CatchUp(..) | Order::CaughtUp(..) => Vec::new(),
         })
         .unwrap();
         assert!(control.attach(ImageId(1)) && control.detach(ImageId(1)));

@@ -8,7 +8,7 @@ use zeroize::Zeroize as _;
 
 use super::processes::Processes;
 use super::reading;
-use super::slots::{Slot, Slots};
+use super::slots::{Part, Slot, Slots};
 use crate::model::{Captured, Method, Msg, Time};
 use crate::text::Foreign;
 use crate::tls::{ClientRandom, Label, Secret};
@@ -70,6 +70,7 @@ impl Decoder {
                 label,
                 secret,
                 facts: reading.facts,
+                catching_up: slot.part == Part::CatchUp,
             }));
         }
     }
@@ -108,6 +109,7 @@ impl Decoder {
             label,
             secret,
             facts: slot.facts(&event.facts),
+            catching_up: false,
         })
     }
 }
@@ -177,9 +179,10 @@ mod tests {
             layout: Err(LayoutRefusal("made up for a test".to_owned())),
             evidence: Evidence::default(),
             hooks: Vec::new(),
+            hooks_reason: String::new(),
         };
         let mut slots = Slots::new(4);
-        assert_eq!(slots.insert(ImageId(3), &Arc::new(plan), 0), Some(0));
+        assert_eq!(slots.insert(ImageId(3), &Arc::new(plan), Part::Tap(0)), Some(0));
         let walks = Arc::new(RwLock::new(Slots::new(4)));
         Decoder::new(Arc::new(RwLock::new(slots)), walks)
     }

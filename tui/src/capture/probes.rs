@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::num::NonZeroU32;
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,7 @@ use aya::programs::uprobe::{
 };
 use tlskeytop_common::{Cookie, TapConfig, WalkConfig};
 
-use super::slots::Slots;
+use super::slots::{Part, Slots};
 use super::{CaptureError, reading, with_causes};
 use crate::model::target::ImageId;
 use crate::target::layout::Layouted;
@@ -51,6 +52,7 @@ pub struct Probes {
     walk_slots: Arc<RwLock<Slots>>,
     ways: Ways,
     links: HashMap<ImageId, Vec<Links>>,
+    catching_up: HashMap<(u32, ImageId), Links>,
 }
 
 /// The probes of one tap or walk.
@@ -93,8 +95,16 @@ pub(super) struct Tables {
 impl Probes {
     pub(super) fn new(ebpf: Ebpf, tables: Tables, ways: Ways) -> Result<Self, CaptureError> {
         let Tables { taps, walks, tap_slots, walk_slots } = tables;
-        let mut probes =
-            Self { ebpf, taps, walks, tap_slots, walk_slots, ways, links: HashMap::new() };
+        let mut probes = Self {
+            ebpf,
+            taps,
+            walks,
+            tap_slots,
+            walk_slots,
+            ways,
+            links: HashMap::new(),
+            catching_up: HashMap::new(),
+        };
         for name in [TAP, WALK].into_iter().chain(HANDSHAKE) {
             probes.program(name)?.load()?;
         }
@@ -150,14 +160,15 @@ impl Probes {
         index: usize,
     ) -> Result<Links, CaptureError> {
         let slots = Arc::clone(&self.tap_slots);
-        let slot = take_slot(&slots, image, plan, index)?;
+        let slot = take_slot(&slots, image, plan, Part::Tap(index))?;
         let links = Links { slots, slot, links: Vec::new() };
         let tap = &plan.taps[index];
         let config = PodTap(config(tap.client_random, &plan.layout));
         let set = self.taps.set(slot, config, 0);
         let points =
             tap.sites.iter().map(|site| Point { program: TAP, file_offset: site.file_offset });
-        self.attach_points(file, links, set, points.collect())
+        let scope = UProbeScope::AllProcesses;
+        self.attach_points(file, links, set, points.collect(), scope)
     }
 
     fn attach_walk(
@@ -168,7 +179,7 @@ impl Probes {
         steps: WalkConfig,
     ) -> Result<Links, CaptureError> {
         let slots = Arc::clone(&self.walk_slots);
-        let slot = take_slot(&slots, image, plan, 0)?;
+        let slot = take_slot(&slots, image, plan, Part::Walk)?;
         let links = Links { slots, slot, links: Vec::new() };
         let set = self.walks.set(slot, PodWalk(steps), 0);
         let mut points = Vec::new();
@@ -181,7 +192,45 @@ impl Probes {
             let point = |&program| Point { program, file_offset: hook.file_offset };
             points.extend(programs.iter().map(point));
         }
-        self.attach_points(file, links, set, points)
+        self.attach_points(file, links, set, points, UProbeScope::AllProcesses)
+    }
+
+    /// Attaches to the reads and writes of one process, until [`Probes::caught_up`].
+    ///
+    /// # Errors
+    ///
+    /// [`CaptureError`] when there is nothing to attach, or the kernel refuses it.
+    pub fn catch_up(
+        &mut self,
+        pid: u32,
+        image: ImageId,
+        file: &File,
+        plan: &Arc<ImagePlan>,
+    ) -> Result<(), CaptureError> {
+        let (Some(steps), Some(process)) = (reading::steps(&plan.layout), NonZeroU32::new(pid))
+        else {
+            return Ok(());
+        };
+        let slots = Arc::clone(&self.walk_slots);
+        let slot = take_slot(&slots, image, plan, Part::CatchUp)?;
+        let links = Links { slots, slot, links: Vec::new() };
+        let set = self.walks.set(slot, PodWalk(steps), 0);
+        let hooks = plan.hooks.iter().filter(|hook| hook.is_on_data_path());
+        let points =
+            hooks.map(|hook| Point { program: WALK, file_offset: hook.file_offset }).collect();
+        let links =
+            self.attach_points(file, links, set, points, UProbeScope::OneProcess(process))?;
+        if let Some(old) = self.catching_up.insert((pid, image), links) {
+            remove(self.take(old));
+        }
+        Ok(())
+    }
+
+    /// Removes the probes of [`Probes::catch_up`].
+    pub fn caught_up(&mut self, pid: u32, image: ImageId) {
+        if let Some(links) = self.catching_up.remove(&(pid, image)) {
+            remove(self.take(links));
+        }
     }
 
     /// Attaches all points or none: a tap or walk that lacks one would miss secrets.
@@ -191,10 +240,11 @@ impl Probes {
         mut links: Links,
         set: Result<(), MapError>,
         points: Vec<Point>,
+        scope: UProbeScope,
     ) -> Result<Links, CaptureError> {
         let result = set
             .map_err(|source| CaptureError::Map { name: "TAPS or WALKS", source })
-            .and_then(|()| self.attach_each(file, &mut links, points));
+            .and_then(|()| self.attach_each(file, &mut links, points, scope));
         match result {
             Ok(()) => Ok(links),
             Err(problem) => {
@@ -209,6 +259,7 @@ impl Probes {
         file: &File,
         links: &mut Links,
         points: Vec<Point>,
+        scope: UProbeScope,
     ) -> Result<(), CaptureError> {
         // Through our own descriptor it is this file and no other, whatever its path names by now.
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
@@ -218,7 +269,7 @@ impl Probes {
                 location: UProbeAttachLocation::AbsoluteOffset(file_offset),
                 cookie: Some(cookie),
             };
-            let attached = self.program(program)?.attach(point, &path, UProbeScope::AllProcesses);
+            let attached = self.program(program)?.attach(point, &path, scope);
             let link = attached.map_err(|error| CaptureError::Attach {
                 offset: file_offset,
                 reason: with_causes(&error),
@@ -254,7 +305,8 @@ impl Probes {
 
 impl Drop for Probes {
     fn drop(&mut self) {
-        let all: Vec<_> = self.links.drain().flat_map(|(_, links)| links).collect();
+        let mut all: Vec<_> = self.links.drain().flat_map(|(_, links)| links).collect();
+        all.extend(self.catching_up.drain().map(|(_, links)| links));
         let owned = all.into_iter().flat_map(|links| self.take(links)).collect();
         remove(owned);
     }
@@ -264,10 +316,10 @@ fn take_slot(
     slots: &RwLock<Slots>,
     image: ImageId,
     plan: &Arc<ImagePlan>,
-    tap: usize,
+    part: Part,
 ) -> Result<u32, CaptureError> {
     let mut slots = slots.write().unwrap_or_else(PoisonError::into_inner);
-    slots.insert(image, plan, tap).ok_or(CaptureError::NoSlot)
+    slots.insert(image, plan, part).ok_or(CaptureError::NoSlot)
 }
 
 /// Removes probes. For each the kernel waits until no CPU can be in it, some 100 ms, and waits once for

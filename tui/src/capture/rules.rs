@@ -8,14 +8,16 @@ use crate::model::target::Change;
 
 /// Decides in the kernel which processes report.
 pub struct Rules {
-    pids: HashMap<MapData, u32, u8>,
+    pids: HashMap<MapData, u32, u32>,
     /// `Settings`, whose two words are one u64.
     settings: Array<MapData, u64>,
+    /// Counts the times that a process was chosen after it was not.
+    chosen_anew: u32,
 }
 
 impl Rules {
-    pub(super) fn new(pids: HashMap<MapData, u32, u8>, settings: Array<MapData, u64>) -> Self {
-        Self { pids, settings }
+    pub(super) fn new(pids: HashMap<MapData, u32, u32>, settings: Array<MapData, u64>) -> Self {
+        Self { pids, settings, chosen_anew: 0 }
     }
 
     /// Carries out a change of a rule; attaching is not its business.
@@ -26,8 +28,8 @@ impl Rules {
     pub fn apply(&mut self, change: &Change) -> Result<(), MapError> {
         match change {
             Change::Rule(pid, chosen) => {
-                let rule = if *chosen { PidRule::Yes } else { PidRule::No };
-                self.pids.insert(pid, rule as u8, 0)
+                let rule = if *chosen { self.rule_to_report(*pid) } else { PidRule::NO };
+                self.pids.insert(pid, rule.0, 0)
             }
             Change::ForgetRule(pid) => match self.pids.remove(pid) {
                 Err(MapError::KeyNotFound) | Ok(()) => Ok(()),
@@ -35,7 +37,21 @@ impl Rules {
             },
             // The first word of `Settings`, on a little-endian machine.
             Change::ReportUnknown(report) => self.settings.set(0, u64::from(*report), 0),
-            Change::Attach(_) | Change::Detach(_) => Ok(()),
+            Change::Attach(_)
+            | Change::Detach(_)
+            | Change::CatchUp { .. }
+            | Change::CaughtUp { .. } => Ok(()),
+        }
+    }
+
+    fn rule_to_report(&mut self, pid: u32) -> PidRule {
+        match self.pids.get(&pid, 0).map(PidRule) {
+            Ok(PidRule::NO) => {
+                self.chosen_anew = self.chosen_anew.wrapping_add(1);
+                PidRule(PidRule::YES.0.saturating_add(self.chosen_anew))
+            }
+            Ok(rule) => rule,
+            Err(_) => PidRule::YES,
         }
     }
 }

@@ -9,6 +9,17 @@ use crate::model::Facts;
 use crate::model::target::ImageId;
 use crate::target::plan::{ImagePlan, Tap};
 
+/// What a probe belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// One of the plan's taps.
+    Tap(usize),
+    /// The walk.
+    Walk,
+    /// The walk of one process's open connections.
+    CatchUp,
+}
+
 /// One attached tap or walk.
 #[derive(Clone, Debug)]
 pub struct Slot {
@@ -16,8 +27,8 @@ pub struct Slot {
     pub image: ImageId,
     /// The image's plan.
     pub plan: Arc<ImagePlan>,
-    /// Which of the plan's taps; 0 for a walk.
-    pub tap: usize,
+    /// What of the plan.
+    pub part: Part,
     attached: bool,
 }
 
@@ -29,7 +40,10 @@ impl Slot {
 
     /// The tap.
     pub fn tap(&self) -> Option<&Tap> {
-        self.plan.taps.get(self.tap)
+        match self.part {
+            Part::Tap(index) => self.plan.taps.get(index),
+            Part::Walk | Part::CatchUp => None,
+        }
     }
 }
 
@@ -48,9 +62,9 @@ impl Slots {
         Self { slots: Vec::new(), next: 0, limit }
     }
 
-    /// Takes a slot for a tap; `None` when all are attached.
-    pub fn insert(&mut self, image: ImageId, plan: &Arc<ImagePlan>, tap: usize) -> Option<u32> {
-        let new = Slot { image, plan: Arc::clone(plan), tap, attached: true };
+    /// Takes a slot for a part of a plan; `None` when all are attached.
+    pub fn insert(&mut self, image: ImageId, plan: &Arc<ImagePlan>, part: Part) -> Option<u32> {
+        let new = Slot { image, plan: Arc::clone(plan), part, attached: true };
         if self.slots.len() < self.limit as usize {
             self.slots.push(new);
             return u32::try_from(self.slots.len() - 1).ok();

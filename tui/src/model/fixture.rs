@@ -6,8 +6,10 @@ use std::sync::Arc;
 use super::target::{Image, ImageId, ImageState, Process, Scan, Selection, Target};
 use super::ui::App;
 use super::{Captured, DEFAULT_SESSION_LIMIT, Facts, Method, Model, Msg, Time};
-use crate::target::layout::{Evidence, LayoutRefusal};
-use crate::target::plan::{ImagePlan, Library, Linkage, RandomPath, Site, SiteKind, Tap};
+use crate::target::layout::{self, Evidence, How, LayoutRefusal, ProvenLayout};
+use crate::target::plan::{
+    FoundBy, Hook, ImagePlan, Library, Linkage, RandomPath, Site, SiteKind, Tap,
+};
 use crate::text::Foreign;
 use crate::tls::{ClientRandom, Label, Secret};
 
@@ -57,9 +59,29 @@ pub fn image(id: u32, path: &str, library: Option<(&'static str, &str)>, taps: u
         layout: Err(LayoutRefusal("made up for a test".to_owned())),
         evidence: Evidence::default(),
         hooks: Vec::new(),
+        hooks_reason: String::new(),
     };
     let (path, plan) = (path.into(), Arc::new(plan));
     Image { id: ImageId(id), path, plan, state: ImageState::Idle, named: false }
+}
+
+/// Gives the image a layout and a hook, so that it can be walked.
+pub fn make_walkable(image: &mut Image) {
+    let plan = Arc::make_mut(&mut image.plan);
+    plan.layout = Ok(ProvenLayout {
+        library: "OpenSSL",
+        group: "3.0.0".to_owned(),
+        layout: layout::named("3.0.0").expect("it is in the table"),
+        how: How::Version,
+        since: None,
+        proof: "made up for a test".to_owned(),
+    });
+    plan.hooks = vec![Hook {
+        name: "SSL_read",
+        address: 0x2000,
+        file_offset: 0x2000,
+        found_by: FoundBy::Export,
+    }];
 }
 
 /// Names that try something.
@@ -100,6 +122,7 @@ pub fn secret(time: Time, process: &Arc<Process>, random: u8, label: Label, fill
         client_random: ClientRandom([random; 32]),
         secret: Secret::new(&label, &[fill; 48], len).expect("the length is that of the label"),
         facts: Facts::default(),
+        catching_up: false,
         label,
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The TUI and the headless modes run this same model: messages come in, effects go out.
 
+mod catch_up;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod msg;
@@ -18,6 +19,7 @@ pub mod ui;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use catch_up::{CatchingUp, DEFAULT_LIMIT as CATCH_UP_LIMIT};
 pub use msg::{Effect, KeyLogMsg, Msg};
 pub use saving::{InFile, KnownLine, LINES_REMEMBERED, PendingLine, Saving, SavingState};
 pub use session::{Captured, Entry, Facts, Method, Outcome, SecretState, Session, SessionKey};
@@ -41,6 +43,8 @@ pub struct Model {
     pub targets: Targets,
     /// The key log.
     pub saving: Saving,
+    /// Whose open connections are looked for.
+    pub catching_up: CatchingUp,
     /// What was counted.
     pub stats: Stats,
     /// Time of the last message.
@@ -56,6 +60,7 @@ impl Model {
             sessions: Store::new(session_limit),
             targets: Targets::new(selection),
             saving: Saving::new(keylog),
+            catching_up: CatchingUp::new(CATCH_UP_LIMIT),
             stats: Stats::default(),
             now: Time(0),
             scanned: false,
@@ -76,14 +81,28 @@ impl Model {
             Msg::Counters(counters) => self.stats.kernel = counters,
             Msg::Scanned(mut scan) => {
                 effects.extend(std::mem::take(&mut scan.warnings).into_iter().map(Effect::Warn));
+                let began = scan.began;
                 effects.extend(self.targets.merge(scan).into_iter().map(Effect::Capture));
                 self.scanned = true;
+                self.catching_up.looked(&self.targets, began);
                 self.reconcile(&mut effects);
             }
             Msg::Attached { image, result } => self.attached(image, result, &mut effects),
+            Msg::CatchingUp { pid, image, result } => {
+                let connections = result.unwrap_or_else(|reason| {
+                    effects.push(Effect::Warn(format!("catching up with process {pid}: {reason}")));
+                    Some(0)
+                });
+                let ended = self.catching_up.answered((pid, image), connections, now);
+                effects.extend(ended.map(Effect::Capture));
+            }
             Msg::KeyLog(msg) => self.key_log(msg, &mut effects),
             Msg::Warning(text) => effects.push(Effect::Warn(text)),
-            Msg::Tick => self.stats.rate.advance(now),
+            Msg::Tick => {
+                self.stats.rate.advance(now);
+                let ended = self.catching_up.tick(&self.targets, now);
+                effects.extend(ended.into_iter().map(Effect::Capture));
+            }
             Msg::ChoosePid(pid, chosen) => {
                 self.targets.choose_pid(pid, chosen);
                 self.reconcile(&mut effects);
@@ -103,11 +122,13 @@ impl Model {
 
     /// Whether everything that was chosen is attached, or failed to be.
     pub fn is_ready(&self) -> bool {
-        self.scanned && !self.targets.is_attaching()
+        self.scanned && !self.targets.is_attaching() && !self.catching_up.is_starting()
     }
 
     fn reconcile(&mut self, effects: &mut Vec<Effect>) {
         effects.extend(self.targets.reconcile().into_iter().map(Effect::Capture));
+        let catching_up = self.catching_up.reconcile(&self.targets);
+        effects.extend(catching_up.into_iter().map(Effect::Capture));
     }
 
     fn secret(&mut self, event: Captured, effects: &mut Vec<Effect>) {
@@ -117,7 +138,12 @@ impl Model {
             return;
         }
         let label = event.label.clone();
+        let caught = event.catching_up.then_some((event.process.pid, event.image));
         let taken = self.sessions.take(event);
+        if let Some(key) = caught.filter(|_| taken.created) {
+            let ended = self.catching_up.saw(key, self.now);
+            effects.extend(ended.map(Effect::Capture));
+        }
         if taken.created {
             self.stats.sessions += 1;
             self.stats.rate.count(self.now);

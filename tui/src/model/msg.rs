@@ -37,6 +37,15 @@ pub enum Msg {
         /// The number of probes, or why there are none.
         result: Result<usize, String>,
     },
+    /// A [`Change::CatchUp`] was carried out.
+    CatchingUp {
+        /// The process.
+        pid: u32,
+        /// The image.
+        image: ImageId,
+        /// TCP connections that the process has open, as far as that could be told; or why there are no probes.
+        result: Result<Option<usize>, String>,
+    },
     /// Something about the key log.
     KeyLog(KeyLogMsg),
     /// Something that the user should know.

@@ -57,6 +57,8 @@ pub struct Captured {
     pub secret: Secret,
     /// What else was read at that moment.
     pub facts: Facts,
+    /// A probe of catching up was hit.
+    pub catching_up: bool,
 }
 
 impl Captured {

@@ -92,6 +92,8 @@ pub struct Scan {
     pub pids: Option<BTreeSet<u32>>,
     /// What the user should know.
     pub warnings: Vec<String>,
+    /// When the look began: clock ticks since boot, as in [`Process::start_ticks`].
+    pub began: u64,
 }
 
 /// Which processes report.
@@ -151,6 +153,20 @@ pub enum Change {
     ForgetRule(u32),
     /// Whether processes without a rule report.
     ReportUnknown(bool),
+    /// Attach to the reads and writes of one process, for the connections that it has open.
+    CatchUp {
+        /// The process.
+        pid: u32,
+        /// The image.
+        image: ImageId,
+    },
+    /// Remove those probes.
+    CaughtUp {
+        /// The process.
+        pid: u32,
+        /// The image.
+        image: ImageId,
+    },
 }
 
 /// The processes and images of this machine, and what was chosen of them.

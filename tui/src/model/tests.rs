@@ -28,6 +28,7 @@ fn event(pid: u32, random: u8, label: Label, value: u8) -> Captured {
         secret: Secret::new(&label, &[value; 64], len).unwrap(),
         facts: Facts::default(),
         label,
+        catching_up: false,
     }
 }
 

@@ -108,6 +108,8 @@ impl Machine {
         let done = match (&change, &self.control) {
             (Change::Attach(image), Some(control)) => control.attach(*image),
             (Change::Detach(image), Some(control)) => control.detach(*image),
+            (Change::CatchUp { pid, image }, Some(control)) => control.catch_up(*pid, *image),
+            (Change::CaughtUp { pid, image }, Some(control)) => control.caught_up(*pid, *image),
             (rule, _) => match self.rules.apply(rule) {
                 Ok(()) => true,
                 Err(error) => {
@@ -121,6 +123,9 @@ impl Machine {
             if let Change::Attach(image) = change {
                 let result = Err("too many orders are waiting".to_owned());
                 self.own.push(Msg::Attached { image, result });
+            } else if let Change::CatchUp { pid, image } = change {
+                let result = Err("too many orders are waiting".to_owned());
+                self.own.push(Msg::CatchingUp { pid, image, result });
             }
         }
     }

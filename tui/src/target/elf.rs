@@ -5,7 +5,7 @@
 
 use object::elf::{
     ELFCLASS32, ELFCLASS64, ELFDATA2LSB, ELFMAG, EM_AARCH64, EM_X86_64, ET_DYN, ET_EXEC, FileType,
-    Machine, PF_W, PF_X, PT_DYNAMIC, PT_INTERP, PT_LOAD, PT_NOTE, ProgramType,
+    Machine, PF_W, PF_X, PT_DYNAMIC, PT_GNU_EH_FRAME, PT_INTERP, PT_LOAD, PT_NOTE, ProgramType,
 };
 
 use super::bytes::{u16_at, u32_at, u64_at};
@@ -108,6 +108,8 @@ pub struct Elf {
     pub dynamic: Option<Extent>,
     /// `PT_NOTE`.
     pub notes: Vec<Extent>,
+    /// Address of `PT_GNU_EH_FRAME`, unchecked.
+    pub unwind: Option<u64>,
     /// The section header table, unchecked: offset, entry size, entries. For best effort only.
     pub sections: (u64, u16, u16),
 }
@@ -168,6 +170,7 @@ impl Elf {
             segments: Vec::new(),
             dynamic: None,
             notes: Vec::new(),
+            unwind: None,
             sections: header.sections,
         };
         for entry in table.chunks_exact(usize::from(PROGRAM_HEADER)) {
@@ -209,6 +212,7 @@ impl Elf {
             }
             PT_INTERP => self.interpreter = true,
             // What follows is only asked for names, so that a false entry is as good as none.
+            PT_GNU_EH_FRAME => self.unwind = Some(entry.address),
             PT_DYNAMIC if inside => self.dynamic = Some(extent),
             PT_NOTE if inside => self.notes.push(extent),
             _ => {}

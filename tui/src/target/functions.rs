@@ -4,29 +4,62 @@ use super::dynamic::Dynamic;
 use super::elf::Elf;
 use super::layout::accessors;
 use super::notes::SymbolTable;
-use super::plan::Hook;
+use super::plan::{FoundBy, Hook};
 use super::window::Window;
 
-/// The functions that the walk may be hooked to (facts, part 2): at the return of the first three a handshake may be
-/// done; the next three are called on every connection, also by programs that hide the others behind a BIO; the last
-/// four run the handshake themselves, and are for catching up with open connections.
-const HOOKS: [&str; 10] = [
-    "SSL_do_handshake",
-    "SSL_connect",
-    "SSL_accept",
-    "SSL_get_error",
-    "SSL_shutdown",
-    "SSL_free",
-    "SSL_read",
-    "SSL_read_ex",
-    "SSL_write",
-    "SSL_write_ex",
+/// What a function is to a walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// At its return a handshake may be done.
+    Handshake,
+    /// It is entered on every connection, also by programs that hide the others behind a BIO.
+    AlsoBehindBio,
+    /// It is entered whenever data is read or written, or the connection ends, with the connection as argument 0;
+    /// those that read and write run the handshake themselves. It shows connections that were already open.
+    Data,
+    /// Both of the last two.
+    DataAlsoBehindBio,
+}
+
+/// The functions that the walk may be hooked to (facts, part 2).
+const HOOKS: [(&str, Use); 11] = [
+    ("SSL_do_handshake", Use::Handshake),
+    ("SSL_connect", Use::Handshake),
+    ("SSL_accept", Use::Handshake),
+    ("SSL_get_error", Use::AlsoBehindBio),
+    ("SSL_shutdown", Use::DataAlsoBehindBio),
+    ("SSL_free", Use::DataAlsoBehindBio),
+    ("SSL_read", Use::Data),
+    ("SSL_read_ex", Use::Data),
+    ("SSL_write", Use::Data),
+    ("SSL_write_ex", Use::Data),
+    ("SSL_peek", Use::Data),
 ];
+
+/// Functions that those that read and write have in common. They are looked for only where nothing has a name: with
+/// both, each read would be seen twice.
+const INTERNAL: [&str; 4] = [
+    "ssl_read_internal",
+    "ssl_peek_internal",
+    "ssl_write_internal",
+    // BoringSSL: SSL_read and SSL_peek call it.
+    "ssl_read_impl",
+];
+
+/// Whether `name` is a function that is entered with the connection as argument 0 whenever data is read or written,
+/// or when the connection ends.
+pub fn is_data_path(name: &str) -> bool {
+    let data = |&(known, purpose): &(&str, Use)| {
+        known == name && matches!(purpose, Use::Data | Use::DataAlsoBehindBio)
+    };
+    HOOKS.iter().any(data) || INTERNAL.contains(&name)
+}
 
 /// Names and addresses.
 #[derive(Clone, Debug, Default)]
 pub struct Functions {
     found: Vec<(&'static str, u64)>,
+    by_symbol: bool,
 }
 
 impl Functions {
@@ -37,16 +70,16 @@ impl Functions {
         dynamic: &Dynamic,
         symbols: Option<SymbolTable>,
     ) -> Self {
-        let names: Vec<&'static str> = HOOKS.into_iter().chain(accessors::names()).collect();
+        let names: Vec<&'static str> = hooks().chain(accessors::names()).collect();
         let mut addresses: Vec<Option<u64>> =
             names.iter().map(|name| dynamic.export(window, elf, name)).collect();
-        if addresses.iter().all(Option::is_none)
-            && let Some(symbols) = symbols
-        {
+        let by_symbol = addresses.iter().all(Option::is_none);
+        if by_symbol && let Some(symbols) = symbols {
             addresses = symbols.addresses(window, &names);
         }
         let known = names.into_iter().zip(addresses);
-        Self { found: known.filter_map(|(name, address)| Some((name, address?))).collect() }
+        let found = known.filter_map(|(name, address)| Some((name, address?))).collect();
+        Self { found, by_symbol }
     }
 
     /// The address of a function.
@@ -56,12 +89,32 @@ impl Functions {
 
     /// The functions that the walk may be hooked to.
     pub fn hooks(&self, elf: &Elf) -> Vec<Hook> {
+        let found_by = if self.by_symbol { FoundBy::Symbol } else { FoundBy::Export };
         let hook = |name| {
             let address = self.address(name)?;
             let file_offset = elf.file_offset(address)?;
             let in_code = elf.segment_at(address).is_some_and(|segment| segment.executable);
-            in_code.then_some(Hook { name, address, file_offset })
+            in_code.then_some(Hook { name, found_by, address, file_offset })
         };
-        HOOKS.into_iter().filter_map(hook).collect()
+        hooks().filter_map(hook).collect()
+    }
+}
+
+fn hooks() -> impl Iterator<Item = &'static str> {
+    HOOKS.iter().map(|&(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_path() {
+        for name in ["SSL_read", "SSL_write_ex", "ssl_read_impl", "SSL_shutdown", "SSL_free"] {
+            assert!(is_data_path(name), "{name}");
+        }
+        for name in ["SSL_do_handshake", "SSL_connect", "SSL_get_error", "SSL_rea", ""] {
+            assert!(!is_data_path(name), "{name}");
+        }
     }
 }

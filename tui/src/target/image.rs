@@ -12,8 +12,10 @@ use super::labels::{LabelSet, Labels};
 use super::layout::{self, LayoutRefusal, accessors, callers};
 use super::library;
 use super::notes::{self, SymbolTable};
-use super::plan::{ImagePlan, Library, Linkage, RandomPath, Tap};
+use super::plan::{FoundBy, ImagePlan, Library, Linkage, RandomPath, Tap};
 use super::random::{Evidence, Rule};
+use super::record_hooks;
+use super::record_names::{Family, Strings};
 use super::site;
 use super::tap::{self, Candidate, Search};
 use super::walk::Program;
@@ -71,6 +73,7 @@ pub fn plan_image(file: &File, path_hint: &Path) -> Result<ImagePlan, PlanError>
         layout: Err(LayoutRefusal("the library is not known".to_owned())),
         evidence: layout::Evidence::default(),
         hooks: Vec::new(),
+        hooks_reason: String::new(),
     };
     let symbols = SymbolTable::find(&mut window, &elf);
     plan.stripped = symbols.is_none();
@@ -87,34 +90,73 @@ pub fn plan_image(file: &File, path_hint: &Path) -> Result<ImagePlan, PlanError>
         true => Functions::find(&mut window, &elf, &dynamic, symbols),
         false => Functions::default(),
     };
+    plan.hooks = functions.hooks(&elf);
+    let strings = match &plan.library {
+        Some(library) if walked && plan.hooks.is_empty() => match Family::of(library) {
+            Some(family) => Strings::find(&mut window, &elf, family)?,
+            None => Strings::default(),
+        },
+        _ => Strings::default(),
+    };
     let mut program = Program { window: &mut window, elf: &elf, arch: &X86_64, budget: BUDGET };
-    let calls = find_taps(&mut program, &labels, &dynamic, symbols, &mut plan)?;
+    let seen = find_taps(&mut program, &labels, &strings, &dynamic, symbols, &mut plan)?;
     if walked {
-        plan.hooks = functions.hooks(&elf);
-        plan.evidence = evidence(&mut program, &functions, &calls, &plan)?;
+        plan.evidence = evidence(&mut program, &functions, &seen.calls, &plan)?;
+        find_hooks(&mut program, &strings, &seen.strings, &mut plan)?;
     }
     plan.prove_layout();
     Ok(plan)
 }
 
-/// Finds the taps, and the calls that pass a label to them.
+/// What the search for the taps saw on its way.
+#[derive(Debug, Default)]
+struct Seen {
+    /// The calls that pass a label to a tap.
+    calls: BTreeSet<u64>,
+    /// The references to the strings of error records.
+    strings: Vec<(u64, u64)>,
+}
+
+/// Says how the functions to hook were found; where nothing has a name, looks for them by their error records.
+fn find_hooks(
+    program: &mut Program<'_, '_>,
+    strings: &Strings,
+    references: &[(u64, u64)],
+    plan: &mut ImagePlan,
+) -> Result<(), PlanError> {
+    if let (Some(library), true) = (&plan.library, plan.hooks.is_empty()) {
+        program.budget = BUDGET;
+        let found = record_hooks::find(program, library, &plan.taps, strings, references)?;
+        (plan.hooks, plan.hooks_reason) = (found.hooks, found.reason);
+    } else if let Some(hook) = plan.hooks.first() {
+        plan.hooks_reason = match hook.found_by {
+            FoundBy::Export => "found by their exported names".to_owned(),
+            _ => "found by their symbols".to_owned(),
+        };
+    }
+    Ok(())
+}
+
+/// Finds the taps.
 fn find_taps(
     program: &mut Program<'_, '_>,
     labels: &Labels,
+    strings: &Strings,
     dynamic: &Dynamic,
     symbols: Option<SymbolTable>,
     plan: &mut ImagePlan,
-) -> Result<BTreeSet<u64>, PlanError> {
-    let mut calls = BTreeSet::new();
+) -> Result<Seen, PlanError> {
+    let mut seen = Seen::default();
     if !labels.all().has(LabelSet::NEEDED) {
         plan.reason = "no tap: the file does not hold the labels of the key log format".to_owned();
-        return Ok(calls);
+        return Ok(seen);
     }
     if let Some(Library { name: name @ ("GnuTLS" | "NSS"), .. }) = plan.library {
         plan.reason = format!("no tap: {name} is not yet supported");
-        return Ok(calls);
+        return Ok(seen);
     }
-    let search = tap::search(program, labels)?;
+    let mut search = tap::search(program, labels, &strings.addresses())?;
+    seen.strings = std::mem::take(&mut search.others);
     let accessor = match dynamic.export(program.window, program.elf, ACCESSOR) {
         Some(address) => Evidence::of(program, address)?,
         None => Evidence::default(),
@@ -126,11 +168,11 @@ fn find_taps(
         if let Some(mut tap) = tap {
             tap.symbol = symbols.and_then(|table| table.name_at(program.window, tap.function));
             plan.taps.push(tap);
-            calls.extend(&candidate.calls);
+            seen.calls.extend(&candidate.calls);
         }
     }
     plan.reason = clauses.join("; ");
-    Ok(calls)
+    Ok(seen)
 }
 
 /// What the code shows of the layout: the accessors, the taps, and their callers.

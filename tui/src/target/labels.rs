@@ -168,6 +168,7 @@ mod tests {
             segments: vec![segment],
             dynamic: None,
             notes: Vec::new(),
+            unwind: None,
             sections: (0, 0, 0),
         };
         Labels::find(&mut Window::new(&file).unwrap(), &elf).unwrap()

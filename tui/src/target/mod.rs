@@ -3,8 +3,11 @@
 pub mod arch;
 mod bytes;
 pub mod cache;
+pub mod called;
 pub mod dynamic;
+pub mod eh_frame;
 pub mod elf;
+pub mod error_records;
 pub mod functions;
 pub mod image;
 pub mod labels;
@@ -18,10 +21,13 @@ pub mod notes;
 pub mod plan;
 pub mod process;
 pub mod random;
+pub mod record_hooks;
+pub mod record_names;
 pub mod registry;
 #[cfg(test)]
 mod sample;
 pub mod site;
+pub mod sockets;
 pub mod tap;
 pub mod walk;
 pub mod window;

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::layout::{self, Evidence, Layouted, ProvenLayout};
+use super::functions;
+use super::layout::{self, Evidence, Forced, Layouted, ProvenLayout};
 
 /// How code of a TLS library came into a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -82,15 +83,36 @@ pub struct LabelAt {
     pub name: &'static str,
 }
 
+/// How a function was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FoundBy {
+    /// The file exports its name.
+    Export,
+    /// The file exports none of the names, and has a symbol for it.
+    Symbol,
+    /// Its own error records name it.
+    ErrorRecord,
+}
+
 /// A function of the library that the walk may be hooked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Hook {
-    /// `SSL_do_handshake`.
+    /// `SSL_do_handshake`. Of one that was found by its error records it is the function that files them, which the
+    /// compiler may have put into several others: there may be more than one hook of a name.
     pub name: &'static str,
+    /// How it was found.
+    pub found_by: FoundBy,
     /// Virtual address of its entry as in the file's program headers.
     pub address: u64,
     /// Offset in the file: `address - p_vaddr + p_offset`.
     pub file_offset: u64,
+}
+
+impl Hook {
+    /// Whether the function is called on each read or write of a connection, or at its end: for catching up only.
+    pub fn is_on_data_path(&self) -> bool {
+        functions::is_data_path(self.name)
+    }
 }
 
 /// Everything that is known about one image, and what will be attached to it.
@@ -114,8 +136,10 @@ pub struct ImagePlan {
     pub layout: Layouted,
     /// What the code shows of the layout: for [`ImagePlan::prove_layout`].
     pub evidence: Evidence,
-    /// The functions that the walk may be hooked to, where the file exports or names them.
+    /// The functions that the walk may be hooked to.
     pub hooks: Vec<Hook>,
+    /// How the hooks were found, or why there is none: one sentence for `scan`.
+    pub hooks_reason: String,
 }
 
 /// Which ways of capture are used.
@@ -151,6 +175,13 @@ impl ImagePlan {
             && self.layout.as_ref().is_ok_and(ProvenLayout::can_be_walked)
     }
 
+    /// Whether connections can be read that were open before anything was attached.
+    pub fn can_catch_up(&self, ways: Ways) -> bool {
+        ways != Ways::Tap
+            && self.layout.as_ref().is_ok_and(ProvenLayout::can_be_walked)
+            && self.hooks.iter().any(Hook::is_on_data_path)
+    }
+
     /// Why nothing is attached in these ways. Of one that is attached it says nothing.
     pub fn obstacle(&self, ways: Ways) -> Cow<'_, str> {
         match (ways, &self.layout) {
@@ -161,7 +192,7 @@ impl ImagePlan {
             (Ways::Walk, Ok(proven)) if !proven.can_be_walked() => {
                 Cow::Owned(format!("{} cannot be walked yet", proven.library))
             }
-            (Ways::Walk, Ok(_)) => Cow::Borrowed("its functions have no names to hook a walk to"),
+            (Ways::Walk, Ok(_)) => Cow::Borrowed(&self.hooks_reason),
         }
     }
 
@@ -178,6 +209,13 @@ impl ImagePlan {
     /// Finds the layout again, after the library's version has become known.
     pub fn prove_layout(&mut self) {
         self.layout = layout::prove(self.library.as_ref(), &self.evidence);
+    }
+
+    /// Takes the layout that the user says, if it is one of this library.
+    pub fn force_layout(&mut self, forced: &Forced) {
+        if let Some(layout) = forced.over(self.library.as_ref(), &self.layout) {
+            self.layout = Ok(layout);
+        }
     }
 
     /// Whether the other plan attaches the same probes to the same build. What depends on the path by which the

@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::model::target::Process;
 use crate::text::Foreign;
 
@@ -51,6 +53,19 @@ pub fn start_ticks(pid: u32) -> io::Result<u64> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/stat has no start"))
 }
 
+/// Clock ticks from boot to now, as in [`start_ticks`].
+pub fn ticks_since_boot() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    let of = |number: i64| u64::try_from(number).unwrap_or(0);
+    let per_second = rustix::param::clock_ticks_per_second();
+    of(now.tv_sec) * per_second + of(now.tv_nsec) * per_second / 1_000_000_000
+}
+
+/// Whether there is a process with this id.
+pub fn exists(pid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
 /// The name in parentheses may itself contain `)` and spaces: fields are counted after the last one.
 fn parse_start_ticks(stat: &[u8]) -> Option<u64> {
     let after_name = stat.iter().rposition(|&byte| byte == b')')? + 1;
@@ -86,7 +101,8 @@ mod tests {
     #[test]
     fn our_own_process_is_read() {
         let process = read(std::process::id()).unwrap();
-        assert!(process.start_ticks > 0);
+        assert!(process.start_ticks > 0 && process.start_ticks <= ticks_since_boot());
+        assert!(exists(process.pid) && !exists((1 << 22) + 1));
         assert!(process.exe.unwrap().raw().contains("tlskeytop"));
     }
 

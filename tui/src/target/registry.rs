@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::cache::{FileIdentity, PlanCache};
+use super::layout::Forced;
 use super::libcrypto::with_version;
 use super::maps::{self, Mapping};
 use super::plan::{ImagePlan, Ways};
@@ -114,6 +115,8 @@ pub struct Registry {
     told_too_many: bool,
     warnings: Vec<String>,
     files: ImageFiles,
+    /// The layout that the user says.
+    forced: Option<Forced>,
     /// Our own executable: it has the labels and names of every library in it, and no TLS.
     own: Option<FileIdentity>,
 }
@@ -130,12 +133,18 @@ impl Default for Registry {
             told_too_many: false,
             warnings: Vec::new(),
             files: ImageFiles::default(),
+            forced: None,
             own: std::fs::metadata("/proc/self/exe").ok().map(|own| FileIdentity::of(&own)),
         }
     }
 }
 
 impl Registry {
+    /// One that uses `forced` for every image of its library.
+    pub fn with_layout(forced: Option<Forced>) -> Self {
+        Self { forced, ..Self::default() }
+    }
+
     /// The files and plans, for those who attach.
     pub fn files(&self) -> ImageFiles {
         self.files.clone()
@@ -191,6 +200,7 @@ impl Registry {
     /// Looks at every process, and at every executable file that one of them has mapped.
     pub fn scan(&mut self) -> Scan {
         self.scan += 1;
+        let began = process::ticks_since_boot();
         let own = std::process::id();
         // By the kernel's numbers of a mapping, so that each file is looked at once in a scan.
         let mut seen = HashMap::new();
@@ -228,6 +238,7 @@ impl Registry {
             images: self.images.values().map(|known| known.image.clone()).collect(),
             pids: pids.map(|pids| pids.into_iter().collect()),
             warnings: std::mem::take(&mut self.warnings),
+            began,
         }
     }
 
@@ -285,12 +296,15 @@ impl Registry {
         }
         let id = ImageId(self.next_id);
         self.next_id += 1;
-        let with_version = with_version(Arc::clone(&plan), path, folder);
-        self.files.insert(id, Arc::new(file), Arc::clone(&with_version));
+        let mut used = with_version(Arc::clone(&plan), path, folder);
+        if let Some(forced) = &self.forced {
+            Arc::make_mut(&mut used).force_layout(forced);
+        }
+        self.files.insert(id, Arc::new(file), Arc::clone(&used));
         let image = Image {
             id,
             path: Foreign::from(path.as_os_str()),
-            plan: with_version,
+            plan: used,
             state: ImageState::Idle,
             named: false,
         };

@@ -208,7 +208,7 @@ mod tests {
 
     fn choice(sample: &Sample) -> Vec<(u64, SiteKind)> {
         sample.with(|program, labels| {
-            let found = tap::search(program, labels).unwrap();
+            let found = tap::search(program, labels, &[]).unwrap();
             assert_eq!(found.candidates.len(), 1);
             let choice = choose(program, FUNCTION, &found.candidates[0].calls).unwrap();
             choice.map_or(Vec::new(), |choice| {

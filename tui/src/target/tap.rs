@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::arch::{Code, Flow, Insn};
+use super::arch::{Addresses, Code, Effect, Flow, Insn, Place, Source};
 use super::elf::ElfError;
 use super::labels::{LabelSet, Labels};
 use super::machine::{State, Value};
@@ -35,17 +35,23 @@ pub struct Search {
     pub candidates: Vec<Candidate>,
     /// References to labels in code.
     pub references: usize,
+    /// Instructions that load one of the other addresses that were asked for, and which one.
+    pub others: Vec<(u64, u64)>,
     /// A limit cut the search short.
     pub cut: bool,
 }
 
-/// Searches for the function.
+/// Searches for the function. `others` are addresses whose references are looked for in the same pass over the code.
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn search(program: &mut Program<'_, '_>, labels: &Labels) -> Result<Search, ElfError> {
+pub fn search(
+    program: &mut Program<'_, '_>,
+    labels: &Labels,
+    others: &[u64],
+) -> Result<Search, ElfError> {
     let mut found = Search::default();
-    let references = references(program, labels, &mut found)?;
+    let references = references(program, labels, others, &mut found)?;
     found.references = references.len();
 
     // First pass: every function that is called anywhere near. Second pass: jumps to them are tail calls.
@@ -93,13 +99,15 @@ pub fn search(program: &mut Program<'_, '_>, labels: &Labels) -> Result<Search, 
     Ok(found)
 }
 
-/// Addresses of instructions that load a label's address.
+/// Addresses of instructions that load a label's address; those that load another go to `search`.
 fn references(
     program: &mut Program<'_, '_>,
     labels: &Labels,
+    others: &[u64],
     search: &mut Search,
 ) -> Result<Vec<u64>, ElfError> {
-    let wanted = labels.addresses();
+    let labels = labels.addresses();
+    let wanted = Addresses::new([labels.as_slice(), others].concat());
     let mut found = Vec::new();
     let Program { window, elf, arch, .. } = program;
     for segment in elf.code() {
@@ -120,7 +128,30 @@ fn references(
         found.truncate(MAX_REFERENCES);
         search.cut = true;
     }
-    Ok(found)
+    if others.is_empty() {
+        return Ok(found);
+    }
+    let others = Addresses::new(others.to_vec());
+    let mut to_labels = Vec::new();
+    for reference in found {
+        match program.decode(reference)?.and_then(|insn| loaded(&insn)) {
+            Some(address) if others.contains(address) => search.others.push((reference, address)),
+            _ => to_labels.push(reference),
+        }
+    }
+    Ok(to_labels)
+}
+
+/// The constant that an instruction puts somewhere.
+fn loaded(insn: &Insn) -> Option<u64> {
+    match insn.effect {
+        Effect::Assign(_, source) | Effect::Store(_, source) => match source {
+            Source::Constant(address) => Some(address),
+            Source::Address(Place { base: None, index: None, offset, .. }) => Some(offset as u64),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// Follows a label from the reference for as long as something holds it.
@@ -148,7 +179,7 @@ mod tests {
     use super::*;
 
     fn search_in(sample: &Sample) -> Search {
-        sample.with(|program, labels| search(program, labels).unwrap())
+        sample.with(|program, labels| search(program, labels, &[]).unwrap())
     }
 
     fn functions(sample: &Sample) -> Vec<u64> {
@@ -164,6 +195,16 @@ mod tests {
         assert_eq!(found.candidates[0].function, FUNCTION);
         assert_eq!(found.candidates[0].calls, BTreeSet::from([0x1007, 0x1014]));
         assert!(!found.cut);
+    }
+
+    #[test]
+    fn references_to_other_addresses_are_told_apart() {
+        let mut sample = Sample::with_function(&[0xc3]);
+        let reference = sample.at(0x1900).here();
+        sample.lea_rax(0x2030);
+        let found = sample.with(|program, labels| search(program, labels, &[0x2030]).unwrap());
+        assert_eq!((found.references, found.others), (2, vec![(reference, 0x2030)]));
+        assert_eq!(found.candidates.len(), 1);
     }
 
     #[test]
@@ -249,7 +290,7 @@ mod tests {
         let mut sample = Sample::with_function(&[0xc3]);
         let cut = sample.with(|program, labels| {
             program.budget = 3;
-            search(program, labels).unwrap().cut
+            search(program, labels, &[]).unwrap().cut
         });
         assert!(cut);
         // A loop that would never end.

@@ -112,17 +112,20 @@ pub fn master_follows(hash: Hash, handshake_secret: &[u8], master_secret: &[u8])
     }
 }
 
-/// The secret of 0-RTT data, from the early secret and the hash of the ClientHello ([`client_hello`]).
+/// The secrets of 0-RTT data, from the early secret and the hash of the ClientHello ([`client_hello`]).
 ///
 /// # Errors
 /// [`KeyScheduleError`] when an input has the wrong length or is not set.
-pub fn client_early_traffic(
+pub fn early(
     hash: Hash,
     early_secret: &[u8],
     client_hello: &[u8],
-) -> Result<(Label, Secret), KeyScheduleError> {
+) -> Result<Derived<2>, KeyScheduleError> {
     let of = Parent { hash, name: "early secret", secret: early_secret, transcript: client_hello };
-    of.derive("c e traffic", Label::ClientEarlyTraffic)
+    Ok([
+        of.derive("c e traffic", Label::ClientEarlyTraffic)?,
+        of.derive("e exp master", Label::EarlyExporter)?,
+    ])
 }
 
 /// The hash of the ClientHello at the start of `messages` (handshake messages as they were sent, RFC 8446, 4);
@@ -277,9 +280,13 @@ mod tests {
     fn early_secret_of_rfc_8448_section_4() {
         let secret = bytes("9b2188e9b2fc6d64d71dc329900e20bb41915000f678aa839cbb797cb7d8332c");
         let hello = bytes("08ad0fa05d7c7233b1775ba2ff9f4c5b8b59276b7f227f13a976245f5d960913");
-        let derived = client_early_traffic(Hash::Sha256, &secret, &hello).unwrap();
-        let early = "3fbbe6a60deb66c30a32795aba0eff7eaa10105586e7be5c09678d63b6caab62";
-        assert_eq!(shown(&[derived]), [pair("CLIENT_EARLY_TRAFFIC_SECRET", early)]);
+        let derived = early(Hash::Sha256, &secret, &hello).unwrap();
+        let traffic = "3fbbe6a60deb66c30a32795aba0eff7eaa10105586e7be5c09678d63b6caab62";
+        let exporter = "b2026866610937d7423e5be90862ccf24c0e6091186d34f812089ff5be2ef7df";
+        assert_eq!(
+            shown(&derived),
+            [pair("CLIENT_EARLY_TRAFFIC_SECRET", traffic), pair("EARLY_EXPORTER_SECRET", exporter)]
+        );
     }
 
     #[test]

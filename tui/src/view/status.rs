@@ -8,7 +8,9 @@ use super::Theme;
 use super::paint::{clip, clip_start, line, put, width};
 use super::sparkline::sparkline;
 use crate::model::SavingState;
+use crate::model::target::Image;
 use crate::model::ui::{App, View};
+use crate::target::layout::How;
 use crate::text::sanitize;
 
 /// Between two parts.
@@ -32,7 +34,9 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) {
     capture.extend(position(app, theme));
     draw_parts(buf, line(area, 0), capture);
     let mut saving = vec![saving(app, theme)];
+    saving.extend(forced(app, theme));
     saving.extend(paused(app, theme));
+    saving.extend(catching_up(app, theme));
     saving.extend(counts(app, theme));
     draw_parts(buf, line(area, 1), saving);
 }
@@ -128,6 +132,15 @@ fn saving(app: &App, theme: &Theme) -> Part {
     }
 }
 
+/// What the user says in place of a proof stays in sight.
+fn forced(app: &App, theme: &Theme) -> Option<Part> {
+    let is_forced =
+        |image: &Image| image.plan.layout.as_ref().is_ok_and(|layout| layout.how == How::Forced);
+    let text = || "LAYOUT FORCED".to_owned();
+    let any = app.model.targets.images.values().any(is_forced);
+    any.then(|| part(text(), text(), theme.bad, 7))
+}
+
 fn paused(app: &App, theme: &Theme) -> Option<Part> {
     let new = app.ui.list.held_back(&app.model.sessions)?;
     let text = format!("PAUSED +{} new", grouped(new));
@@ -148,6 +161,15 @@ fn position(app: &App, theme: &Theme) -> Option<Part> {
         count => format!("↑ {count} newer"),
     };
     Some(part(text.clone(), text, theme.key, 2))
+}
+
+/// Whose open connections are looked for, and how long at the most.
+fn catching_up(app: &App, theme: &Theme) -> Option<Part> {
+    let (count, left) = app.model.catching_up.progress(app.model.now)?;
+    let processes = if count == 1 { "process" } else { "processes" };
+    let left = left.as_secs();
+    let long = format!("catching up with {count} {processes}, {left} s");
+    Some(part(long, format!("catching up {count}, {left} s"), theme.key, 4))
 }
 
 fn counts(app: &App, theme: &Theme) -> Vec<Part> {

@@ -8,7 +8,7 @@ use super::*;
 use crate::action::Action;
 use crate::model::fixture::{self, add_many, add_sessions, at, everything};
 use crate::model::target::Selection;
-use crate::model::{KernelCounters, KeyLogMsg, Msg};
+use crate::model::{KernelCounters, KeyLogMsg, Model, Msg};
 
 const SIZES: [(u16, u16); 3] = [(60, 12), (80, 24), (120, 40)];
 const LOOK: Look = Look { theme: Theme::MONOCHROME, offset: UtcOffset::UTC, reveal: false };
@@ -57,6 +57,20 @@ fn sessions_with_trouble() {
     app.act(at(8), Action::Pause);
     add_many(&mut app, 20);
     snapshots("trouble", &mut app);
+}
+
+#[test]
+fn a_forced_layout_stays_in_sight() {
+    let shows =
+        |app: &mut App| SIZES.map(|size| screen(app, size).to_string().contains("LAYOUT FORCED"));
+    let mut app = busy();
+    assert_eq!(shows(&mut app), [false; 3]);
+    let forced = crate::target::layout::Forced::named("3.0.0").unwrap();
+    let mut scan = fixture::scan();
+    std::sync::Arc::make_mut(&mut scan.images[0].plan).force_layout(&forced);
+    let mut app = App::new(Model::new(everything(), "keylog".into(), 1000));
+    app.receive(at(9), Msg::Scanned(scan));
+    assert_eq!(shows(&mut app), [true; 3]);
 }
 
 #[test]

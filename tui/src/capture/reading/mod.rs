@@ -33,28 +33,65 @@ pub fn facts(layout: &Layouted, bytes: &[u8]) -> Facts {
     }
 }
 
-/// The steps of a whole walk; `None` where the layout is not proved or not supported yet.
-pub fn steps(layout: &Layouted) -> Option<WalkConfig> {
-    let steps = match &layout.as_ref().ok()?.layout {
-        Layout::OpenSsl(layout) => openssl::steps(layout),
-        Layout::BoringSsl(_) | Layout::AwsLc(_) | Layout::LibreSsl(_) => return None,
-    };
-    let mut config = WalkConfig { steps: [Step::default(); STEPS] };
-    for (place, step) in config.steps.iter_mut().zip(steps) {
-        *place = step;
-    }
-    Some(config)
+/// Bytes at the start of the payload that the quick steps of a walk fill, and no other step does.
+pub const QUICK: u16 = tlskeytop_common::QUICK as u16;
+
+/// The steps of a whole walk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Walk {
+    /// All of them.
+    pub steps: Vec<Step>,
+    /// How many of them, from the first, are quick: what they put into the first [`QUICK`] bytes changes when there may
+    /// be something new in the connection. The pointers that they follow are needed by the steps after them.
+    pub quick: usize,
+    /// The library wipes the secrets of the handshake before it says that it is done: look before, too.
+    pub any_result: bool,
 }
 
-/// What those steps copied, when the handshake is done.
+impl From<Walk> for WalkConfig {
+    fn from(walk: Walk) -> Self {
+        let mut config = Self {
+            quick: walk.quick as u32,
+            any_result: u32::from(walk.any_result),
+            steps: [Step::default(); STEPS],
+        };
+        for (place, step) in config.steps.iter_mut().zip(walk.steps) {
+            *place = step;
+        }
+        config
+    }
+}
+
+/// The steps of a whole walk; `None` where the layout is not proved as far as a walk needs it.
+pub fn walk(layout: &Layouted) -> Option<Walk> {
+    let proven = layout.as_ref().ok().filter(|proven| proven.can_be_walked())?;
+    match &proven.layout {
+        Layout::OpenSsl(layout) => Some(openssl::steps(layout)),
+        Layout::BoringSsl(layout) | Layout::AwsLc(layout) => Some(boringssl::steps(layout)),
+        Layout::LibreSsl(_) => None,
+    }
+}
+
+/// The same for the kernel side.
+pub fn steps(layout: &Layouted) -> Option<WalkConfig> {
+    walk(layout).map(WalkConfig::from)
+}
+
+/// What those steps copied, when there are secrets.
 ///
 /// # Errors
 ///
 /// [`ReadError`] when the bytes cannot be a connection of this layout.
 pub fn read(layout: &Layouted, bytes: &[u8]) -> Result<Option<Reading>, ReadError> {
-    match layout.as_ref().map(|proven| &proven.layout) {
-        Ok(Layout::OpenSsl(_)) => openssl::read(bytes),
-        _ => Err(ReadError::Field("layout")),
+    let proven = layout.as_ref().map_err(|_| ReadError::Field("layout"))?;
+    match &proven.layout {
+        Layout::OpenSsl(_) => openssl::read(bytes),
+        Layout::BoringSsl(layout) => boringssl::read(layout, proven.since, bytes),
+        Layout::AwsLc(layout) => {
+            let numbered = proven.since.map(|since| since.min(boringssl::NUMBERS_OF_AWS_LC));
+            boringssl::read(layout, numbered, bytes)
+        }
+        Layout::LibreSsl(_) => Err(ReadError::Field("layout")),
     }
 }
 
@@ -140,4 +177,52 @@ impl<'a> Fields<'a> {
 /// Without those that are all zero: a structure that was not filled is no secret.
 pub fn only_real(secrets: Vec<LabelledSecret>) -> Vec<LabelledSecret> {
     secrets.into_iter().filter(|(_, secret)| !secret.is_null()).collect()
+}
+
+/// Whether bytes can be the output of a hash: small numbers, null pointers and memory that was filled have six equal
+/// bytes in a row, and of the outputs of a hash less than one in 2^34 has.
+fn looks_random(secret: &[u8]) -> bool {
+    !secret.windows(6).any(|run| run.iter().all(|byte| *byte == run[0]))
+}
+
+/// Whether nothing was written there.
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| byte == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+
+    use tlskeytop_common::{COPY_MAX, PAYLOAD, POINTERS, StepKind};
+
+    use super::*;
+
+    /// A walk that the kernel side has room for, whose quick steps alone fill the first bytes, and none of whose steps
+    /// writes over what another has copied.
+    pub fn fits(walk: &Walk, name: &str) {
+        assert!(walk.steps.len() <= STEPS, "{name}: {} steps", walk.steps.len());
+        let mut followed = vec![0];
+        let mut filled: Vec<Range<u16>> = Vec::new();
+        for (index, step) in walk.steps.iter().enumerate() {
+            assert!(followed.contains(&step.from), "{name}: {step:?} from nowhere");
+            if step.kind == StepKind::Follow as u8 {
+                assert!(usize::from(step.to) < POINTERS && step.to != 0, "{name}: {step:?}");
+                followed.push(step.to);
+                continue;
+            }
+            assert!(usize::from(step.len) <= COPY_MAX && step.len > 0, "{name}: {step:?}");
+            assert!(usize::from(step.at) <= PAYLOAD - COPY_MAX, "{name}: {step:?}");
+            let end = step.at + u16::from(step.len);
+            let is_quick = index < walk.quick;
+            assert!(if is_quick { end <= QUICK } else { step.at >= QUICK }, "{name}: {step:?}");
+            assert!(
+                filled.iter().all(|other| end <= other.start || other.end <= step.at),
+                "{name}: {step:?} over another"
+            );
+            filled.push(step.at..end);
+        }
+        let config = WalkConfig::from(walk.clone());
+        assert_eq!(config.steps[..walk.steps.len()], walk.steps[..]);
+    }
 }

@@ -1,6 +1,8 @@
 //! Instruction sets, reduced to what the search needs: which registers and stack slots a value moves through, where
 //! control goes, and what the kernel does with a probe. Everything above this folder is the same for every machine.
 
+use std::ops::Range;
+
 pub mod x86_64;
 
 /// A general purpose register by its number in the instruction set, below 32.
@@ -207,6 +209,13 @@ pub trait Arch {
     /// Appends everything that may be an instruction with `wanted` as a direct operand, at every byte offset:
     /// calls, jumps, and computed or constant addresses.
     fn mentions(&self, code: Code<'_>, wanted: u64, found: &mut Vec<Mention>);
+
+    /// Appends the targets in one of `within` of what may be direct calls and unconditional jumps, at every byte offset.
+    fn call_targets(&self, code: Code<'_>, within: &[Range<u64>], found: &mut Vec<u64>);
+
+    /// What functions are aligned to, and the byte with which linkers that fill the space between them with traps do
+    /// it: compilers never put it inside one.
+    fn padding(&self) -> (u64, u8);
 
     /// What a uprobe on the instruction at the start of `bytes` would cost.
     fn probe_cost(&self, bytes: &[u8]) -> ProbeCost;

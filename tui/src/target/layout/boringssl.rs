@@ -174,6 +174,18 @@ pub fn awslc_era(release: &Release) -> Option<&'static Era> {
 }
 
 impl BoringSslLayout {
+    /// Whether the fields are proved that a walk needs: who and what the connection is, whether its handshake still runs
+    /// (without which the secrets of a handshake would get the labels of others), and the secrets of TLS 1.3 or of
+    /// TLS 1.2 that stay after it. What is not proved besides is left out.
+    pub fn can_be_walked(&self) -> bool {
+        let traffic = self.write_traffic_secret.is_some() && self.read_traffic_secret.is_some();
+        let after = (traffic && self.exporter_secret.is_some())
+            || (self.established_session.is_some() && self.session_secret.is_some());
+        after
+            && [self.s3, self.client_random, self.hs, self.server].iter().all(Option::is_some)
+            && self.version.is_some()
+    }
+
     /// Where this layout has `field`; `None` for a field that it does not have.
     pub fn place(&self, field: Field) -> Option<At> {
         let bytes = |secret: Option<SecretAt>| secret.map(|secret| At::direct(secret.offset));

@@ -10,6 +10,7 @@ pub mod accessors;
 pub mod boringssl;
 pub mod callers;
 pub mod field;
+mod forced;
 pub mod libressl;
 pub mod openssl;
 mod prove;
@@ -19,9 +20,10 @@ mod version;
 
 pub use boringssl::BoringSslLayout;
 pub use field::{At, Evidence, Field};
+pub use forced::{Forced, UnknownGroup, named};
 pub use libressl::LibreSslLayout;
 pub use openssl::OpenSslLayout;
-pub use prove::{is_known, named, prove};
+pub use prove::{is_known, prove};
 
 /// The fields of one library's structures.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +74,8 @@ pub enum How {
     Shifted,
     /// The code: what several rows that agree with it have in common.
     Reduced,
+    /// The user, with `--layout`: nothing proves it.
+    Forced,
 }
 
 /// A layout that may be used.
@@ -94,7 +98,11 @@ pub struct ProvenLayout {
 impl ProvenLayout {
     /// Whether the walk knows what to read of this library.
     pub fn can_be_walked(&self) -> bool {
-        matches!(self.layout, Layout::OpenSsl(_))
+        match &self.layout {
+            Layout::OpenSsl(_) => true,
+            Layout::BoringSsl(layout) | Layout::AwsLc(layout) => layout.can_be_walked(),
+            Layout::LibreSsl(_) => false,
+        }
     }
 }
 

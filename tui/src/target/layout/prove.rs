@@ -45,42 +45,18 @@ pub fn prove(library: Option<&Library>, evidence: &Evidence) -> Layouted {
     }
 }
 
-/// The layout of a group by its name, for a user who knows better.
-pub fn named(group: &str) -> Option<Layout> {
-    let openssl = rows(openssl::GROUPS.iter().map(|group| (group.name, &group.layout)));
-    let libressl = rows(libressl::GROUPS.iter().map(|group| (group.name, &group.layout)));
-    let eras = |eras: &[Era], layout: fn(BoringSslLayout) -> Layout| {
-        let row = |era: &Era| Row { name: era.from.to_owned(), layout: layout(era.layout) };
-        eras.iter().map(row).collect::<Vec<_>>()
-    };
-    [
-        openssl,
-        shifted(),
-        libressl
-            .into_iter()
-            .map(|row| Row { name: format!("LibreSSL-{}", row.name), ..row })
-            .collect(),
-        eras(&boringssl::BORINGSSL, Layout::BoringSsl),
-        eras(&boringssl::AWS_LC, Layout::AwsLc),
-    ]
-    .into_iter()
-    .flatten()
-    .find(|row| row.name == group)
-    .map(|row| row.layout)
-}
-
 fn refuse(reason: impl Into<String>) -> Layouted {
     Err(LayoutRefusal(reason.into()))
 }
 
 /// A row of a table, or one that was made of it by a known shift.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Row {
-    name: String,
-    layout: Layout,
+pub(super) struct Row {
+    pub name: String,
+    pub layout: Layout,
 }
 
-fn rows<'g, L: Clone + Into<Layout> + 'g>(
+pub(super) fn rows<'g, L: Clone + Into<Layout> + 'g>(
     groups: impl Iterator<Item = (&'static str, &'g L)>,
 ) -> Vec<Row> {
     let first = |name: &str| name.split(',').next().unwrap_or_default().to_owned();
@@ -102,7 +78,7 @@ fn libressl_row(version: Option<&str>) -> Option<Row> {
 }
 
 /// OpenSSL's rows as builds with quictls' secrets and without PSK have them, where the table does not list them.
-fn shifted() -> Vec<Row> {
+pub(super) fn shifted() -> Vec<Row> {
     let mut found: Vec<Row> = Vec::new();
     for group in openssl::GROUPS.iter() {
         let layout = &group.layout;
@@ -317,6 +293,7 @@ fn era(
 
 #[cfg(test)]
 mod tests {
+    use super::super::named;
     use super::*;
     use proptest::prelude::*;
 

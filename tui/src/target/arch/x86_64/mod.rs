@@ -4,6 +4,8 @@ mod decode;
 mod probe;
 mod scan;
 
+use std::ops::Range;
+
 use super::{Addresses, Arch, Code, Insn, Mention, ProbeCost, Reg, Regs};
 
 /// The x86-64 instruction set.
@@ -54,6 +56,15 @@ impl Arch for X86_64 {
 
     fn mentions(&self, code: Code<'_>, wanted: u64, found: &mut Vec<Mention>) {
         scan::mentions(code, wanted, found);
+    }
+
+    fn call_targets(&self, code: Code<'_>, within: &[Range<u64>], found: &mut Vec<u64>) {
+        scan::call_targets(code, within, found);
+    }
+
+    fn padding(&self) -> (u64, u8) {
+        // `int3`, by LLD.
+        (16, 0xcc)
     }
 
     fn probe_cost(&self, bytes: &[u8]) -> ProbeCost {

@@ -1,6 +1,8 @@
 //! Byte scans over x86-64 code: at every offset, with no disassembly.
 
-use memchr::memchr_iter;
+use std::ops::Range;
+
+use memchr::{memchr_iter, memchr2_iter};
 
 use crate::target::arch::{Addresses, Code, Mention};
 use crate::target::bytes::u32_at;
@@ -149,6 +151,25 @@ fn short_jumps(code: Code<'_>, wanted: u64, found: &mut Vec<Mention>) {
     }
 }
 
+/// Finds the targets in one of `within` of `call rel32` and `jmp rel32`.
+pub fn call_targets(code: Code<'_>, within: &[Range<u64>], found: &mut Vec<u64>) {
+    let Code { bytes, address, own, .. } = code;
+    let first = within.iter().map(|range| range.start).min().unwrap_or(0);
+    let span = within.iter().map(|range| range.end).max().unwrap_or(0).saturating_sub(first);
+    for start in memchr2_iter(CALL, JUMP, bytes) {
+        if start >= own {
+            break;
+        }
+        let Some(distance) = u32_at(bytes, start + 1) else {
+            break;
+        };
+        let target = relative(address.wrapping_add(start as u64 + 5), distance);
+        if target.wrapping_sub(first) < span && within.iter().any(|range| range.contains(&target)) {
+            found.push(target);
+        }
+    }
+}
+
 fn relative(next: u64, displacement: u32) -> u64 {
     next.wrapping_add_signed(i64::from(displacement as i32))
 }
@@ -156,6 +177,21 @@ fn relative(next: u64, displacement: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn targets_of_calls_and_jumps() {
+        // call +0x10; jmp +0x20; je +0: at 0x401000, 0x401005, 0x40100a.
+        let bytes = [0xe8, 0x10, 0, 0, 0, 0xe9, 0x20, 0, 0, 0, 0x0f, 0x84, 0, 0, 0, 0, 0xe8];
+        let found = |within: &[Range<u64>]| {
+            let mut found = Vec::new();
+            call_targets(code(&bytes, false), within, &mut found);
+            found
+        };
+        assert_eq!(found(&[0x40_1000..0x40_2000]), [0x40_1015, 0x40_102a]);
+        assert_eq!(found(&[0x40_1000..0x40_1015, 0x40_102a..0x40_102b]), [0x40_102a]);
+        assert!(found(&[0x40_1016..0x40_102a]).is_empty());
+        assert!(found(&[]).is_empty());
+    }
 
     fn code(bytes: &[u8], fixed: bool) -> Code<'_> {
         Code { bytes, address: 0x40_1000, own: bytes.len(), fixed }

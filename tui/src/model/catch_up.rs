@@ -1,0 +1,299 @@
+//! Catching up: probes on the reads and writes of one process, until each connection was seen that was open before
+//! its secrets could be reported.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::Time;
+use super::target::{Change, ImageId, ImageState, Targets};
+
+/// How long one process is caught up with, unless the user says otherwise: its connections may be silent.
+pub const DEFAULT_LIMIT: Duration = Duration::from_secs(60);
+/// Processes that are caught up with at a time; each takes some ten probes.
+const AT_A_TIME: usize = 32;
+
+/// One process and one of its images.
+type Key = (u32, ImageId);
+
+/// Whom we catch up with.
+#[derive(Debug)]
+pub struct CatchingUp {
+    limit: Duration,
+    running: BTreeMap<Key, Running>,
+    waiting: VecDeque<Key>,
+    /// Nothing more to do, with the process's `start_ticks`.
+    done: BTreeMap<Key, u64>,
+    /// Processes that started later than this, in clock ticks, were reporting from their start.
+    covered_since: BTreeMap<ImageId, u64>,
+}
+
+#[derive(Debug)]
+struct Running {
+    start_ticks: u64,
+    /// Since the probes are in place; before, it is `None`.
+    since: Option<Time>,
+    /// TCP connections that the process had open then.
+    connections: usize,
+    /// Those of them whose secrets came.
+    seen: usize,
+}
+
+impl CatchingUp {
+    /// With nobody yet; for no longer than `limit` each, and not at all if that is 0.
+    pub fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            running: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            done: BTreeMap::new(),
+            covered_since: BTreeMap::new(),
+        }
+    }
+
+    /// Processes that are being caught up with or wait for it, and the time that is left for the last of those
+    /// whose probes are in place.
+    pub fn progress(&self, now: Time) -> Option<(usize, Duration)> {
+        let ends = self.running.values().filter_map(|running| Some(running.since? + self.limit));
+        let left = ends.max().map_or(self.limit, |end| end.since(now));
+        match self.running.len() + self.waiting.len() {
+            0 => None,
+            count => Some((count, left)),
+        }
+    }
+
+    /// Whether probes that were asked for are not in place yet.
+    pub fn is_starting(&self) -> bool {
+        !self.waiting.is_empty() && self.running.len() < AT_A_TIME
+            || self.running.values().any(|running| running.since.is_none())
+    }
+
+    /// A look at the machine began at `ticks`: from then on, everything that starts is seen by what is attached.
+    pub fn looked(&mut self, targets: &Targets, ticks: u64) {
+        let open = targets.selection.is_open();
+        let attached = |id: &ImageId| is_attached(targets, *id);
+        self.covered_since.retain(|id, _| open && attached(id));
+        if open {
+            for id in targets.images.keys().filter(|id| attached(id)) {
+                self.covered_since.entry(*id).or_insert(ticks);
+            }
+        }
+    }
+
+    /// Begins with chosen processes that were running before, and ends with those that are not chosen any more.
+    pub fn reconcile(&mut self, targets: &Targets) -> Vec<Change> {
+        if self.limit.is_zero() {
+            return Vec::new();
+        }
+        let wanted = self.wanted(targets);
+        let mut changes = Vec::new();
+        self.running.retain(|key, running| {
+            let stays = wanted.get(key) == Some(&running.start_ticks);
+            if !stays {
+                changes.push(ended(*key));
+            }
+            stays
+        });
+        self.done.retain(|key, ticks| wanted.get(key) == Some(ticks));
+        self.waiting.retain(|key| wanted.contains_key(key));
+        for key in wanted.keys() {
+            let known = self.running.contains_key(key)
+                || self.done.contains_key(key)
+                || self.waiting.contains(key);
+            if !known {
+                self.waiting.push_back(*key);
+            }
+        }
+        self.start(&wanted, &mut changes);
+        changes
+    }
+
+    /// What was asked for is in place: so many connections are open, if that could be told.
+    pub fn answered(&mut self, key: Key, connections: Option<usize>, now: Time) -> Option<Change> {
+        let running = self.running.get_mut(&key)?;
+        running.since = Some(now);
+        running.connections = connections.unwrap_or(usize::MAX);
+        self.end_if_done(key, now)
+    }
+
+    /// The secrets came of a connection that was not known.
+    pub fn saw(&mut self, key: Key, now: Time) -> Option<Change> {
+        self.running.get_mut(&key)?.seen += 1;
+        self.end_if_done(key, now)
+    }
+
+    /// Ends with those whose time is up.
+    pub fn tick(&mut self, targets: &Targets, now: Time) -> Vec<Change> {
+        let keys: Vec<Key> = self.running.keys().copied().collect();
+        let mut changes: Vec<Change> =
+            keys.into_iter().filter_map(|key| self.end_if_done(key, now)).collect();
+        if !self.waiting.is_empty() {
+            let wanted = self.wanted(targets);
+            self.start(&wanted, &mut changes);
+        }
+        changes
+    }
+
+    fn start(&mut self, wanted: &BTreeMap<Key, u64>, changes: &mut Vec<Change>) {
+        while self.running.len() < AT_A_TIME
+            && let Some(key) = self.waiting.pop_front()
+        {
+            let Some(&start_ticks) = wanted.get(&key) else { continue };
+            let running = Running { start_ticks, since: None, connections: 0, seen: 0 };
+            self.running.insert(key, running);
+            changes.push(Change::CatchUp { pid: key.0, image: key.1 });
+        }
+    }
+
+    fn end_if_done(&mut self, key: Key, now: Time) -> Option<Change> {
+        let running = self.running.get(&key)?;
+        let since = running.since?;
+        if running.seen < running.connections && now.since(since) < self.limit {
+            return None;
+        }
+        let running = self.running.remove(&key)?;
+        self.done.insert(key, running.start_ticks);
+        Some(ended(key))
+    }
+
+    /// Chosen processes that were running before their image was attached, or before they were chosen, with their
+    /// `start_ticks`.
+    fn wanted(&self, targets: &Targets) -> BTreeMap<Key, u64> {
+        let mut wanted = BTreeMap::new();
+        let ways = targets.selection.ways;
+        for target in targets.processes.values() {
+            let (pid, ticks) = (target.process.pid, target.process.start_ticks);
+            if !targets.selection.chooses(&target.process) {
+                continue;
+            }
+            for id in &target.images {
+                let can = |image: &super::target::Image| image.plan.can_catch_up(ways);
+                let covered = self.covered_since.get(id).is_some_and(|&since| ticks > since);
+                if !covered && is_attached(targets, *id) && targets.images.get(id).is_some_and(can)
+                {
+                    wanted.insert((pid, *id), ticks);
+                }
+            }
+        }
+        wanted
+    }
+}
+
+fn is_attached(targets: &Targets, image: ImageId) -> bool {
+    let state = targets.images.get(&image).map(|image| &image.state);
+    matches!(state, Some(ImageState::Attached { .. }))
+}
+
+fn ended((pid, image): Key) -> Change {
+    Change::CaughtUp { pid, image }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixture::{at, everything, scan};
+    use crate::model::target::{Scan, Selection};
+
+    const FIRST: Key = (7, ImageId(1));
+
+    /// Everything of the fixture attached: image 1 is Debian's libssl, of nginx (7) and two others.
+    fn targets(selection: Selection) -> Targets {
+        let mut targets = Targets::new(selection);
+        let mut scan = scan();
+        for image in &mut scan.images {
+            crate::model::fixture::make_walkable(image);
+        }
+        targets.merge(scan);
+        targets.reconcile();
+        for image in targets.images.values_mut() {
+            image.state = ImageState::Attached { probes: 1 };
+        }
+        targets
+    }
+
+    fn only(pid: u32) -> Selection {
+        Selection { pids: [(pid, 0)].into(), ..Selection::default() }
+    }
+
+    fn begin((pid, image): Key) -> Change {
+        Change::CatchUp { pid, image }
+    }
+
+    #[test]
+    fn a_chosen_process_is_caught_up_with_once_until_all_connections_were_seen() {
+        let targets = targets(only(7));
+        let mut catching = CatchingUp::new(DEFAULT_LIMIT);
+        assert_eq!(catching.reconcile(&targets), [begin(FIRST)]);
+        assert!(catching.is_starting());
+        assert_eq!(catching.answered(FIRST, Some(2), at(1)), None);
+        assert!(!catching.is_starting() && catching.reconcile(&targets).is_empty());
+        assert_eq!(catching.saw(FIRST, at(2)), None);
+        assert_eq!(catching.progress(at(3)), Some((1, Duration::from_secs(58))));
+        assert_eq!(catching.saw(FIRST, at(3)), Some(ended(FIRST)));
+        assert!(catching.reconcile(&targets).is_empty());
+        assert_eq!(catching.progress(at(3)), None);
+    }
+
+    #[test]
+    fn without_connections_or_without_a_word_it_ends() {
+        let targets = targets(only(7));
+        let mut catching = CatchingUp::new(DEFAULT_LIMIT);
+        catching.reconcile(&targets);
+        assert_eq!(catching.answered(FIRST, Some(0), at(1)), Some(ended(FIRST)));
+
+        let mut catching = CatchingUp::new(DEFAULT_LIMIT);
+        catching.reconcile(&targets);
+        catching.answered(FIRST, Some(5), at(1));
+        assert!(catching.tick(&targets, at(60)).is_empty());
+        assert_eq!(catching.tick(&targets, at(61)), [ended(FIRST)]);
+
+        let mut never = CatchingUp::new(Duration::ZERO);
+        assert!(never.reconcile(&targets).is_empty());
+    }
+
+    #[test]
+    fn chosen_again_it_is_caught_up_with_again() {
+        let mut targets = targets(only(7));
+        let mut catching = CatchingUp::new(DEFAULT_LIMIT);
+        catching.reconcile(&targets);
+        catching.answered(FIRST, Some(1), at(1));
+        targets.choose_pid(7, false);
+        assert_eq!(catching.reconcile(&targets), [ended(FIRST)]);
+        targets.choose_pid(7, true);
+        assert_eq!(catching.reconcile(&targets), [begin(FIRST)]);
+    }
+
+    #[test]
+    fn what_starts_while_everything_is_attached_needs_none() {
+        let targets = targets(everything());
+        let mut catching = CatchingUp::new(DEFAULT_LIMIT);
+        catching.looked(&targets, 1000);
+        // The fixture's processes start at their pid: only those up to 1000 were there before.
+        assert_eq!(catching.reconcile(&targets), [begin(FIRST), begin((901, ImageId(2)))]);
+        // What is chosen one by one was running before it was chosen.
+        let targets = self::targets(only(1202));
+        let mut catching = CatchingUp::new(DEFAULT_LIMIT);
+        catching.looked(&targets, 1000);
+        assert_eq!(catching.reconcile(&targets), [begin((1202, ImageId(1)))]);
+    }
+
+    #[test]
+    fn many_processes_wait_for_their_turn() {
+        let mut targets = targets(everything());
+        let template = targets.processes[&7].clone();
+        let many = (10_000..10_100).map(|pid| {
+            let process = crate::model::fixture::process(pid, "postgres");
+            crate::model::target::Target { process, ..template.clone() }
+        });
+        let images = targets.images.values().cloned().collect();
+        targets.merge(Scan { targets: many.collect(), images, ..Scan::default() });
+        let mut catching = CatchingUp::new(DEFAULT_LIMIT);
+        assert_eq!(catching.reconcile(&targets).len(), AT_A_TIME);
+        assert_eq!(catching.progress(at(0)).map(|(count, _)| count), Some(100));
+        let first = (10_000, ImageId(1));
+        assert!(catching.answered(first, Some(0), at(1)).is_some());
+        assert_eq!(catching.tick(&targets, at(1)), [begin((10_000 + 32, ImageId(1)))]);
+        targets.merge(Scan::default());
+        assert_eq!(catching.reconcile(&targets).len(), AT_A_TIME);
+        assert_eq!(catching.progress(at(2)), None);
+    }
+}
