@@ -16,7 +16,7 @@ VERSION, SERVER, HAND_STATE, NEW_CIPHER, HIT = 0, 56, 92, 736, 1232
 HANDSHAKE_SECRET, MASTER_SECRET, SERVER_FINISHED_HASH, EXPORTER, SESSION = 1412, 1476, 1732, 1988, 2328
 MASTER_KEY_LENGTH, CIPHER_ID = 8, 24
 DONE, TLS13, TLS12 = 1, 0x304, 0x303
-CHANGES = 500
+TORN = 500
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -25,9 +25,9 @@ def address(buffer):
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
-def page(content, flags=mmap.MAP_PRIVATE):
+def page(content):
     """A mapping of its own with this content, or its start."""
-    buffer = mmap.mmap(-1, SIZE, flags=flags | mmap.MAP_ANONYMOUS)
+    buffer = mmap.mmap(-1, SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     buffer[: len(content)] = content
     return buffer
 
@@ -110,13 +110,16 @@ def hostility(tls):
     ]
     for lie in lies:
         call(address(lie[0]))
+    # One page at many addresses: each is a connection of its own, that was not seen before.
     true = ctypes.string_at(tls, SIZE)
-    torn = page(true, mmap.MAP_SHARED)
-    child = change(torn, true)
-    changed = 0
-    while changed < CHANGES:
-        changed += torn[:] != true
-        call(address(torn))
+    file = os.memfd_create("torn")
+    os.write(file, true)
+    torn = [mmap.mmap(file, SIZE) for _ in range(TORN)]
+    child = change(torn[0], true)
+    for view in torn:
+        while view[:] == true:
+            pass
+        call(address(view))
     os.kill(child, 9)
     os.waitpid(child, 0)
     print(f"lies {len(lies)}", flush=True)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use tlskeytop_tests::{Captures, KeyLog, Lab, Process, until};
+use tlskeytop_tests::{Captures, KeyLog, Lab, Method, Process, until};
 
 const OPENSSL: &str = "/usr/bin/openssl";
 
@@ -300,7 +300,12 @@ fn of_each_kind_both_ends_are_captured() -> Result<()> {
     for (end, captures) in ["server", "client"].into_iter().zip(at_ends) {
         for captured in captures.stop()? {
             for (kind, truth) in KINDS.iter().zip(&truths) {
-                captured.check(truth).with_context(|| format!("{end}: {}", kind.name))?;
+                // A server keeps no ClientHello, of which this one is derived.
+                let truth = match (end, captured.method) {
+                    ("server", Method::Walk) => truth.without("CLIENT_EARLY_TRAFFIC_SECRET"),
+                    _ => truth.clone(),
+                };
+                captured.check(&truth).with_context(|| format!("{end}: {}", kind.name))?;
             }
         }
     }
