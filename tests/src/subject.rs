@@ -12,7 +12,7 @@ use crate::keylog::KeyLog;
 use crate::lab::Lab;
 use crate::peer::{Protocol, whole_truth};
 use crate::process::Process;
-use crate::programs::{LIBSSL, PYTHON, peer_script, program};
+use crate::programs::{PYTHON, peer_script, program};
 
 /// Handshakes over each TLS version.
 const TIMES: usize = 2;
@@ -34,11 +34,11 @@ impl Subject {
         }
     }
 
-    /// A client of Debian's libssl that also calls it with connections that are none: client_hostile.py.
-    pub fn hostile() -> Self {
-        let mut subject = Self::libssl(Path::new(LIBSSL));
-        subject.scripts[0] = "client_hostile.py";
-        subject
+    /// The same with another script for the client.
+    #[must_use]
+    pub fn with_client(mut self, script: &'static str) -> Self {
+        self.scripts[0] = script;
+        self
     }
 
     /// pyOpenSSL on cryptography, with these folders before those of the virtual environment; None, with the
@@ -86,7 +86,11 @@ impl Subject {
         self.check_server()
     }
 
-    fn check_client(&self) -> Result<()> {
+    /// The same from the client alone.
+    ///
+    /// # Errors
+    /// When they do not.
+    pub fn check_client(&self) -> Result<()> {
         let Some(bench) = Bench::open(Protocol::Http)? else {
             return Ok(());
         };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use tlskeytop_tests::{Captures, KeyLog, Lab, Method, Process, until};
+use tlskeytop_tests::{Captures, KeyLog, LIBSSL, Lab, Method, Process, Subject, until};
 
 const OPENSSL: &str = "/usr/bin/openssl";
 
@@ -310,4 +310,9 @@ fn of_each_kind_both_ends_are_captured() -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[test]
+fn resumption_by_python() -> Result<()> {
+    Subject::libssl(Path::new(LIBSSL)).with_client("client_resume.py").check_client()
 }

@@ -1,14 +1,16 @@
 //! A program that calls a hooked function with pointers to anything but a connection.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
-use tlskeytop_tests::{Bench, Protocol, Subject, Tlskeytop};
+use tlskeytop_tests::{Bench, LIBSSL, Protocol, Subject, Tlskeytop};
 
 #[test]
 fn what_is_no_connection_gives_no_line() -> Result<()> {
     let Some(bench) = Bench::open(Protocol::Http)? else {
         return Ok(());
     };
-    let subject = Subject::hostile();
+    let subject = Subject::libssl(Path::new(LIBSSL)).with_client("client_hostile.py");
     let mut client = subject.start_client(&bench)?;
     let pid = client.pid().to_string();
     let tlskeytop = Tlskeytop::keylog(&bench.lab, ["--method", "walk", "--pid", &pid])?;
