@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use tlskeytop_tests::{Captures, KeyLog, LIBSSL, Lab, Method, Process, Subject, until};
+use tlskeytop_tests::{
+    Captures, KeyLog, LIBSSL, Lab, Method, PYTHON, Process, Subject, peer_script, shared_library,
+    until, whole_truth,
+};
 
 const OPENSSL: &str = "/usr/bin/openssl";
 
@@ -315,4 +318,26 @@ fn of_each_kind_both_ends_are_captured() -> Result<()> {
 #[test]
 fn resumption_by_python() -> Result<()> {
     Subject::libssl(Path::new(LIBSSL)).with_client("client_resume.py").check_client()
+}
+
+/// The connection that a program has is a QUIC object, and no `SSL_CONNECTION`: that one is inside.
+#[test]
+fn quic_of_openssl_3_6() -> Result<()> {
+    const TIMES: usize = 2;
+    let (Some(libssl), Some(lab)) = (shared_library("pycurl.libs/libssl-")?, Lab::open()?) else {
+        return Ok(());
+    };
+    let truth = lab.path("truth");
+    let mut command = Command::new(PYTHON);
+    command
+        .arg(peer_script("quic.py"))
+        .args([&lab.certificate.certificate, &lab.certificate.key, &truth])
+        .arg(TIMES.to_string())
+        .env("LIBSSL", libssl);
+    let mut both_ends = Process::start(&mut command)?;
+    both_ends.wait_stdout("waiting", |line| (line == "waiting").then_some(()))?;
+    let captures = Captures::start(&lab, "quic", &["--pid", &both_ends.pid().to_string()])?;
+    both_ends.say("go")?;
+    ensure!(both_ends.wait()?.status.success(), "QUIC");
+    captures.check(&whole_truth(&truth, TIMES)?)
 }
