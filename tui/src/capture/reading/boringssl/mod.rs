@@ -5,7 +5,7 @@ mod secrets;
 #[cfg(test)]
 mod tests;
 
-use tlskeytop_common::Step;
+use tlskeytop_common::{POINTERS, Step, StepKind};
 
 pub use progress::AWS_LC as NUMBERS_OF_AWS_LC;
 pub use secrets::read;
@@ -94,7 +94,7 @@ fn connection(layout: &BoringSslLayout) -> Vec<Step> {
 /// the handshake.
 pub fn steps(layout: &BoringSslLayout) -> Walk {
     let mut steps = quick_steps(layout);
-    let quick = steps.len();
+    let quick = reachable(&steps).len();
     let number =
         |from, field: Option<u32>, len, at| field.map(|offset| Step::copy(from, offset, len, at));
     steps.extend(number(HANDSHAKE, layout.state, 4, STATE));
@@ -136,7 +136,24 @@ pub fn steps(layout: &BoringSslLayout) -> Walk {
             steps.push(length(HASH_LENGTH));
         }
     }
-    Walk { steps, quick, any_result: true }
+    Walk { steps: reachable(&steps), quick, any_result: true }
+}
+
+/// Without those from a pointer to which the layout does not prove the way.
+fn reachable(steps: &[Step]) -> Vec<Step> {
+    let mut followed = [false; POINTERS];
+    followed[0] = true;
+    let mut reached = Vec::new();
+    for step in steps {
+        if !followed[usize::from(step.from)] {
+            continue;
+        }
+        if step.kind == StepKind::Follow as u8 {
+            followed[usize::from(step.to)] = true;
+        }
+        reached.push(*step);
+    }
+    reached
 }
 
 fn quick_steps(layout: &BoringSslLayout) -> Vec<Step> {
