@@ -28,14 +28,6 @@ impl Method {
             Self::Walk => "walk",
         }
     }
-
-    /// What this method gives of a truth: no structure keeps what CLIENT_EARLY_TRAFFIC_SECRET is derived from.
-    fn gives(self, truth: &KeyLog) -> KeyLog {
-        match self {
-            Self::Tap => truth.clone(),
-            Self::Walk => truth.without("CLIENT_EARLY_TRAFFIC_SECRET"),
-        }
-    }
 }
 
 /// The tlskeytops that run, each with a key log of its own.
@@ -74,7 +66,7 @@ impl Captures {
         self.0.into_iter().map(stop).collect()
     }
 
-    /// Ends both, and each has captured the truth: [`Captured::check`].
+    /// Ends both, and each has captured the whole truth: [`Captured::check`].
     ///
     /// # Errors
     /// When that is not so, or as [`Captures::stop`].
@@ -85,18 +77,18 @@ impl Captures {
 
 /// What one of them has captured.
 pub struct Captured {
-    method: Method,
+    /// How.
+    pub method: Method,
     keylog: KeyLog,
 }
 
 impl Captured {
-    /// It is the whole truth that its method gives, and nothing else for its handshakes.
+    /// It is the whole truth, and nothing else for its handshakes.
     ///
     /// # Errors
     /// With all the differences.
     pub fn check(&self, truth: &KeyLog) -> Result<()> {
-        let truth = self.method.gives(truth);
-        check_capture(&self.keylog, &truth).with_context(|| format!("{:?}", self.method))?;
+        check_capture(&self.keylog, truth).with_context(|| format!("{:?}", self.method))?;
         eprintln!("{}: {} of {1} lines", self.method.name(), truth.lines());
         Ok(())
     }

@@ -34,6 +34,13 @@ impl Subject {
         }
     }
 
+    /// The same with another script for the client.
+    #[must_use]
+    pub fn with_client(mut self, script: &'static str) -> Self {
+        self.scripts[0] = script;
+        self
+    }
+
     /// pyOpenSSL on cryptography, with these folders before those of the virtual environment; None, with the
     /// reason printed, where there is no such environment.
     ///
@@ -79,7 +86,11 @@ impl Subject {
         self.check_server()
     }
 
-    fn check_client(&self) -> Result<()> {
+    /// The same from the client alone.
+    ///
+    /// # Errors
+    /// When they do not.
+    pub fn check_client(&self) -> Result<()> {
         let Some(bench) = Bench::open(Protocol::Http)? else {
             return Ok(());
         };

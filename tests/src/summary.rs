@@ -19,6 +19,8 @@ pub struct Summary {
     pub conflicts: u64,
     /// Events lost.
     pub lost: u64,
+    /// Events that could not be right; the summary has them only when there were some.
+    pub rejected: u64,
 }
 
 impl Summary {
@@ -40,6 +42,7 @@ impl Summary {
             nulls: number("null")?,
             conflicts: number("conflict")?,
             lost: number("lost")?,
+            rejected: find(line, "rejected").unwrap_or(0),
         })
     }
 }
@@ -63,10 +66,10 @@ mod tests {
 
     #[test]
     fn numbers_on_either_side() {
-        let after =
-            "tlskeytop: sessions 1, secrets 5, saved 5, duplicates 0, nulls 2, conflicts 0, lost 7";
-        let before =
-            "tlskeytop: 1 session, 5 secrets, 5 saved, 0 duplicates, 2 nulls, 0 conflicts, 7 lost";
+        let after = "tlskeytop: sessions 1, secrets 5, saved 5, duplicates 0, nulls 2, conflicts 0, lost 7, \
+             rejected 3";
+        let before = "tlskeytop: 1 session, 5 secrets, 5 saved, 0 duplicates, 2 nulls, 0 conflicts, 7 lost, \
+             3 rejected";
         let expected = Summary {
             sessions: 1,
             secrets: 5,
@@ -75,6 +78,7 @@ mod tests {
             nulls: 2,
             conflicts: 0,
             lost: 7,
+            rejected: 3,
         };
         assert_eq!(Summary::parse(after).unwrap(), expected);
         assert_eq!(Summary::parse(before).unwrap(), expected);

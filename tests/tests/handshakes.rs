@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use tlskeytop_tests::Version::{self, Tls12, Tls13};
-use tlskeytop_tests::{Captures, KeyLog, Lab, Process, until};
+use tlskeytop_tests::{
+    Captures, KeyLog, LIBSSL, Lab, Method, PYTHON, Process, Subject, peer_script, shared_library,
+    until, whole_truth,
+};
 
 const OPENSSL: &str = "/usr/bin/openssl";
 
@@ -19,13 +21,15 @@ const EARLY_DATA: &str = "{early}";
 /// One kind of handshake.
 struct Kind {
     name: &'static str,
-    version: Version,
+    protocol: &'static str,
     /// More arguments for `s_server`.
     server: &'static [&'static str],
     /// More arguments for `s_client`.
     client: &'static [&'static str],
     /// Then a second connection resumes the session of the first, with these arguments more.
     resume: Option<&'static [&'static str]>,
+    /// Then the client asks for another handshake in the same connection.
+    renegotiate: bool,
     /// For both ends, a line of `ssl_conf`: SSL_CONF_cmd(3).
     configuration: &'static str,
     /// What the last client prints, and how often, when the handshake was of that kind.
@@ -36,15 +40,26 @@ struct Kind {
 
 const PLAIN: Kind = Kind {
     name: "",
-    version: Tls13,
+    protocol: TLS_1_3,
     server: &[],
     client: &[],
     resume: None,
+    renegotiate: false,
     configuration: "",
     shows: ("", 0),
     more_lines: 0,
 };
 
+impl Kind {
+    /// Lines in the key log for each handshake.
+    fn lines(&self) -> usize {
+        if self.protocol == TLS_1_3 { 5 } else { 1 }
+    }
+}
+
+const TLS_1_3: &str = "-tls1_3";
+const TLS_1_2: &str = "-tls1_2";
+const INSECURE: &[&str] = &["-cipher", "ALL:@SECLEVEL=0"];
 const WANTS_A_CERTIFICATE: &[&str] = &["-Verify", "1", "-CAfile", CERT, "-verify_return_error"];
 const HAS_A_CERTIFICATE: &[&str] = &["-cert", CERT, "-key", KEY, "-msg"];
 const CCM: &[&str] = &["-ciphersuites", "TLS_AES_128_CCM_SHA256"];
@@ -52,7 +67,7 @@ const CHACHA20: &[&str] = &["-ciphersuites", "TLS_CHACHA20_POLY1305_SHA256"];
 const CCM_IN_TLS_1_2: &[&str] = &["-cipher", "ECDHE-ECDSA-AES128-CCM"];
 const SHARED_KEY: &str = "0123456789abcdef0123456789abcdef";
 
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 14] = [
     Kind {
         name: "resumption in TLS 1.3",
         resume: Some(&[]),
@@ -61,7 +76,7 @@ const KINDS: [Kind; 11] = [
     },
     Kind {
         name: "resumption in TLS 1.2",
-        version: Tls12,
+        protocol: TLS_1_2,
         resume: Some(&[]),
         shows: ("Reused, TLSv1.2", 1),
         ..PLAIN
@@ -82,6 +97,15 @@ const KINDS: [Kind; 11] = [
         ..PLAIN
     },
     Kind {
+        name: "renegotiation",
+        protocol: TLS_1_2,
+        server: &["-client_renegotiation"],
+        renegotiate: true,
+        client: &["-msg"],
+        shows: (", ClientHello", 2),
+        ..PLAIN
+    },
+    Kind {
         name: "client certificate in TLS 1.3",
         server: WANTS_A_CERTIFICATE,
         client: HAS_A_CERTIFICATE,
@@ -90,7 +114,7 @@ const KINDS: [Kind; 11] = [
     },
     Kind {
         name: "client certificate in TLS 1.2",
-        version: Tls12,
+        protocol: TLS_1_2,
         server: WANTS_A_CERTIFICATE,
         client: HAS_A_CERTIFICATE,
         shows: (", CertificateVerify", 1),
@@ -98,7 +122,7 @@ const KINDS: [Kind; 11] = [
     },
     Kind {
         name: "without extended master secret",
-        version: Tls12,
+        protocol: TLS_1_2,
         configuration: "Options = -ExtendedMasterSecret",
         shows: ("Extended master secret: no", 1),
         ..PLAIN
@@ -112,7 +136,7 @@ const KINDS: [Kind; 11] = [
     },
     Kind {
         name: "CCM in TLS 1.2",
-        version: Tls12,
+        protocol: TLS_1_2,
         server: CCM_IN_TLS_1_2,
         client: CCM_IN_TLS_1_2,
         shows: ("Cipher is ECDHE-ECDSA-AES128-CCM", 1),
@@ -125,6 +149,15 @@ const KINDS: [Kind; 11] = [
         shows: ("Cipher is TLS_CHACHA20_POLY1305_SHA256", 1),
         ..PLAIN
     },
+    Kind {
+        name: "TLS 1.1",
+        protocol: "-tls1_1",
+        server: INSECURE,
+        client: INSECURE,
+        shows: ("Protocol  : TLSv1.1", 1),
+        ..PLAIN
+    },
+    Kind { name: "DTLS 1.2", protocol: "-dtls1_2", shows: ("Protocol  : DTLSv1.2", 1), ..PLAIN },
     // No certificate, and a key that both know: RFC 8446, 2.2.
     Kind {
         name: "external key",
@@ -169,8 +202,8 @@ struct Ends<'l> {
 
 impl<'l> Ends<'l> {
     fn start(lab: &'l Lab, kind: &'l Kind, programs: &'l Programs) -> Result<Self> {
-        let version = kind.version.openssl();
-        let always = ["s_server", "-accept", "127.0.0.1:0", version, "-cert", CERT, "-key", KEY];
+        let always =
+            ["s_server", "-accept", "127.0.0.1:0", kind.protocol, "-cert", CERT, "-key", KEY];
         let words = [&always[..], kind.server].concat();
         let mut command = command(lab, kind, &programs.server, &words)?;
         let server = Process::start(command.arg("-keylogfile").arg(truth(lab, kind)))?;
@@ -182,7 +215,7 @@ impl<'l> Ends<'l> {
 
     /// The connection with this number, from 1: what its client printed. Both ends have done the handshake then.
     fn connect(&self, number: usize, more: &[&str]) -> Result<String> {
-        let always = ["s_client", "-connect", &self.address, self.kind.version.openssl()];
+        let always = ["s_client", "-connect", &self.address, self.kind.protocol];
         let words = [&always[..], self.kind.client, more].concat();
         let mut command = command(self.lab, self.kind, &self.programs.client, &words)?;
         let session = self.lab.path(&format!("session of {}", self.kind.name));
@@ -199,6 +232,13 @@ impl<'l> Ends<'l> {
             until("the session is written", || {
                 let text = fs::read_to_string(&session).unwrap_or_default();
                 Ok(text.contains("END SSL SESSION").then_some(()))
+            })?;
+        }
+        if self.kind.renegotiate {
+            client.say("R")?;
+            until("the second handshake", || {
+                let truth = KeyLog::truth(&truth(self.lab, self.kind))?;
+                Ok((truth.client_randoms().len() == 2).then_some(()))
             })?;
         }
         client.say("Q")?;
@@ -236,7 +276,7 @@ fn truth(lab: &Lab, kind: &Kind) -> PathBuf {
 /// Shakes hands in this way, and gives the truth.
 fn shake_hands(lab: &Lab, kind: &Kind, programs: &Programs) -> Result<KeyLog> {
     let ends = Ends::start(lab, kind, programs)?;
-    let mut handshakes = 1;
+    let mut handshakes = if kind.renegotiate { 2 } else { 1 };
     let mut said = ends.connect(1, &[])?;
     if let Some(more) = kind.resume {
         handshakes = 2;
@@ -245,7 +285,7 @@ fn shake_hands(lab: &Lab, kind: &Kind, programs: &Programs) -> Result<KeyLog> {
     let (text, times) = kind.shows;
     ensure!(said.matches(text).count() == times, "{text:?} is not {times} times in:\n{said}");
     let truth = KeyLog::truth(&truth(lab, kind))?;
-    let lines = handshakes * kind.version.lines() + kind.more_lines;
+    let lines = handshakes * kind.lines() + kind.more_lines;
     ensure!(truth.client_randoms().len() == handshakes, "{:?}", truth.client_randoms());
     ensure!(truth.lines() == lines, "the truth has {} lines, not {lines}", truth.lines());
     Ok(truth)
@@ -263,9 +303,41 @@ fn of_each_kind_both_ends_are_captured() -> Result<()> {
     for (end, captures) in ["server", "client"].into_iter().zip(at_ends) {
         for captured in captures.stop()? {
             for (kind, truth) in KINDS.iter().zip(&truths) {
-                captured.check(truth).with_context(|| format!("{end}: {}", kind.name))?;
+                // A server keeps no ClientHello, of which this one is derived.
+                let truth = match (end, captured.method) {
+                    ("server", Method::Walk) => truth.without("CLIENT_EARLY_TRAFFIC_SECRET"),
+                    _ => truth.clone(),
+                };
+                captured.check(&truth).with_context(|| format!("{end}: {}", kind.name))?;
             }
         }
     }
     Ok(())
+}
+
+#[test]
+fn resumption_by_python() -> Result<()> {
+    Subject::libssl(Path::new(LIBSSL)).with_client("client_resume.py").check_client()
+}
+
+/// The connection that a program has is a QUIC object, and no `SSL_CONNECTION`: that one is inside.
+#[test]
+fn quic_of_openssl_3_6() -> Result<()> {
+    const TIMES: usize = 2;
+    let (Some(libssl), Some(lab)) = (shared_library("pycurl.libs/libssl-")?, Lab::open()?) else {
+        return Ok(());
+    };
+    let truth = lab.path("truth");
+    let mut command = Command::new(PYTHON);
+    command
+        .arg(peer_script("quic.py"))
+        .args([&lab.certificate.certificate, &lab.certificate.key, &truth])
+        .arg(TIMES.to_string())
+        .env("LIBSSL", libssl);
+    let mut both_ends = Process::start(&mut command)?;
+    both_ends.wait_stdout("waiting", |line| (line == "waiting").then_some(()))?;
+    let captures = Captures::start(&lab, "quic", &["--pid", &both_ends.pid().to_string()])?;
+    both_ends.say("go")?;
+    ensure!(both_ends.wait()?.status.success(), "QUIC");
+    captures.check(&whole_truth(&truth, TIMES)?)
 }
