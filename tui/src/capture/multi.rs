@@ -15,7 +15,6 @@ use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
 use aya::Ebpf;
 use aya::maps::{Map, MapData};
-use aya_obj::generated::bpf_attr__bindgen_ty_14__bindgen_ty_3__bindgen_ty_7 as UprobeMulti;
 use aya_obj::generated::{
     BPF_F_UPROBE_MULTI_RETURN, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type,
 };
@@ -127,15 +126,15 @@ impl Multi {
         let mut attr: bpf_attr = unsafe { mem::zeroed() };
         attr.link_create.__bindgen_anon_1.prog_fd = program.fd.as_raw_fd() as u32;
         attr.link_create.attach_type = bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32;
-        attr.link_create.__bindgen_anon_3.uprobe_multi = UprobeMulti {
-            path: path.as_ptr() as u64,
-            offsets: offsets.as_ptr() as u64,
-            ref_ctr_offsets: 0,
-            cookies: cookies.as_ptr() as u64,
-            cnt: probes.len() as u32,
-            flags: if program.at_return { BPF_F_UPROBE_MULTI_RETURN } else { 0 },
-            pid: process.map_or(0, NonZeroU32::get),
-        };
+        // SAFETY: every bit pattern is valid in every member of the union. Field by field: the kernel wants zeros also in
+        // the padding behind them.
+        let multi = unsafe { &mut attr.link_create.__bindgen_anon_3.uprobe_multi };
+        multi.path = path.as_ptr() as u64;
+        multi.offsets = offsets.as_ptr() as u64;
+        multi.cookies = cookies.as_ptr() as u64;
+        multi.cnt = probes.len() as u32;
+        multi.flags = if program.at_return { BPF_F_UPROBE_MULTI_RETURN } else { 0 };
+        multi.pid = process.map_or(0, NonZeroU32::get);
         // SAFETY: all pointers in `attr` are to memory that lives until the end of this function: a string with its
         // NUL, and arrays of `cnt` elements.
         unsafe { bpf(bpf_cmd::BPF_LINK_CREATE, &attr) }
