@@ -150,6 +150,9 @@ impl KeyLog {
     }
 }
 
+/// What BoringSSL still has when the handshake is done.
+pub const AFTER_THE_HANDSHAKE: [&str; 4] =
+    ["CLIENT_RANDOM", "CLIENT_TRAFFIC_SECRET_0", "EXPORTER_SECRET", "SERVER_TRAFFIC_SECRET_0"];
 /// What a TLS 1.3 handshake without early data logs, in order.
 const TLS13: [&str; 5] = [
     "CLIENT_HANDSHAKE_TRAFFIC_SECRET",

@@ -31,7 +31,7 @@ pub use certificate::Certificate;
 pub use curl::{CURL, OwnCurl, curl};
 pub use folder::{SmallDisk, make_fifo, public_copy};
 pub use json::Sessions;
-pub use keylog::{KeyLog, Line, check_capture};
+pub use keylog::{AFTER_THE_HANDSHAKE, KeyLog, Line, check_capture};
 pub use lab::{Lab, require_live};
 pub use nginx::Nginx;
 pub use peer::{Peer, Protocol, Version, whole_truth};

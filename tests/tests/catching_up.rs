@@ -5,17 +5,14 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 use tlskeytop_tests::{
-    Bench, Capture, KeyLog, Lab, Nginx, PYTHON, Peer, Process, Protocol, Tlskeytop, VERSIONS,
-    Version, check_capture, decrypted_http, peer_script, program, until, whole_truth,
+    AFTER_THE_HANDSHAKE, Bench, Capture, KeyLog, Lab, Nginx, PYTHON, Peer, Process, Protocol,
+    Tlskeytop, VERSIONS, Version, check_capture, decrypted_http, peer_script, program, until,
+    whole_truth,
 };
 
 /// Connections with each peer.
 const TIMES: usize = 2;
 const BUN: &str = "npm/node_modules/@oven/bun-linux-x64/bin/bun";
-/// What BoringSSL still has when the handshake is done.
-const AFTER_THE_HANDSHAKE: [&str; 4] =
-    ["CLIENT_RANDOM", "CLIENT_TRAFFIC_SECRET_0", "EXPORTER_SECRET", "SERVER_TRAFFIC_SECRET_0"];
-
 /// A client with open connections.
 struct Open(Process);
 

@@ -1,9 +1,13 @@
-//! The walk: secrets from OpenSSL's structures alone, each line the truth of the peers.
+//! The walk: secrets from the library's structures alone, each line the truth of the peers.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
-use anyhow::Result;
-use tlskeytop_tests::{Bench, PYTHON, Process, Protocol, Tlskeytop, program, shared_library};
+use anyhow::{Result, ensure};
+use tlskeytop_tests::{
+    AFTER_THE_HANDSHAKE, Bench, KeyLog, PYTHON, Process, Protocol, Tlskeytop, check_capture,
+    program, shared_library,
+};
 
 const TIMES: usize = 3;
 const DEBIAN: &str = "/usr/lib/x86_64-linux-gnu/libssl.so.3";
@@ -65,4 +69,52 @@ fn static_3_5_in_node() -> Result<()> {
         return Ok(());
     };
     client(Protocol::Http, &node, &node, "client_node.js")
+}
+
+/// BoringSSL wipes the handshake secrets before its handshake function says that it is done: a client that gets all
+/// of the server's flight at once never shows them at a hook. What it shows must be the truth, and the traffic
+/// secrets must be there.
+fn boringssl(interpreter: &Path, image: &Path, script: &str) -> Result<()> {
+    let Some(bench) = Bench::open(Protocol::Http)? else {
+        return Ok(());
+    };
+    let tlskeytop = Tlskeytop::keylog(
+        &bench.lab,
+        [OsStr::new("--method"), OsStr::new("walk"), OsStr::new("--image"), image.as_os_str()],
+    )?;
+    let mut client = Process::start(&mut bench.client(interpreter, script, TIMES))?;
+    client.wait_stdout("waiting", |line| (line == "waiting").then_some(()))?;
+    client.say("go")?;
+    ensure!(client.wait()?.status.success());
+    let (ours, _) = tlskeytop.stop()?;
+    let mut truth = KeyLog::default();
+    for peer in &bench.peers {
+        truth.merge(peer.whole_truth(TIMES)?)?;
+    }
+    let mut both = truth.clone();
+    both.merge(ours.clone())?;
+    ensure!(both.lines() == truth.lines(), "lines that are not in the truth");
+    let mut needed = truth;
+    needed.keep_labels(&AFTER_THE_HANDSHAKE);
+    let mut ours = ours;
+    ours.keep_labels(&AFTER_THE_HANDSHAKE);
+    check_capture(&ours, &needed)
+}
+
+#[test]
+fn boringssl_in_curl_cffi() -> Result<()> {
+    let (Some(python), Some(image)) =
+        (program("venv/bin/python")?, shared_library("curl_cffi/_wrapper")?)
+    else {
+        return Ok(());
+    };
+    boringssl(&python, &image, "client_curl_cffi.py")
+}
+
+#[test]
+fn boringssl_in_bun() -> Result<()> {
+    let Some(bun) = program("npm/node_modules/@oven/bun-linux-x64/bin/bun")? else {
+        return Ok(());
+    };
+    boringssl(&bun, &bun, "client_node.js")
 }

@@ -6,6 +6,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tlskeytop_common::{Cookie, SecretEvent, WalkEvent};
 use zeroize::Zeroize as _;
 
+use super::again::Again;
 use super::processes::Processes;
 use super::reading;
 use super::slots::{Part, Slot, Slots};
@@ -17,13 +18,14 @@ use crate::tls::{ClientRandom, Label, Secret};
 pub struct Decoder {
     slots: Arc<RwLock<Slots>>,
     walks: Arc<RwLock<Slots>>,
+    again: Again,
     processes: Processes,
     clock: Clock,
 }
 
 impl Decoder {
-    pub(super) fn new(slots: Arc<RwLock<Slots>>, walks: Arc<RwLock<Slots>>) -> Self {
-        Self { slots, walks, processes: Processes::default(), clock: Clock::read() }
+    pub(super) fn new(slots: Arc<RwLock<Slots>>, walks: Arc<RwLock<Slots>>, again: Again) -> Self {
+        Self { slots, walks, again, processes: Processes::default(), clock: Clock::read() }
     }
 
     /// Looks at the clocks again; to be called before a batch of records.
@@ -58,8 +60,12 @@ impl Decoder {
             Ok(Some(reading)) => reading,
             // The handshake is not done yet.
             Ok(None) => return,
-            Err(error) => return reject(error.to_string()),
+            Err(error) => {
+                reject(error.to_string());
+                return self.again.rejected(event.connection, event.pid);
+            }
         };
+        self.again.believed(event.connection, event.pid);
         for (label, secret) in reading.secrets {
             into.push(Msg::Secret(Captured {
                 time: self.clock.to_realtime(event.time_ns),
@@ -184,7 +190,7 @@ mod tests {
         let mut slots = Slots::new(4);
         assert_eq!(slots.insert(ImageId(3), &Arc::new(plan), Part::Tap(0)), Some(0));
         let walks = Arc::new(RwLock::new(Slots::new(4)));
-        Decoder::new(Arc::new(RwLock::new(slots)), walks)
+        Decoder::new(Arc::new(RwLock::new(slots)), walks, Again::new(None))
     }
 
     fn event(label: &[u8], secret_len: u32) -> SecretEvent {

@@ -1,5 +1,6 @@
 //! Capture: loads the eBPF object, attaches the probes of a plan, and reads what they send.
 
+mod again;
 mod control;
 mod decode;
 mod events;
@@ -18,6 +19,7 @@ use aya::maps::{MapData, MapError, RingBuf};
 use aya::programs::{ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 
+use again::Again;
 pub use control::Control;
 pub use decode::Decoder;
 pub use events::Events;
@@ -101,6 +103,7 @@ pub fn load(ring_bytes: u32, ways: Ways) -> Result<Loaded, CaptureError> {
     let settings = take("SETTINGS")?;
     let counters = take("COUNTERS")?;
     let reader = take("READER")?;
+    let seen = take("SEEN")?;
     let named = |name| move |source| CaptureError::Map { name, source };
 
     let warnings = LIFECYCLE
@@ -112,7 +115,11 @@ pub fn load(ring_bytes: u32, ways: Ways) -> Result<Loaded, CaptureError> {
         .collect();
     let tap_slots = Arc::new(RwLock::new(slots::Slots::new(tlskeytop_common::TAP_SLOTS)));
     let walk_slots = Arc::new(RwLock::new(slots::Slots::new(tlskeytop_common::WALK_SLOTS)));
-    let decoder = Decoder::new(Arc::clone(&tap_slots), Arc::clone(&walk_slots));
+    let decoder = Decoder::new(
+        Arc::clone(&tap_slots),
+        Arc::clone(&walk_slots),
+        Again::new(Some(seen.try_into().map_err(named("SEEN"))?)),
+    );
     let tables = probes::Tables {
         taps: taps.try_into().map_err(named("TAPS"))?,
         walks: walks.try_into().map_err(named("WALKS"))?,
