@@ -13,6 +13,7 @@ mod json;
 mod keylog;
 mod lab;
 mod nginx;
+mod open;
 mod peer;
 mod process;
 mod programs;
@@ -34,6 +35,7 @@ pub use json::Sessions;
 pub use keylog::{AFTER_THE_HANDSHAKE, KeyLog, Line, check_capture};
 pub use lab::{Lab, require_live};
 pub use nginx::Nginx;
+pub use open::{JsServers, Open, python_client};
 pub use peer::{Peer, Protocol, Version, whole_truth};
 pub use process::{Ended, Process};
 pub use programs::{

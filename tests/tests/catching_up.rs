@@ -1,39 +1,18 @@
 //! Connections that were open before tlskeytop was: one more request on each gives their secrets.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
 use tlskeytop_tests::{
-    AFTER_THE_HANDSHAKE, Bench, Capture, KeyLog, Lab, Nginx, PYTHON, Peer, Process, Protocol,
-    Tlskeytop, VERSIONS, Version, check_capture, decrypted_http, peer_script, program, until,
-    whole_truth,
+    AFTER_THE_HANDSHAKE, Bench, Capture, JsServers, KeyLog, Lab, Nginx, Open, PYTHON, Peer,
+    Process, Protocol, Tlskeytop, VERSIONS, Version, check_capture, decrypted_http, peer_script,
+    program, python_client, until, whole_truth,
 };
 
 /// Connections with each peer.
 const TIMES: usize = 2;
 const BUN: &str = "npm/node_modules/@oven/bun-linux-x64/bin/bun";
-/// A client with open connections.
-struct Open(Process);
-
-impl Open {
-    fn start(command: &mut Command) -> Result<Self> {
-        let client = Process::start(command)?;
-        client.wait_stdout("open", |line| (line == "open").then_some(()))?;
-        Ok(Self(client))
-    }
-
-    fn request(&mut self, number: usize) -> Result<()> {
-        self.say("go", number)
-    }
-
-    fn say(&mut self, line: &str, number: usize) -> Result<()> {
-        self.0.say(line)?;
-        let said = format!("said {number}");
-        self.0.wait_stdout(&said, |line| (line == said).then_some(()))
-    }
-}
-
 /// What must be in the file.
 #[derive(Clone, Copy, PartialEq)]
 enum Expected {
@@ -143,40 +122,17 @@ fn node_as_client() -> Result<()> {
     caught_up(&bench, &mut open_js(&bench, &node), Expected::Everything)
 }
 
-/// Python clients of servers on these ports, with their key log as the truth.
-fn python_client(lab: &Lab, ports: &[u16]) -> (Command, PathBuf) {
-    let truth = lab.path("truth-client");
-    let mut command = Command::new(PYTHON);
-    command.arg(peer_script("open_ssl.py")).arg(&lab.certificate.certificate);
-    command.arg(TIMES.to_string()).args(ports.iter().map(u16::to_string));
-    command.env("SSLKEYLOGFILE", &truth);
-    (command, truth)
-}
-
 /// The server's connections, found after they were open.
 fn server(interpreter: &Path, expected: Expected) -> Result<()> {
     let Some(lab) = Lab::open()? else {
         return Ok(());
     };
-    let mut servers = Vec::new();
-    let mut ports = Vec::new();
-    for version in ["TLSv1.3", "TLSv1.2"] {
-        let mut command = Command::new(interpreter);
-        command.arg(peer_script("open.js")).args(["server", version]);
-        command.arg(&lab.certificate.certificate).arg(&lab.certificate.key);
-        let server = Process::start(&mut command)?;
-        let port: u16 = server.wait_stdout("ACCEPT 127.0.0.1:PORT", |line| {
-            line.strip_prefix("ACCEPT 127.0.0.1:")?.parse().ok()
-        })?;
-        servers.push(server);
-        ports.push(port);
-    }
-    let (mut command, truth) = python_client(&lab, &ports);
+    let servers = JsServers::start(&lab, interpreter)?;
+    let (mut command, truth) = python_client(&lab, &servers.ports, TIMES);
     let mut client = Open::start(&mut command)?;
-    let pids: Vec<String> = servers.iter().map(|server| server.pid().to_string()).collect();
-    let tlskeytop = Tlskeytop::keylog(&lab, ["--pid", &pids[0], "--pid", &pids[1]])?;
+    let tlskeytop = Tlskeytop::keylog(&lab, servers.pids())?;
     client.request(0)?;
-    let truth = expected.of(whole_truth(&truth, TIMES * ports.len())?);
+    let truth = expected.of(whole_truth(&truth, TIMES * servers.ports.len())?);
     wait_for(&tlskeytop, &truth)?;
     let (ours, _) = tlskeytop.stop()?;
     check_capture(&ours, &truth)
@@ -196,7 +152,7 @@ fn nginx_keep_alive_and_tshark_decrypts_what_follows() -> Result<()> {
     let nginx = Nginx::start(&lab)?;
     let ports = VERSIONS.map(|version| nginx.port(version));
     let captures = ports.map(|port| Capture::start(&lab, port));
-    let (mut command, truth) = python_client(&lab, &ports);
+    let (mut command, truth) = python_client(&lab, &ports, TIMES);
     let mut client = Open::start(&mut command)?;
     let tlskeytop = Tlskeytop::keylog(&lab, ["--name", "nginx"])?;
     let keylog = tlskeytop.keylog_path().to_owned();
@@ -264,7 +220,7 @@ fn what_was_seen_before_its_process_was_chosen_is_seen_again() -> Result<()> {
     };
     // Of TLS 1.2 nothing changes after the handshake: there is no other reason to report it again.
     let peer = Peer::start(&lab, Protocol::KeepAlive, Version::Tls12)?;
-    let (mut command, truth) = python_client(&lab, &[peer.port()]);
+    let (mut command, truth) = python_client(&lab, &[peer.port()], TIMES);
     let options = ["--method", "walk", "--catch-up", "0", "--name", "chosen"];
     let tlskeytop = Tlskeytop::keylog(&lab, options)?;
     let mut client = Open::start(&mut command)?;
@@ -278,4 +234,81 @@ fn what_was_seen_before_its_process_was_chosen_is_seen_again() -> Result<()> {
     })?;
     let (ours, _) = tlskeytop.stop()?;
     check_capture(&ours, &truth)
+}
+
+#[test]
+fn more_processes_than_usual() -> Result<()> {
+    const PROCESSES: usize = 40;
+    let Some(lab) = Lab::open()? else {
+        return Ok(());
+    };
+    let peer = Peer::start(&lab, Protocol::KeepAlive, Version::Tls12)?;
+    let (mut command, truth) = python_client(&lab, &[peer.port()], 1);
+    let start = |_| Process::start(&mut command).map(Open);
+    let mut clients: Vec<Open> = (0..PROCESSES).map(start).collect::<Result<_>>()?;
+    for client in &clients {
+        client.0.wait_stdout("open", |line| (line == "open").then_some(()))?;
+    }
+    let pids = clients.iter().flat_map(|client| ["--pid".to_owned(), client.0.pid().to_string()]);
+    let tlskeytop = Tlskeytop::keylog(&lab, pids)?;
+    for client in &mut clients {
+        client.request(0)?;
+    }
+    let truth = whole_truth(&truth, PROCESSES)?;
+    wait_for(&tlskeytop, &truth)?;
+    tlskeytop.stop()?;
+    Ok(())
+}
+
+#[test]
+fn without_multi_uprobe_links() -> Result<()> {
+    let Some(bench) = Bench::open(Protocol::KeepAlive)? else {
+        return Ok(());
+    };
+    // In a mount namespace of its own the kernel says that it is older; it links through perf then.
+    let release = bench.lab.path("osrelease");
+    std::fs::write(&release, "5.15.0-test\n")?;
+    let script = "mount --bind \"$0\" /proc/sys/kernel/osrelease && exec \"$@\"";
+    let mut client = Open::start(&mut bench.client(Path::new(PYTHON), "open_ssl.py", TIMES))?;
+    let keylog = bench.lab.path("captured.keylog");
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", script]).arg(&release).arg(Tlskeytop::binary()?);
+    command.args(["--mode", "keylog", "--pid", &client.0.pid().to_string(), "-k"]).arg(&keylog);
+    let log = bench.lab.path("log");
+    command.arg("--log-file").arg(&log);
+    let tlskeytop = Tlskeytop::start(command, keylog)?;
+    client.request(0)?;
+    let mut truth = KeyLog::default();
+    for peer in &bench.peers {
+        truth.merge(peer.whole_truth(TIMES)?)?;
+    }
+    wait_for(&tlskeytop, &truth)?;
+    tlskeytop.stop()?;
+    ensure!(std::fs::read_to_string(log)?.contains("one by one"), "it had multi-uprobe links");
+    Ok(())
+}
+
+#[test]
+fn when_the_time_is_up_it_is_told_and_over() -> Result<()> {
+    let Some(bench) = Bench::open(Protocol::KeepAlive)? else {
+        return Ok(());
+    };
+    let mut client = Open::start(&mut bench.client(Path::new(PYTHON), "open_ssl.py", 1))?;
+    let pid = client.0.pid().to_string();
+    let tlskeytop = Tlskeytop::keylog(&bench.lab, ["--pid", &pid, "--catch-up", "1"])?;
+    let silent = "0 of 2 open connections showed up within 1 s";
+    tlskeytop.process.wait_stderr(silent, |line| line.contains(silent).then_some(()))?;
+    // The links that the process holds: the tap's stays.
+    let links = format!("/proc/{}/fdinfo", tlskeytop.process.pid());
+    until("the probes of catching up are gone", || {
+        let texts = std::fs::read_dir(&links)?
+            .map(|entry| Ok(std::fs::read_to_string(entry?.path()).unwrap_or_default()));
+        let texts: Vec<String> = texts.collect::<Result<_>>()?;
+        let count = texts.iter().filter(|text| text.contains("uprobe")).count();
+        Ok((count == 1).then_some(()))
+    })?;
+    client.request(0)?;
+    let (ours, _) = tlskeytop.stop()?;
+    ensure!(ours.lines() == 0, "{} lines", ours.lines());
+    Ok(())
 }

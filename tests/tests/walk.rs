@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use tlskeytop_tests::{
-    AFTER_THE_HANDSHAKE, Bench, KeyLog, PYTHON, Process, Protocol, Tlskeytop, check_capture,
-    program, shared_library,
+    AFTER_THE_HANDSHAKE, Bench, JsServers, KeyLog, Lab, Open, PYTHON, Process, Protocol, Tlskeytop,
+    check_capture, program, python_client, shared_library, whole_truth,
 };
 
 const TIMES: usize = 3;
@@ -117,4 +117,23 @@ fn boringssl_in_bun() -> Result<()> {
         return Ok(());
     };
     boringssl(&bun, &bun, "client_node.js")
+}
+
+/// A server waits for the client's last flight, and has the handshake's secrets while it does.
+#[test]
+fn boringssl_in_bun_as_server() -> Result<()> {
+    let (Some(bun), Some(lab)) =
+        (program("npm/node_modules/@oven/bun-linux-x64/bin/bun")?, Lab::open()?)
+    else {
+        return Ok(());
+    };
+    let servers = JsServers::start(&lab, &bun)?;
+    let mut args = servers.pids();
+    args.extend(["--method", "walk"].map(str::to_owned));
+    let tlskeytop = Tlskeytop::keylog(&lab, args)?;
+    let (mut command, truth) = python_client(&lab, &servers.ports, TIMES);
+    Open::start(&mut command)?;
+    let truth = whole_truth(&truth, TIMES * servers.ports.len())?;
+    let (ours, _) = tlskeytop.stop()?;
+    check_capture(&ours, &truth)
 }

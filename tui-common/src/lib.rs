@@ -143,7 +143,23 @@ impl Step {
 }
 
 /// How many walks can be attached at one time: slots of the map `WALKS`.
-pub const WALK_SLOTS: u32 = 1024;
+pub const WALK_SLOTS: u32 = 2048;
+
+/// With the connection's address, a key of the map `SEEN`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenBy {
+    /// The process.
+    pub pid: u32,
+    /// The walk's slot.
+    pub slot: u32,
+}
+
+impl SeenBy {
+    /// As it stands in the key.
+    pub const fn pack(self) -> u64 {
+        ((self.slot as u64) << 32) | self.pid as u64
+    }
+}
 
 /// An element of the map `WALKS`: the steps of one image's walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,7 +26,8 @@ pub static WALKS: Array<WalkConfig> = Array::with_max_entries(WALK_SLOTS, 0);
 #[map]
 pub static CALLS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(16_384, 0);
 
-/// Connection and process to a hash of the quick part of what was last sent of it.
+/// Connection, process and slot to a hash of the quick part of what was last sent of it. By slot, since catching up
+/// with a process is told of each of its connections once, known or not.
 #[map]
 pub static SEEN: LruHashMap<(u64, u64), u64> = LruHashMap::with_max_entries(65_536, 0);
 

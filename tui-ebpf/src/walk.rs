@@ -7,8 +7,8 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use tlskeytop_common::{
-    COMM_LEN, COPY_MAX, Cookie, Counter, PAYLOAD, PidRule, QUICK, QUICK_STEPS, STEPS, WalkConfig,
-    WalkEvent,
+    COMM_LEN, COPY_MAX, Cookie, Counter, PAYLOAD, PidRule, QUICK, QUICK_STEPS, STEPS, SeenBy,
+    WalkConfig, WalkEvent,
 };
 
 use crate::maps::{CALLS, EVENTS, SEEN, WALKS, count, reports, rule, wake_up};
@@ -64,10 +64,11 @@ pub fn walk_return(ctx: RetProbeContext) -> u32 {
 #[inline(always)]
 fn walk_connection(connection: u64, cookie: u64, pid_tgid: u64) {
     let pid = (pid_tgid >> 32) as u32;
-    let (Some(config), Some(rule)) = (WALKS.get(Cookie::unpack(cookie).slot), rule(pid)) else {
+    let slot = Cookie::unpack(cookie).slot;
+    let (Some(config), Some(rule)) = (WALKS.get(slot), rule(pid)) else {
         return;
     };
-    let key = (connection, u64::from(pid));
+    let key = (connection, SeenBy { pid, slot }.pack());
     let quick = quick_hash(config, connection, rule);
     // SAFETY: the value is copied at once; a race between threads only lets a repeat through.
     if (unsafe { SEEN.get(key) }).is_some_and(|seen| *seen == quick) {

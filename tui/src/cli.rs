@@ -60,11 +60,12 @@ struct Options {
     /// How to capture: by the library's own key log function, by its structures, or as fits each image
     #[arg(long, value_enum, value_name = "METHOD", default_value = "auto")]
     method: MethodArg,
-    /// Look for the open connections of a process for so long when it is attached to (0: do not)
+    /// Watch the reads and writes of a process for so long when it is attached to, for the connections that it has open
+    /// (0: do not; --method tap never does)
     #[arg(long, value_name = "SECS", default_value_t = CATCH_UP_LIMIT.as_secs(), value_parser = clap::value_parser!(u64).range(..=86_400))]
     catch_up: u64,
-    /// Where OpenSSL, BoringSSL, AWS-LC or LibreSSL has its fields, as `3.0.0` or `3.5.0 no-psk`: for an image whose code
-    /// does not prove it. Names are as `tlskeytop scan` shows them
+    /// Force where the images of one library have their fields, as `3.0.0` or `3.5.0 no-psk`, whatever their code shows;
+    /// a wrong one gives nothing, or rejected readings
     #[arg(long, value_name = "GROUP", value_parser = Forced::named)]
     layout: Option<Forced>,
     /// What to show; without a terminal the default is keylog

@@ -114,6 +114,12 @@ impl Run<'_> {
                     say(&sanitize(&format!("saving to {path}")));
                 }
                 self.tell_what_is_not_captured();
+                if let Some((count, limit)) = self.model.catching_up.progress(self.model.now) {
+                    let limit = limit.as_secs();
+                    say(&format!(
+                        "open connections of {count} processes are looked for, {limit} s at the most each"
+                    ));
+                }
                 say(&format!("ready, {targets} targets"));
             }
             if self.task.mode == Mode::Json && flush_at.is_none() {

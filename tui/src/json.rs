@@ -95,6 +95,8 @@ struct ScanLine<'a> {
     reason: &'a str,
     layout: Option<String>,
     walk_obstacle: Option<Cow<'a, str>>,
+    /// Functions at which connections are found that are open when their process is attached to.
+    open_connections: Vec<&'static str>,
 }
 
 /// One line for a process and an image, with its newline.
@@ -122,6 +124,7 @@ pub fn scan(process: Option<&Process>, image: &Image) -> String {
             .as_ref()
             .ok()
             .map(|l| format!("{} {}: {}", l.library, l.group, l.proof)),
+        open_connections: plan.data_path(Ways::Auto),
         walk_obstacle: (!plan.is_walked(Ways::Walk)).then(|| plan.obstacle(Ways::Walk)),
     })
 }

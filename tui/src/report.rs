@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::json;
 use crate::model::target::{Image, Process, Scan};
 use crate::preflight::Check;
+use crate::target::layout::ProvenLayout;
 use crate::target::plan::{FoundBy, ImagePlan, Ways};
 use crate::text::sanitize;
 
@@ -86,15 +87,17 @@ pub fn scan_table(scan: &Scan) -> String {
 
 /// How connections are found that are open when their process is attached to.
 fn open_connections(plan: &ImagePlan) -> String {
-    if plan.can_catch_up(Ways::Auto) {
-        let hooks = plan.hooks.iter().filter(|hook| hook.is_on_data_path());
-        let mut names: Vec<&str> = hooks.clone().map(|hook| hook.name).collect();
-        names.dedup();
-        let by = match hooks.clone().next().map(|hook| hook.found_by) {
-            Some(FoundBy::ErrorRecord) => ", which their own error records name",
-            Some(FoundBy::Export | FoundBy::Symbol) | None => "",
+    let names = plan.data_path(Ways::Auto);
+    if let Some(hook) = plan.hooks.iter().find(|hook| names.contains(&hook.name)) {
+        let by = match hook.found_by {
+            FoundBy::ErrorRecord => ", which their own error records name",
+            FoundBy::Export | FoundBy::Symbol => "",
         };
-        return format!("open connections: found at {}{by}", names.join(", "));
+        let what = match plan.layout.as_ref().is_ok_and(ProvenLayout::keeps_handshake_secrets) {
+            true => "",
+            false => "; of TLS 1.3 without the handshake secrets, which are wiped by then",
+        };
+        return format!("open connections: found at {}{by}{what}", names.join(", "));
     }
     let why = match &plan.layout {
         Err(_) => "without a layout",

@@ -16,7 +16,9 @@ use crate::headless::{self, say};
 use crate::keylog::{Owner, open_private};
 use crate::logging;
 use crate::model::target::Selection;
-use crate::model::{CatchingUp, DEFAULT_SESSION_LIMIT, Model, Msg};
+use crate::model::{
+    AT_A_TIME, AT_A_TIME_ONE_BY_ONE, CatchingUp, DEFAULT_SESSION_LIMIT, Model, Msg,
+};
 use crate::preflight::{self, Check};
 use crate::report;
 use crate::runtime::{self, Engine as _, Machine, finish, local_offset};
@@ -178,9 +180,13 @@ fn capture_logged(task: &CaptureTask, offset: UtcOffset) -> anyhow::Result<()> {
             tracing::warn!("{warning}");
             say(&format!("warning: {}", crate::text::sanitize(warning)));
         }
+        let at_a_time = match loaded.probes.are_linked_one_by_one() {
+            true => AT_A_TIME_ONE_BY_ONE,
+            false => AT_A_TIME,
+        };
         let mut machine = Machine::start(loaded, registry)?;
         let mut model = Model::new(selection, task.keylog.clone(), DEFAULT_SESSION_LIMIT);
-        model.catching_up = CatchingUp::new(task.catch_up);
+        model.catching_up = CatchingUp::new(task.catch_up, at_a_time);
         if task.save {
             for effect in model.update(machine.now(), Msg::Save(true)) {
                 machine.perform(effect);

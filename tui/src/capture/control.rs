@@ -157,8 +157,8 @@ fn catch_up(
         return Ok(Some(0));
     };
     let connections = match sockets::open_connections(pid) {
-        Ok(0) => return Ok(Some(0)),
-        Ok(connections) => Some(connections),
+        Ok(Some(0)) => return Ok(Some(0)),
+        Ok(connections) => connections,
         Err(_) if !process::exists(pid) => return Ok(Some(0)),
         // It cannot be told; then it ends with its time.
         Err(_) => None,

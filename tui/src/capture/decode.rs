@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustix::time::{ClockId, clock_gettime};
-use tlskeytop_common::{Cookie, SecretEvent, WalkEvent};
+use tlskeytop_common::{Cookie, SecretEvent, SeenBy, WalkEvent};
 use zeroize::Zeroize as _;
 
 use super::again::Again;
@@ -51,8 +51,10 @@ impl Decoder {
 
     fn walk(&mut self, event: &WalkEvent, into: &mut Vec<Msg>) {
         let mut reject = |reason| into.push(rejected(event.pid, &event.comm, reason));
+        let cookie = Cookie::unpack(event.cookie);
+        let by = SeenBy { pid: event.pid, slot: cookie.slot };
         let slots = self.walks.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(slot) = slots.get(Cookie::unpack(event.cookie)).cloned() else {
+        let Some(slot) = slots.get(cookie).cloned() else {
             return reject("an attach cookie that was never given".to_owned());
         };
         drop(slots);
@@ -62,11 +64,12 @@ impl Decoder {
             Ok(None) => return,
             Err(error) => {
                 reject(error.to_string());
-                return self.again.rejected(event.connection, event.pid);
+                return self.again.rejected(event.connection, by, event.time_ns);
             }
         };
-        self.again.believed(event.connection, event.pid);
+        self.again.believed(event.connection, by);
         for (label, secret) in reading.secrets {
+            let may_be_updated = matches!(label, Label::ClientTraffic0 | Label::ServerTraffic0);
             into.push(Msg::Secret(Captured {
                 time: self.clock.to_realtime(event.time_ns),
                 process: self.processes.get(event.pid, &event.comm),
@@ -76,7 +79,8 @@ impl Decoder {
                 label,
                 secret,
                 facts: reading.facts,
-                catching_up: slot.part == Part::CatchUp,
+                caught_up: (slot.part == Part::CatchUp).then_some(event.connection),
+                may_be_updated: reading.may_be_updated && may_be_updated,
             }));
         }
     }
@@ -115,7 +119,8 @@ impl Decoder {
             label,
             secret,
             facts: slot.facts(&event.facts),
-            catching_up: false,
+            caught_up: None,
+            may_be_updated: false,
         })
     }
 }

@@ -69,6 +69,11 @@ impl Linker {
         }
     }
 
+    /// Whether there are no multi-uprobe links.
+    pub fn is_one_by_one(&self) -> bool {
+        self.multi.is_none()
+    }
+
     /// Attaches a program to all of these instructions of a file, in one process or in all. On an error, what `links`
     /// then holds is in place.
     ///
@@ -88,7 +93,11 @@ impl Linker {
             let link = multi.attach(program, file, probes, process);
             let link = link.map_err(|error| CaptureError::Attach {
                 offset: first.file_offset,
-                reason: error.to_string(),
+                // The kernel does not say at which of them.
+                reason: match probes.len() {
+                    1 => error.to_string(),
+                    count => format!("{error} (there, or at one of {} more)", count - 1),
+                },
             })?;
             links.push(Link::Multi(link));
             return Ok(());
@@ -129,7 +138,8 @@ impl Linker {
     }
 }
 
-/// Removes probes. For each link the kernel waits, and for several at the same time: so each has a thread.
+/// Removes probes. For each multi-uprobe link the kernel waits, and for several at the same time: so each has a thread.
+/// Through perf it waits for one after the other all the same.
 pub(super) fn remove(links: Vec<Owned>) {
     const AT_A_TIME: usize = 64;
     let mut links = links.into_iter();

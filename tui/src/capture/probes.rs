@@ -91,6 +91,11 @@ impl Probes {
         Self { linker, taps, walks, tap_slots, walk_slots, ways, links, catching_up }
     }
 
+    /// Whether the kernel has no multi-uprobe links: then removing many probes takes long.
+    pub fn are_linked_one_by_one(&self) -> bool {
+        self.linker.is_one_by_one()
+    }
+
     /// Attaches a plan: its taps, or a walk where there is none. A part that fails does not stop the others.
     /// Once `stop` is set, the rest is left out.
     pub fn attach(
@@ -157,15 +162,16 @@ impl Probes {
     ) -> Result<Links, CaptureError> {
         let links = Links::take_slot(&self.walk_slots, image, plan, Part::Walk)?;
         let set = self.set_walk(links.slot, steps);
-        let offsets = |is_wanted: fn(&str) -> bool| -> Vec<u64> {
-            let hooks = plan.hooks.iter().filter(|hook| is_wanted(hook.name));
-            hooks.map(|hook| hook.file_offset).collect()
+        let hooks = |is_wanted: fn(&str) -> bool| {
+            plan.hooks.iter().filter(move |hook| is_wanted(hook.name))
         };
-        let shakes_hands = offsets(functions::shakes_hands);
+        // The return address is where the entry finds it, and nowhere else.
+        let entries: Vec<u64> =
+            hooks(functions::shakes_hands).map(|hook| hook.file_offset).collect();
         let points = vec![
-            (HANDSHAKE[0], shakes_hands.clone()),
-            (HANDSHAKE[1], shakes_hands),
-            (WALK, offsets(functions::finds_it_done)),
+            (HANDSHAKE[0], entries.clone()),
+            (HANDSHAKE[1], entries),
+            (WALK, hooks(functions::finds_it_done).map(|hook| hook.probe_offset).collect()),
         ];
         self.attach_points(file, links, set, points, None)
     }
@@ -189,7 +195,7 @@ impl Probes {
         let links = Links::take_slot(&self.walk_slots, image, plan, Part::CatchUp)?;
         let set = self.set_walk(links.slot, steps);
         let hooks = plan.hooks.iter().filter(|hook| hook.is_on_data_path());
-        let points = vec![(WALK, hooks.map(|hook| hook.file_offset).collect())];
+        let points = vec![(WALK, hooks.map(|hook| hook.probe_offset).collect())];
         let links = self.attach_points(file, links, set, points, Some(process))?;
         if let Some(old) = self.catching_up.insert((pid, image), links) {
             remove(self.take(old));

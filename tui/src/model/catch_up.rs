@@ -1,7 +1,7 @@
 //! Catching up: probes on the reads and writes of one process, until each connection was seen that was open before
 //! its secrets could be reported.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::Time;
@@ -9,8 +9,10 @@ use super::target::{Change, ImageId, ImageState, Targets};
 
 /// How long one process is caught up with, unless the user says otherwise: its connections may be silent.
 pub const DEFAULT_LIMIT: Duration = Duration::from_secs(60);
-/// Processes that are caught up with at a time; each takes some ten probes.
-const AT_A_TIME: usize = 32;
+/// Processes that are caught up with at a time, where all probes of one are one link of the kernel.
+pub const AT_A_TIME: usize = 256;
+/// The same where each probe is one, and takes the kernel 90 ms to remove.
+pub const AT_A_TIME_ONE_BY_ONE: usize = 3;
 
 /// One process and one of its images.
 type Key = (u32, ImageId);
@@ -19,6 +21,7 @@ type Key = (u32, ImageId);
 #[derive(Debug)]
 pub struct CatchingUp {
     limit: Duration,
+    at_a_time: usize,
     running: BTreeMap<Key, Running>,
     waiting: VecDeque<Key>,
     /// Nothing more to do, with the process's `start_ticks`.
@@ -32,17 +35,24 @@ struct Running {
     start_ticks: u64,
     /// Since the probes are in place; before, it is `None`.
     since: Option<Time>,
-    /// TCP connections that the process had open then.
-    connections: usize,
-    /// Those of them whose secrets came.
-    seen: usize,
+    /// Connections that the process had open then; `None` if that could not be told.
+    connections: Option<usize>,
+    /// Addresses of the connections that came, up to that many.
+    seen: BTreeSet<u64>,
+}
+
+impl Running {
+    fn has_all(&self) -> bool {
+        self.connections.is_some_and(|connections| self.seen.len() >= connections)
+    }
 }
 
 impl CatchingUp {
-    /// With nobody yet; for no longer than `limit` each, and not at all if that is 0.
-    pub fn new(limit: Duration) -> Self {
+    /// With nobody yet; with so many at a time, for no longer than `limit` each, and not at all if that is 0.
+    pub fn new(limit: Duration, at_a_time: usize) -> Self {
         Self {
             limit,
+            at_a_time,
             running: BTreeMap::new(),
             waiting: VecDeque::new(),
             done: BTreeMap::new(),
@@ -63,7 +73,7 @@ impl CatchingUp {
 
     /// Whether probes that were asked for are not in place yet.
     pub fn is_starting(&self) -> bool {
-        !self.waiting.is_empty() && self.running.len() < AT_A_TIME
+        !self.waiting.is_empty() && self.running.len() < self.at_a_time
             || self.running.values().any(|running| running.since.is_none())
     }
 
@@ -111,34 +121,60 @@ impl CatchingUp {
     pub fn answered(&mut self, key: Key, connections: Option<usize>, now: Time) -> Option<Change> {
         let running = self.running.get_mut(&key)?;
         running.since = Some(now);
-        running.connections = connections.unwrap_or(usize::MAX);
+        running.connections = connections;
         self.end_if_done(key, now)
     }
 
-    /// The secrets came of a connection that was not known.
-    pub fn saw(&mut self, key: Key, now: Time) -> Option<Change> {
-        self.running.get_mut(&key)?.seen += 1;
+    /// The secrets came of the connection at this address, known or not.
+    pub fn saw(&mut self, key: Key, connection: u64, now: Time) -> Option<Change> {
+        let running = self.running.get_mut(&key)?;
+        if running.connections.is_some() && !running.has_all() {
+            running.seen.insert(connection);
+        }
         self.end_if_done(key, now)
     }
 
-    /// Ends with those whose time is up.
-    pub fn tick(&mut self, targets: &Targets, now: Time) -> Vec<Change> {
+    /// Ends with those whose time is up, and tells of each process that was named what did not show up.
+    pub fn tick(&mut self, targets: &Targets, now: Time) -> (Vec<Change>, Vec<String>) {
         let keys: Vec<Key> = self.running.keys().copied().collect();
-        let mut changes: Vec<Change> =
-            keys.into_iter().filter_map(|key| self.end_if_done(key, now)).collect();
+        let mut changes = Vec::new();
+        let mut told = Vec::new();
+        for key in keys {
+            let silent =
+                self.running.get(&key).and_then(|running| self.silent(key.0, running, targets));
+            let ended = self.end_if_done(key, now);
+            if ended.is_some() {
+                told.extend(silent);
+            }
+            changes.extend(ended);
+        }
         if !self.waiting.is_empty() {
             let wanted = self.wanted(targets);
             self.start(&wanted, &mut changes);
         }
-        changes
+        (changes, told)
+    }
+
+    /// What is told when its time is up. Nothing when everything is chosen: most connections of a machine carry no TLS.
+    fn silent(&self, pid: u32, running: &Running, targets: &Targets) -> Option<String> {
+        let process = &targets.processes.get(&pid)?.process;
+        let connections = running.connections.filter(|_| !targets.selection.all)?;
+        Some(format!(
+            "{} ({pid}): {} of {} open connections showed up within {} s; the others were silent, or carry no TLS",
+            process.comm,
+            running.seen.len(),
+            connections,
+            self.limit.as_secs()
+        ))
     }
 
     fn start(&mut self, wanted: &BTreeMap<Key, u64>, changes: &mut Vec<Change>) {
-        while self.running.len() < AT_A_TIME
+        while self.running.len() < self.at_a_time
             && let Some(key) = self.waiting.pop_front()
         {
             let Some(&start_ticks) = wanted.get(&key) else { continue };
-            let running = Running { start_ticks, since: None, connections: 0, seen: 0 };
+            let running =
+                Running { start_ticks, since: None, connections: None, seen: BTreeSet::new() };
             self.running.insert(key, running);
             changes.push(Change::CatchUp { pid: key.0, image: key.1 });
         }
@@ -147,7 +183,7 @@ impl CatchingUp {
     fn end_if_done(&mut self, key: Key, now: Time) -> Option<Change> {
         let running = self.running.get(&key)?;
         let since = running.since?;
-        if running.seen < running.connections && now.since(since) < self.limit {
+        if !running.has_all() && now.since(since) < self.limit {
             return None;
         }
         let running = self.running.remove(&key)?;
@@ -221,14 +257,16 @@ mod tests {
     #[test]
     fn a_chosen_process_is_caught_up_with_once_until_all_connections_were_seen() {
         let targets = targets(only(7));
-        let mut catching = CatchingUp::new(DEFAULT_LIMIT);
+        let mut catching = CatchingUp::new(DEFAULT_LIMIT, 32);
         assert_eq!(catching.reconcile(&targets), [begin(FIRST)]);
         assert!(catching.is_starting());
         assert_eq!(catching.answered(FIRST, Some(2), at(1)), None);
         assert!(!catching.is_starting() && catching.reconcile(&targets).is_empty());
-        assert_eq!(catching.saw(FIRST, at(2)), None);
+        // Both of its secrets count as one connection.
+        assert_eq!(catching.saw(FIRST, 0xa, at(2)), None);
+        assert_eq!(catching.saw(FIRST, 0xa, at(2)), None);
         assert_eq!(catching.progress(at(3)), Some((1, Duration::from_secs(58))));
-        assert_eq!(catching.saw(FIRST, at(3)), Some(ended(FIRST)));
+        assert_eq!(catching.saw(FIRST, 0xb, at(3)), Some(ended(FIRST)));
         assert!(catching.reconcile(&targets).is_empty());
         assert_eq!(catching.progress(at(3)), None);
     }
@@ -236,24 +274,26 @@ mod tests {
     #[test]
     fn without_connections_or_without_a_word_it_ends() {
         let targets = targets(only(7));
-        let mut catching = CatchingUp::new(DEFAULT_LIMIT);
+        let mut catching = CatchingUp::new(DEFAULT_LIMIT, 32);
         catching.reconcile(&targets);
         assert_eq!(catching.answered(FIRST, Some(0), at(1)), Some(ended(FIRST)));
 
-        let mut catching = CatchingUp::new(DEFAULT_LIMIT);
+        let mut catching = CatchingUp::new(DEFAULT_LIMIT, 32);
         catching.reconcile(&targets);
         catching.answered(FIRST, Some(5), at(1));
-        assert!(catching.tick(&targets, at(60)).is_empty());
-        assert_eq!(catching.tick(&targets, at(61)), [ended(FIRST)]);
+        assert_eq!(catching.tick(&targets, at(60)), (Vec::new(), Vec::new()));
+        let (changes, told) = catching.tick(&targets, at(61));
+        assert_eq!(changes, [ended(FIRST)]);
+        assert!(told[0].starts_with("nginx (7): 0 of 5 open connections"), "{told:?}");
 
-        let mut never = CatchingUp::new(Duration::ZERO);
+        let mut never = CatchingUp::new(Duration::ZERO, 32);
         assert!(never.reconcile(&targets).is_empty());
     }
 
     #[test]
     fn chosen_again_it_is_caught_up_with_again() {
         let mut targets = targets(only(7));
-        let mut catching = CatchingUp::new(DEFAULT_LIMIT);
+        let mut catching = CatchingUp::new(DEFAULT_LIMIT, 32);
         catching.reconcile(&targets);
         catching.answered(FIRST, Some(1), at(1));
         targets.choose_pid(7, false);
@@ -265,13 +305,13 @@ mod tests {
     #[test]
     fn what_starts_while_everything_is_attached_needs_none() {
         let targets = targets(everything());
-        let mut catching = CatchingUp::new(DEFAULT_LIMIT);
+        let mut catching = CatchingUp::new(DEFAULT_LIMIT, 32);
         catching.looked(&targets, 1000);
         // The fixture's processes start at their pid: only those up to 1000 were there before.
         assert_eq!(catching.reconcile(&targets), [begin(FIRST), begin((901, ImageId(2)))]);
         // What is chosen one by one was running before it was chosen.
         let targets = self::targets(only(1202));
-        let mut catching = CatchingUp::new(DEFAULT_LIMIT);
+        let mut catching = CatchingUp::new(DEFAULT_LIMIT, 32);
         catching.looked(&targets, 1000);
         assert_eq!(catching.reconcile(&targets), [begin((1202, ImageId(1)))]);
     }
@@ -286,14 +326,15 @@ mod tests {
         });
         let images = targets.images.values().cloned().collect();
         targets.merge(Scan { targets: many.collect(), images, ..Scan::default() });
-        let mut catching = CatchingUp::new(DEFAULT_LIMIT);
-        assert_eq!(catching.reconcile(&targets).len(), AT_A_TIME);
+        let mut catching = CatchingUp::new(DEFAULT_LIMIT, 32);
+        assert_eq!(catching.reconcile(&targets).len(), 32);
         assert_eq!(catching.progress(at(0)).map(|(count, _)| count), Some(100));
         let first = (10_000, ImageId(1));
         assert!(catching.answered(first, Some(0), at(1)).is_some());
-        assert_eq!(catching.tick(&targets, at(1)), [begin((10_000 + 32, ImageId(1)))]);
+        let next = vec![begin((10_000 + 32, ImageId(1)))];
+        assert_eq!(catching.tick(&targets, at(1)), (next, Vec::new()));
         targets.merge(Scan::default());
-        assert_eq!(catching.reconcile(&targets).len(), AT_A_TIME);
+        assert_eq!(catching.reconcile(&targets).len(), 32);
         assert_eq!(catching.progress(at(2)), None);
     }
 }

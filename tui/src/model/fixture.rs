@@ -80,6 +80,7 @@ pub fn make_walkable(image: &mut Image) {
         name: "SSL_read",
         address: 0x2000,
         file_offset: 0x2000,
+        probe_offset: 0x2000,
         found_by: FoundBy::Export,
     }];
 }
@@ -122,7 +123,8 @@ pub fn secret(time: Time, process: &Arc<Process>, random: u8, label: Label, fill
         client_random: ClientRandom([random; 32]),
         secret: Secret::new(&label, &[fill; 48], len).expect("the length is that of the label"),
         facts: Facts::default(),
-        catching_up: false,
+        caught_up: None,
+        may_be_updated: false,
         label,
     }
 }

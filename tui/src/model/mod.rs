@@ -19,7 +19,7 @@ pub mod ui;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use catch_up::{CatchingUp, DEFAULT_LIMIT as CATCH_UP_LIMIT};
+pub use catch_up::{AT_A_TIME, AT_A_TIME_ONE_BY_ONE, CatchingUp, DEFAULT_LIMIT as CATCH_UP_LIMIT};
 pub use msg::{Effect, KeyLogMsg, Msg};
 pub use saving::{InFile, KnownLine, LINES_REMEMBERED, PendingLine, Saving, SavingState};
 pub use session::{Captured, Entry, Facts, Method, Outcome, SecretState, Session, SessionKey};
@@ -60,7 +60,7 @@ impl Model {
             sessions: Store::new(session_limit),
             targets: Targets::new(selection),
             saving: Saving::new(keylog),
-            catching_up: CatchingUp::new(CATCH_UP_LIMIT),
+            catching_up: CatchingUp::new(CATCH_UP_LIMIT, AT_A_TIME),
             stats: Stats::default(),
             now: Time(0),
             scanned: false,
@@ -100,8 +100,9 @@ impl Model {
             Msg::Warning(text) => effects.push(Effect::Warn(text)),
             Msg::Tick => {
                 self.stats.rate.advance(now);
-                let ended = self.catching_up.tick(&self.targets, now);
+                let (ended, told) = self.catching_up.tick(&self.targets, now);
                 effects.extend(ended.into_iter().map(Effect::Capture));
+                effects.extend(told.into_iter().map(Effect::Warn));
             }
             Msg::ChoosePid(pid, chosen) => {
                 self.targets.choose_pid(pid, chosen);
@@ -138,12 +139,13 @@ impl Model {
             return;
         }
         let label = event.label.clone();
-        let caught = event.catching_up.then_some((event.process.pid, event.image));
-        let taken = self.sessions.take(event);
-        if let Some(key) = caught.filter(|_| taken.created) {
-            let ended = self.catching_up.saw(key, self.now);
+        let key = (event.process.pid, event.image);
+        let caught_up = event.caught_up;
+        if let Some(connection) = caught_up {
+            let ended = self.catching_up.saw(key, connection, self.now);
             effects.extend(ended.map(Effect::Capture));
         }
+        let taken = self.sessions.take(event);
         if taken.created {
             self.stats.sessions += 1;
             self.stats.rate.count(self.now);
@@ -151,7 +153,8 @@ impl Model {
         self.stats.complete += u64::from(taken.completed);
         match taken.outcome {
             Outcome::Null => self.stats.nulls += 1,
-            Outcome::Duplicate => self.stats.duplicates += 1,
+            // Catching up meets also what is known: that says nothing to anybody.
+            Outcome::Duplicate => self.stats.duplicates += u64::from(caught_up.is_none()),
             Outcome::NotKept => self.stats.not_kept += 1,
             Outcome::Conflict => {
                 self.stats.conflicts += 1;

@@ -57,8 +57,10 @@ pub struct Captured {
     pub secret: Secret,
     /// What else was read at that moment.
     pub facts: Facts,
-    /// A probe of catching up was hit.
-    pub catching_up: bool,
+    /// A probe of catching up was hit: the connection's address.
+    pub caught_up: Option<u64>,
+    /// A KeyUpdate may have replaced the traffic secrets since the handshake, and there is no telling.
+    pub may_be_updated: bool,
 }
 
 impl Captured {
@@ -92,6 +94,8 @@ pub struct Entry {
     pub saved: bool,
     /// The key log's line for this label has another value, from another process or an earlier run.
     pub shadowed: bool,
+    /// A KeyUpdate may have replaced the value since the handshake, and there is no telling.
+    pub may_be_updated: bool,
     /// It is waiting to be written, or on its way.
     pub(super) queued: bool,
 }
@@ -215,7 +219,9 @@ impl Session {
         let full = new && self.is_full(&event.label) && !self.make_room(&event.label);
         self.learn(&event.label, event.facts);
         let outcome = match self.entries.iter_mut().find(|entry| same_line(entry)) {
-            Some(held) if held.secret == event.secret || null => Outcome::Duplicate,
+            Some(held) if held.secret == event.secret || null || event.may_be_updated => {
+                Outcome::Duplicate
+            }
             Some(held) if held.is_null() => {
                 *held = Entry::new(event);
                 Outcome::New
@@ -337,6 +343,7 @@ impl Entry {
             method: event.method,
             saved: false,
             shadowed: false,
+            may_be_updated: event.may_be_updated,
             queued: false,
         }
     }

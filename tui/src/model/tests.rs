@@ -28,7 +28,8 @@ fn event(pid: u32, random: u8, label: Label, value: u8) -> Captured {
         secret: Secret::new(&label, &[value; 64], len).unwrap(),
         facts: Facts::default(),
         label,
-        catching_up: false,
+        caught_up: None,
+        may_be_updated: false,
     }
 }
 

@@ -106,7 +106,13 @@ impl Functions {
             let address = self.address(name)?;
             let file_offset = elf.file_offset(address)?;
             let in_code = elf.segment_at(address).is_some_and(|segment| segment.executable);
-            in_code.then_some(Hook { name, found_by, address, file_offset })
+            in_code.then_some(Hook {
+                name,
+                found_by,
+                address,
+                file_offset,
+                probe_offset: file_offset,
+            })
         };
         hooks().filter_map(hook).collect()
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::arch::x86_64::X86_64;
 use super::dynamic::Dynamic;
 use super::elf::{Elf, ElfError};
-use super::functions::Functions;
+use super::functions::{self, Functions};
 use super::labels::{LabelSet, Labels};
 use super::layout::{self, LayoutRefusal, accessors, callers};
 use super::library;
@@ -149,6 +149,12 @@ fn find_hooks(
             FoundBy::Export => "found by their exported names".to_owned(),
             _ => "found by their symbols".to_owned(),
         };
+    }
+    program.budget = BUDGET;
+    for hook in plan.hooks.iter_mut().filter(|hook| !functions::shakes_hands(hook.name)) {
+        let emulated = site::emulated_with_connection(program, hook.address)?;
+        let offset = emulated.and_then(|address| program.elf.file_offset(address));
+        hook.probe_offset = offset.unwrap_or(hook.probe_offset);
     }
     Ok(())
 }

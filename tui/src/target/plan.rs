@@ -106,6 +106,9 @@ pub struct Hook {
     pub address: u64,
     /// Offset in the file: `address - p_vaddr + p_offset`.
     pub file_offset: u64,
+    /// Offset in the file of the instruction that a probe at the entry is put on: one that the kernel emulates, if there
+    /// is one behind the entry with the connection still in its register, since the others cost ten times as much.
+    pub probe_offset: u64,
 }
 
 impl Hook {
@@ -180,6 +183,17 @@ impl ImagePlan {
         ways != Ways::Tap
             && self.layout.as_ref().is_ok_and(ProvenLayout::can_be_walked)
             && self.hooks.iter().any(Hook::is_on_data_path)
+    }
+
+    /// The functions at which open connections are read, each once; none where they cannot be.
+    pub fn data_path(&self, ways: Ways) -> Vec<&'static str> {
+        if !self.can_catch_up(ways) {
+            return Vec::new();
+        }
+        let hooks = self.hooks.iter().filter(|hook| hook.is_on_data_path());
+        let mut names: Vec<_> = hooks.map(|hook| hook.name).collect();
+        names.dedup();
+        names
     }
 
     /// Why nothing is attached in these ways. Of one that is attached it says nothing.

@@ -226,7 +226,13 @@ impl Search<'_> {
             match program.elf.file_offset(address) {
                 Some(file_offset) if cost.is_some_and(|cost| cost != ProbeCost::Unusable) => {
                     let found_by = FoundBy::ErrorRecord;
-                    found.hooks.push(Hook { name, found_by, address, file_offset });
+                    found.hooks.push(Hook {
+                        name,
+                        found_by,
+                        address,
+                        file_offset,
+                        probe_offset: file_offset,
+                    });
                 }
                 _ => doubts.push(format!("the kernel would refuse a probe on {name}")),
             }

@@ -18,6 +18,8 @@ use super::window::ReadError;
 
 /// The tap reads connection, label, secret and length.
 const ARGUMENTS: usize = 4;
+/// A walk reads the connection.
+const CONNECTION: usize = 1;
 /// Instructions from the entry within which the arguments are looked for in their registers.
 const PROLOGUE: u32 = 32;
 /// References to the function that are looked at; a library has 5 to 20 calls.
@@ -44,7 +46,7 @@ pub fn choose(
     function: u64,
     calls: &BTreeSet<u64>,
 ) -> Result<Option<Choice>, ElfError> {
-    let line = straight_line(program, function)?;
+    let line = straight_line(program, function, ARGUMENTS)?;
     let site = |program: &Program<'_, '_>, address, kind| {
         program.elf.file_offset(address).map(|file_offset| Site { address, file_offset, kind })
     };
@@ -68,11 +70,25 @@ pub fn choose(
     }))
 }
 
-/// The instructions that every call passes once, with the arguments in their registers, and what a probe on each
+/// The instruction at or behind the entry of `function` that the kernel emulates, with the connection still in its
+/// register; `None` when there is none.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn emulated_with_connection(
+    program: &mut Program<'_, '_>,
+    function: u64,
+) -> Result<Option<u64>, ReadError> {
+    let line = straight_line(program, function, CONNECTION)?;
+    Ok(line.iter().find(|(_, cost)| *cost == ProbeCost::Emulated).map(|&(address, _)| address))
+}
+
+/// The instructions that every call passes once, with the first `arguments` in their registers, and what a probe on each
 /// costs: from the entry up to and including the first jump, without those that are jumped to from further down.
 fn straight_line(
     program: &mut Program<'_, '_>,
     function: u64,
+    arguments: usize,
 ) -> Result<Vec<(u64, ProbeCost)>, ReadError> {
     let arch = program.arch;
     let jumped_to = jump_targets(program, function)?;
@@ -81,7 +97,7 @@ fn straight_line(
     let mut address = function;
     for _ in 0..PROLOGUE {
         let intact =
-            arch.arguments().iter().take(ARGUMENTS).all(|&register| {
+            arch.arguments().iter().take(arguments).all(|&register| {
                 state.get(register) == Value::Initial { root: register, offset: 0 }
             });
         if !intact || (address != function && jumped_to.contains(&address)) {

@@ -32,6 +32,11 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) {
         ]
     } else if !app.model.is_ready() {
         ["Attaching…".to_owned(), "programs need no restart".to_owned()]
+    } else if app.model.catching_up.progress(app.model.now).is_some() {
+        [
+            "Looking for open connections".to_owned(),
+            "each shows up when it sends or receives something; new ones at once".to_owned(),
+        ]
     } else {
         [
             "No handshakes yet".to_owned(),

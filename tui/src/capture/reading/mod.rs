@@ -107,6 +107,8 @@ pub struct Reading {
     pub facts: Facts,
     /// Those that are not null.
     pub secrets: Vec<LabelledSecret>,
+    /// A KeyUpdate may have replaced the traffic secrets, and there is no telling.
+    pub may_be_updated: bool,
 }
 
 /// Why bytes are no connection of this layout.

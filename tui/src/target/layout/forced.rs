@@ -68,7 +68,16 @@ impl Forced {
 
     /// For the user, before anything is captured.
     pub fn warning(&self) -> String {
-        format!("layout {} is forced by --layout: it is not proved", self.group)
+        let library = match *self.layout {
+            Layout::OpenSsl(_) => "OpenSSL",
+            Layout::BoringSsl(_) => "BoringSSL",
+            Layout::AwsLc(_) => "AWS-LC",
+            Layout::LibreSsl(_) => "LibreSSL",
+        };
+        format!(
+            "layout {} is forced on every image of {library} by --layout: it is not proved",
+            self.group
+        )
     }
 }
 

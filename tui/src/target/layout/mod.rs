@@ -96,6 +96,11 @@ pub struct ProvenLayout {
 }
 
 impl ProvenLayout {
+    /// Whether the secrets of a TLS 1.3 handshake are still there when it is done.
+    pub fn keeps_handshake_secrets(&self) -> bool {
+        matches!(self.layout, Layout::OpenSsl(_))
+    }
+
     /// Whether the walk knows what to read of this library.
     pub fn can_be_walked(&self) -> bool {
         match &self.layout {

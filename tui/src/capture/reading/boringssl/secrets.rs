@@ -64,7 +64,9 @@ pub fn read(
     if secrets.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Reading { client_random: fields.client_random(CLIENT_RANDOM)?, facts, secrets }))
+    let client_random = fields.client_random(CLIENT_RANDOM)?;
+    let may_be_updated = !connection.is_running;
+    Ok(Some(Reading { client_random, facts, secrets, may_be_updated }))
 }
 
 struct Connection<'a> {

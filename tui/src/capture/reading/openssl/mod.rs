@@ -143,7 +143,7 @@ pub fn read(bytes: &[u8]) -> Result<Option<Reading>, ReadError> {
         }
         vec![fields.secret(Label::ClientRandom, MASTER_KEY, 48)?]
     };
-    Ok(Some(Reading { client_random, facts, secrets: only_real(secrets) }))
+    Ok(Some(Reading { client_random, facts, secrets: only_real(secrets), may_be_updated: false }))
 }
 
 /// Derived from what stays the same for the life of the connection: `client_app_traffic_secret` and
