@@ -173,6 +173,8 @@ mod tests {
             assert_eq!(forced.over(None, &refused), None);
         }
         let warning = Forced::named("3.0.0").unwrap().warning();
-        assert_eq!(warning, "layout 3.0.0 is forced by --layout: it is not proved");
+        let wanted =
+            "layout 3.0.0 is forced on every image of OpenSSL by --layout: it is not proved";
+        assert_eq!(warning, wanted);
     }
 }
