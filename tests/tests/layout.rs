@@ -16,7 +16,7 @@ fn walk(bench: &Bench, layout: &str) -> Result<(KeyLog, Summary)> {
     ensure!(client.wait()?.status.success(), "the client");
     let ended = tlskeytop.interrupt()?;
     ensure!(ended.code() == Some(0), "{}", ended.stderr);
-    let warning = format!("warning: layout {layout} is forced by --layout: it is not proved");
+    let warning = format!("warning: layout {layout} is forced on every image of ");
     ensure!(ended.stderr.contains(&warning), "{}", ended.stderr);
     let summary = Summary::parse(&ended.stderr)?;
     Ok((KeyLog::strict(tlskeytop.keylog_path())?, summary))
