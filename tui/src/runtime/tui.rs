@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::Engine;
 use super::console::{Console, Input, TerminalConsole};
-use crate::action::Action;
+use crate::action::{Action, Context};
 use crate::keymap;
 use crate::model::ui::{App, Level};
 use crate::model::{Effect, Model, Msg};
@@ -205,7 +205,13 @@ where
     }
 
     fn take_key(&mut self, key: KeyEvent) -> Result<ControlFlow<()>, TuiError> {
-        match keymap::action(self.app.context(), key) {
+        match self.app.keymap.action(self.app.context(), key) {
+            None if self.app.context() == Context::Prompt => {
+                if let Some(request) = keymap::edit(key) {
+                    let effects = self.app.edit(self.engine.now(), request);
+                    return Ok(self.perform(effects));
+                }
+            }
             None => {}
             Some(Action::Suspend) => self.suspend()?,
             Some(Action::Redraw) => self.forget_screen()?,

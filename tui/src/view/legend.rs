@@ -52,7 +52,8 @@ pub(super) fn legend(context: Context) -> impl Iterator<Item = Line> {
     let (view, status): (&[_], &[_]) = match context {
         Context::Sessions => (SESSIONS, STATUS),
         Context::Picker => (PICKER, STATUS),
-        Context::Help | Context::Question => (&[], &[]),
+        Context::Detail | Context::Images => (&[], STATUS),
+        Context::Lines | Context::Prompt | Context::Help | Context::Question => (&[], &[]),
     };
     view.iter().chain(status).copied()
 }

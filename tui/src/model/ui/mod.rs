@@ -3,26 +3,40 @@
 //! Pure like the model beside it. [`App`] pairs the two: actions and messages go in, effects come out.
 
 mod copy;
+mod detail;
+mod export;
+mod images;
+mod lines;
 mod picker;
+mod prompt;
 mod sessions;
 mod toast;
 
+pub use detail::Detail;
+pub use images::Images;
+pub use lines::Lines;
 use picker::Confirmed;
 pub use picker::{Mark, Picker, Row};
+pub use prompt::{Prompt, Purpose};
 pub use sessions::SessionList;
 pub use toast::{Level, Toast};
 
 use super::{Effect, KeyLogMsg, Model, Msg, SavingState, Time};
 use crate::action::{Action, Context};
+use crate::keymap::Keymap;
 use crate::text::sanitize;
 
-/// The two main views.
+/// The views that fill the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
     /// The table of sessions.
     Sessions,
+    /// One session.
+    Detail,
     /// The processes to choose from.
     Picker,
+    /// The images, and the last warnings.
+    Images,
 }
 
 /// Something that is answered with yes or no.
@@ -42,6 +56,10 @@ pub struct Pages {
     pub sessions: usize,
     /// Rows of the picker.
     pub picker: usize,
+    /// Lines of the detail, and those that it has.
+    pub detail: usize,
+    /// Lines of the images and warnings.
+    pub images: usize,
     /// Rows of the help.
     pub help: usize,
     /// Lines that the help has.
@@ -59,6 +77,14 @@ pub struct Ui {
     pub help: Option<usize>,
     /// A question lies over everything.
     pub question: Option<Question>,
+    /// A text is being typed.
+    pub prompt: Option<Prompt>,
+    /// The key lines of a session lie over the view.
+    pub lines: Option<Lines>,
+    /// The session in its own view.
+    pub detail: Detail,
+    /// The images and warnings.
+    pub images: Images,
     /// The table of sessions.
     pub list: SessionList,
     /// The processes to choose from.
@@ -77,6 +103,8 @@ pub struct App {
     pub model: Model,
     /// How it is looked at.
     pub ui: Ui,
+    /// What keys do.
+    pub keymap: Keymap,
 }
 
 impl App {
@@ -90,19 +118,25 @@ impl App {
             view,
             help: None,
             question: None,
+            prompt: None,
+            lines: None,
+            detail: Detail::default(),
+            images: Images::default(),
             list: SessionList::default(),
             picker: Picker::default(),
             toast: None,
             quit_once_saved: false,
             pages: Pages::default(),
         };
-        Self { model, ui }
+        Self { model, ui, keymap: Keymap::default() }
     }
 
     /// What keys mean at the moment.
     pub fn context(&self) -> Context {
         match self.ui {
             Ui { question: Some(_), .. } => Context::Question,
+            Ui { prompt: Some(_), .. } => Context::Prompt,
+            Ui { lines: Some(_), .. } => Context::Lines,
             Ui { help: Some(_), .. } => Context::Help,
             _ => self.main_context(),
         }
@@ -112,7 +146,9 @@ impl App {
     pub fn main_context(&self) -> Context {
         match self.ui.view {
             View::Sessions => Context::Sessions,
+            View::Detail => Context::Detail,
             View::Picker => Context::Picker,
+            View::Images => Context::Images,
         }
     }
 
@@ -157,9 +193,29 @@ impl App {
                 _ => Vec::new(),
             },
             Context::Help => self.act_in_help(action),
+            Context::Prompt => self.act_in_prompt(now, action),
+            Context::Lines => self.act_in_lines(now, action),
             Context::Sessions => self.act_in_sessions(now, action),
+            Context::Detail => self.act_in_detail(now, action),
             Context::Picker => self.act_in_picker(now, action),
+            Context::Images => self.act_in_images(now, action),
         }
+    }
+
+    /// What means the same in every view that fills the screen.
+    fn act_in_every_view(&mut self, now: Time, action: Action) -> Vec<Effect> {
+        match action {
+            Action::Save => return self.toggle_saving(now),
+            Action::Processes => {
+                self.ui.view = View::Picker;
+                return vec![Effect::Rescan];
+            }
+            Action::Images => self.ui.view = View::Images,
+            Action::Help => self.ui.help = Some(0),
+            Action::Quit => return self.quit(),
+            _ => {}
+        }
+        Vec::new()
     }
 
     fn act_in_question(&mut self, now: Time, action: Action) -> Vec<Effect> {
@@ -230,16 +286,15 @@ impl App {
                 };
                 self.tell(now, Level::Info, &text);
             }
-            Action::CopyLines => return self.copy_lines(now),
+            Action::CopyLine | Action::CopyLines => return self.copy_lines(now),
             Action::CopyClientRandom => return self.copy_client_random(now),
-            Action::Save => return self.toggle_saving(now),
-            Action::Processes => {
-                self.ui.view = View::Picker;
-                return vec![Effect::Rescan];
+            Action::Open => self.open_detail(),
+            Action::Filter => {
+                let text = self.ui.list.filter_text().to_owned();
+                self.open_prompt(Purpose::Filter, text);
             }
-            Action::Help => self.ui.help = Some(0),
-            Action::Quit => return self.quit(),
-            _ => {}
+            Action::Back => self.ui.list.set_filter(""),
+            _ => return self.act_in_every_view(now, action),
         }
         Vec::new()
     }
@@ -269,9 +324,11 @@ impl App {
                 picker.forget_marks();
                 self.ui.view = View::Sessions;
             }
-            Action::Help => self.ui.help = Some(0),
-            Action::Quit => return self.quit(),
-            _ => {}
+            Action::Search => {
+                let text = picker.search_text().to_owned();
+                self.open_prompt(Purpose::Search, text);
+            }
+            _ => return self.act_in_every_view(now, action),
         }
         Vec::new()
     }
