@@ -182,7 +182,7 @@ fn secrets() -> Vec<Msg> {
 async fn picking_attaching_saving_copying_and_quitting() {
     let mut engine = FakeEngine::new(vec![Msg::Scanned(scan())]);
     engine.once_attached = secrets();
-    let ran = try_run(Selection::default(), engine, FakeConsole::typing("\nw↓yq")).await.unwrap();
+    let ran = try_run(Selection::default(), engine, FakeConsole::typing("\nw\n↓Yq")).await.unwrap();
     assert!(ran.app.model.targets.selection.all);
     assert_eq!(ran.app.model.saving.lines, 5);
     assert_eq!(ran.console.copied.len(), 1);

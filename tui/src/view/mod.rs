@@ -14,6 +14,7 @@ mod picker;
 mod prompt;
 mod question;
 mod session;
+mod session_lines;
 mod session_row;
 mod sessions;
 mod sparkline;
@@ -23,6 +24,8 @@ mod toast;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_detail;
 
 use ratatui::Frame;
 use ratatui::layout::{Rect, Size};
@@ -51,6 +54,10 @@ pub fn pages(app: &App, size: Size, look: &Look) -> Pages {
         sessions: usize::from(screen.list.height.saturating_sub(1)),
         picker: usize::from(screen.wide.height.saturating_sub(1)),
         detail: usize::from(screen.wide.height),
+        detail_past: match app.ui.view {
+            View::Detail => session::past(app, screen.wide, look),
+            _ => 0,
+        },
         images: usize::from(screen.wide.height),
         help: usize::from(help::inner(screen.wide).height),
         help_lines: help::lines(app),

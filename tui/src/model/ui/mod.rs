@@ -12,7 +12,8 @@ mod prompt;
 mod sessions;
 mod toast;
 
-pub use detail::Detail;
+pub use detail::{CommandLine, Detail, Secrets, rows as detail_rows};
+pub use export::{Exported, Files};
 pub use images::Images;
 pub use lines::Lines;
 use picker::Confirmed;
@@ -24,7 +25,6 @@ pub use toast::{Level, Toast};
 use super::{Effect, KeyLogMsg, Model, Msg, SavingState, Time};
 use crate::action::{Action, Context};
 use crate::keymap::Keymap;
-use crate::text::sanitize;
 
 /// The views that fill the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +56,10 @@ pub struct Pages {
     pub sessions: usize,
     /// Rows of the picker.
     pub picker: usize,
-    /// Lines of the detail, and those that it has.
+    /// Lines of the detail.
     pub detail: usize,
+    /// Lines that the detail has below those that show its last label.
+    pub detail_past: usize,
     /// Lines of the images and warnings.
     pub images: usize,
     /// Rows of the help.
@@ -91,6 +93,10 @@ pub struct Ui {
     pub picker: Picker,
     /// The last thing that was told, until its time is over.
     pub toast: Option<Toast>,
+    /// Paths that the user types.
+    pub files: Files,
+    /// Quitting asks when secrets are in no file.
+    pub confirm_quit: bool,
     /// The program ends as soon as everything is in the key log.
     quit_once_saved: bool,
     pages: Pages,
@@ -125,6 +131,8 @@ impl App {
             list: SessionList::default(),
             picker: Picker::default(),
             toast: None,
+            files: Files { path_known: model.saving.is_wanted(), ..Files::default() },
+            confirm_quit: true,
             quit_once_saved: false,
             pages: Pages::default(),
         };
@@ -154,19 +162,21 @@ impl App {
 
     /// Takes a message for the model.
     pub fn receive(&mut self, now: Time, msg: Msg) -> Vec<Effect> {
+        match msg {
+            Msg::CommandLine { process, result } => {
+                self.command_line(process, result);
+                return Vec::new();
+            }
+            Msg::Exported(done) => {
+                self.exported(now, &done);
+                return Vec::new();
+            }
+            _ => {}
+        }
         let opened = self.model.saving.state == SavingState::Opening
             && matches!(msg, Msg::KeyLog(KeyLogMsg::Opened { .. }));
         let mut effects = self.model.update(now, msg);
-        if opened {
-            let saving = &self.model.saving;
-            let path = sanitize(&saving.path.to_string_lossy());
-            // No number: the status line counts those that are written, and goes on while this is shown.
-            let text = match saving.pending() {
-                0 => format!("saving to {path}"),
-                _ => format!("saving to {path}, with what was captured so far"),
-            };
-            self.tell(now, Level::Info, &text);
-        }
+        self.tell_of_saving(now, opened);
         for effect in &effects {
             if let Effect::Warn(text) = effect {
                 self.tell(now, Level::Warning, text);
@@ -185,6 +195,14 @@ impl App {
 
     /// Carries out an action.
     pub fn act(&mut self, now: Time, action: Action) -> Vec<Effect> {
+        let effects = self.act_in_context(now, action);
+        if self.ui.view != View::Detail {
+            self.ui.detail.leave();
+        }
+        effects
+    }
+
+    fn act_in_context(&mut self, now: Time, action: Action) -> Vec<Effect> {
         match self.context() {
             Context::Question => self.act_in_question(now, action),
             // Nobody sees what anything else would do.
@@ -286,9 +304,11 @@ impl App {
                 };
                 self.tell(now, Level::Info, &text);
             }
-            Action::CopyLine | Action::CopyLines => return self.copy_lines(now),
+            Action::CopyLine => return self.copy_line(now),
+            Action::CopyLines => return self.copy_lines(now),
+            Action::Export => self.ask_export(now),
             Action::CopyClientRandom => return self.copy_client_random(now),
-            Action::Open => self.open_detail(),
+            Action::Open => return self.open_detail(),
             Action::Filter => {
                 let text = self.ui.list.filter_text().to_owned();
                 self.open_prompt(Purpose::Filter, text);
@@ -363,18 +383,10 @@ impl App {
         effects
     }
 
-    fn toggle_saving(&mut self, now: Time) -> Vec<Effect> {
-        let on = !self.model.saving.is_wanted();
-        if !on {
-            let path = sanitize(&self.model.saving.path.to_string_lossy());
-            self.tell(now, Level::Info, &format!("saving to {path} is off"));
-        }
-        self.receive(now, Msg::Save(on))
-    }
-
     fn quit(&mut self) -> Vec<Effect> {
         let unsaved = match self.model.saving.state {
             SavingState::On => 0,
+            _ if !self.ui.confirm_quit => 0,
             _ => self.unsaved_sessions(),
         };
         if unsaved == 0 {
@@ -397,7 +409,8 @@ impl App {
 
     /// Lets time go on; tells whether that changes what is shown.
     pub fn expire(&mut self, now: Time) -> bool {
-        self.ui.toast.take_if(|toast| toast.is_over(now)).is_some()
+        let masked = self.ui.detail.expire(now);
+        self.ui.toast.take_if(|toast| toast.is_over(now)).is_some() || masked
     }
 
     /// Brings selections and scroll positions in line with the rows that are there, before a frame.
@@ -405,6 +418,8 @@ impl App {
         self.ui.pages = pages;
         self.ui.list.settle(&self.model.sessions, pages.sessions);
         self.ui.picker.settle(&self.model.targets, pages.picker);
+        let detail = &mut self.ui.detail;
+        detail.past = detail.past.min(pages.detail_past);
         if let Some(scroll) = &mut self.ui.help {
             *scroll = (*scroll).min(pages.help_lines.saturating_sub(pages.help));
         }
@@ -413,3 +428,5 @@ impl App {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_detail;

@@ -82,6 +82,11 @@ impl SessionList {
         self.back_from(store, self.top.unwrap_or(u64::MAX)).take(self.page)
     }
 
+    /// Every session that the filters let through, newest first.
+    pub fn shown<'a>(&'a self, store: &'a Store) -> impl Iterator<Item = &'a Session> {
+        self.back_from(store, u64::MAX)
+    }
+
     /// The rows above those that are shown, counted up to 1000.
     pub fn newer(&self, store: &Store) -> usize {
         let Some(top) = self.top else { return 0 };

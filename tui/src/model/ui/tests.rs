@@ -6,6 +6,7 @@ const PAGES: Pages = Pages {
     sessions: 5,
     picker: 4,
     detail: 5,
+    detail_past: 9,
     images: 5,
     help: 5,
     help_lines: 12,
