@@ -1,5 +1,5 @@
-//! The thread for what the user asks for now and then: an export, a look at a process. Either can hang, on a disk or on
-//! a process that does not answer, and must hold up neither the loop nor the key log.
+//! A thread for what the user asks for now and then: an export, a look at a process. Either can hang, on a disk or on a
+//! process that does not answer, and must hold up neither the loop nor the key log.
 
 use std::collections::HashSet;
 use std::io;
@@ -58,26 +58,21 @@ impl Errands {
     }
 
     /// Writes lines to a file. An answer instead, when the thread is busy.
-    pub fn export(
-        &self,
-        path: PathBuf,
-        sessions: usize,
-        lines: Vec<PendingLine>,
-    ) -> Result<(), Msg> {
+    pub fn export(&self, path: PathBuf, sessions: usize, lines: Vec<PendingLine>) -> Option<Msg> {
         match self.send(Order::Export { path: path.clone(), sessions, lines }) {
-            true => Ok(()),
+            true => None,
             false => {
                 let error = Some("earlier exports are not done yet".to_owned());
-                Err(Msg::Exported(Exported { path, sessions, written: 0, known: 0, error }))
+                Some(Msg::Exported(Exported { path, sessions, written: 0, known: 0, error }))
             }
         }
     }
 
     /// Reads a command line. An answer instead, when the thread is busy.
-    pub fn look_at(&self, pid: u32, start_ticks: u64) -> Result<(), Msg> {
+    pub fn look_at(&self, pid: u32, start_ticks: u64) -> Option<Msg> {
         match self.send(Order::LookAt { pid, start_ticks }) {
-            true => Ok(()),
-            false => Err(Msg::CommandLine {
+            true => None,
+            false => Some(Msg::CommandLine {
                 process: (pid, start_ticks),
                 result: Err("a process that was looked at before does not answer".to_owned()),
             }),
@@ -180,7 +175,7 @@ mod tests {
         let path = folder.path().join("export");
         let (sender, _replies) = tokio::sync::mpsc::channel(4);
         let mut errands = Errands::start("test", sender).unwrap();
-        errands.export(path.clone(), 1, vec![line(1, 1)]).unwrap();
+        assert!(errands.export(path.clone(), 1, vec![line(1, 1)]).is_none());
         errands.finish(Duration::from_secs(10));
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 1);
     }

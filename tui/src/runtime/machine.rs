@@ -184,10 +184,10 @@ impl Engine for Machine {
             Effect::Warn(text) => warn!("{text}"),
             Effect::Rescan => self.scanner.request(),
             Effect::LookAt { pid, start_ticks } => {
-                self.own.extend(self.looker.look_at(pid, start_ticks).err());
+                self.own.extend(self.looker.look_at(pid, start_ticks));
             }
             Effect::Export { path, sessions, lines } => {
-                self.own.extend(self.exporter.export(path, sessions, lines).err());
+                self.own.extend(self.exporter.export(path, sessions, lines));
             }
             Effect::Copy { .. } | Effect::Quit => {}
         }

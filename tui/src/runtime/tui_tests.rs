@@ -250,7 +250,11 @@ async fn the_terminal_is_given_back_and_taken_over_again() {
     console.steps.clear();
     console.then(Input::Suspend);
     console.then(Input::Resumed);
-    console.then(Input::Copied(DisplayCopy { what: "key line".to_owned(), result: Ok(()) }));
+    console.then(Input::Copied(DisplayCopy {
+        what: "key line".to_owned(),
+        told: String::new(),
+        result: Ok(()),
+    }));
     console.then(Input::Resized);
     console.then(Input::End);
     let ran = run(everything(), secrets(), console).await;

@@ -46,6 +46,7 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, look: &Look) {
             // The whole row looks the same, so that it can be read on any background.
             buf.set_style(line(body, y), Style::reset());
             buf.set_style(line(body, y), look.theme.selected);
+            put(buf, body, 0, y, "▸", look.theme.selected);
         }
     }
     if page < lines.len() {

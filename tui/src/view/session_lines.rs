@@ -158,7 +158,11 @@ impl Page<'_> {
                     .into()
             }
         };
-        self.wrapped(1, &text, Style::new());
+        match width(&text) < self.columns {
+            true => self.wrapped(1, &text, Style::new()),
+            // Label, client random and secret each begin a line of their own.
+            false => text.split(' ').for_each(|field| self.wrapped(1, field, Style::new())),
+        }
         let (method, time) = (entry.method.as_str(), date_time(entry.time, self.look));
         let told = format!("captured by {method} at {time}, {}", story(entry));
         self.wrapped(1, &told, self.look.theme.faint);
@@ -206,13 +210,19 @@ impl Page<'_> {
             self.field("tap", &sanitize(&image.plan.reason));
         }
         if used(Method::Walk) {
-            self.field("walk", &sanitize(&image.plan.hooks_reason));
+            let why = match &*image.plan.hooks_reason {
+                "" => "the library's structures were read",
+                why => why,
+            };
+            self.field("walk", &sanitize(why));
         }
         let layout = match &image.plan.layout {
             Ok(layout) => format!("{}: {}", layout.group, layout.proof),
             Err(refusal) => format!("none: {}", refusal.0),
         };
-        self.field("layout", &sanitize(&layout));
+        // The proof can be long; `scan` has all of it.
+        let room = self.columns.saturating_sub(VALUE);
+        self.field("layout", &clip(&sanitize(&layout), room));
     }
 
     /// The command line last: it may be long.
