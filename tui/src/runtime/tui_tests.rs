@@ -231,7 +231,7 @@ async fn quitting_with_unsaved_secrets_asks() {
     assert!(ran.screen.to_string().contains("2 sessions hold secrets that are in no file"));
     let ran = run(everything(), secrets(), FakeConsole::typing("qyyyy")).await;
     assert_eq!(ran.console.steps.len(), 4, "y ended it");
-    let ran = run(everything(), secrets(), FakeConsole::typing("qwyyy")).await;
+    let ran = run(everything(), secrets(), FakeConsole::typing("qw\nyyy")).await;
     assert_eq!(ran.console.steps.len(), 4, "w ended it");
     assert_eq!(ran.app.model.saving.lines, 5);
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{App, Level, Purpose};
-use crate::model::{Effect, Msg, PendingLine, SavingState, Time};
+use crate::model::{Effect, Msg, PendingLine, SavingState, Session, Time};
 use crate::text::sanitize;
 
 /// What is offered at first.
@@ -18,6 +18,8 @@ pub struct Files {
     pub path_known: bool,
     /// The last export, or what is offered for the first.
     pub export: Option<String>,
+    /// The program ends as soon as everything is in the file whose path is being asked for.
+    pub(super) then_quit: bool,
     /// Lines in the key log at the moment when it was opened, until what was captured before is there too.
     pub(super) backlog: Option<u64>,
 }
@@ -46,16 +48,32 @@ impl App {
             return self.receive(now, Msg::Save(false));
         }
         if !self.ui.files.path_known {
+            self.ui.files.then_quit = false;
             self.open_prompt(Purpose::SavePath, path);
             return Vec::new();
         }
         self.receive(now, Msg::Save(true))
     }
 
+    /// Asks where to save to, unless that is known; not where there is no room to ask.
+    pub(super) fn ask_path_before_quitting(&mut self) -> bool {
+        let is_known = self.ui.files.path_known || self.model.saving.is_wanted();
+        if is_known || self.ui.pages.too_small {
+            return false;
+        }
+        self.ui.files.then_quit = true;
+        let path = self.model.saving.path.to_string_lossy().into_owned();
+        self.open_prompt(Purpose::SavePath, path);
+        true
+    }
+
     /// Turns saving on, to the path that the user typed.
     pub(super) fn save_to(&mut self, now: Time, text: &str) -> Vec<Effect> {
         match resolve(text, self.ui.files.home.as_deref()) {
-            Ok(path) => self.receive(now, Msg::SaveTo(path)),
+            Ok(path) => {
+                self.ui.quit_once_saved = self.ui.files.then_quit;
+                self.receive(now, Msg::SaveTo(path))
+            }
             Err(why) => {
                 self.tell(now, Level::Warning, &format!("not saving: {why}"));
                 Vec::new()
@@ -96,13 +114,10 @@ impl App {
 
     /// Asks where to write the lines of the sessions that are shown.
     pub(super) fn ask_export(&mut self, now: Time) {
-        let mut shown = self.ui.list.shown(&self.model.sessions);
-        if !shown.any(|session| session.key_lines().next().is_some()) {
-            drop(shown);
+        if self.sessions_with_lines().next().is_none() {
             self.tell(now, Level::Info, "no session with a key line is shown");
             return;
         }
-        drop(shown);
         let text = self.ui.files.export.clone().unwrap_or_else(|| DEFAULT_EXPORT.to_owned());
         self.open_prompt(Purpose::ExportPath, text);
     }
@@ -125,18 +140,21 @@ impl App {
             }
         };
         self.ui.files.export = Some(text.trim().to_owned());
-        let with_lines =
-            || self.ui.list.shown(&self.model.sessions).filter(|s| s.key_lines().next().is_some());
-        let sessions = with_lines().count();
+        let sessions = self.sessions_with_lines().count();
         // With room for all of it, no copy of a secret is left behind by growing.
-        let count = with_lines().map(|session| session.key_lines().count()).sum();
-        let mut lines = Vec::with_capacity(count);
-        for session in with_lines() {
+        let real = |session: &Session| session.entries.iter().filter(|e| !e.is_null()).count();
+        let mut lines = Vec::with_capacity(self.sessions_with_lines().map(real).sum());
+        for session in self.sessions_with_lines() {
             let version = session.facts.version;
             lines.extend(session.key_lines().map(|line| PendingLine { line, version }));
         }
         self.tell(now, Level::Info, &format!("exporting to {}", sanitize(&path.to_string_lossy())));
         vec![Effect::Export { path, sessions, lines }]
+    }
+
+    fn sessions_with_lines(&self) -> impl Iterator<Item = &Session> {
+        let has_lines = |session: &&Session| session.entries.iter().any(|e| !e.is_null());
+        self.ui.list.shown(&self.model.sessions).filter(has_lines)
     }
 
     /// Tells what became of it.
@@ -149,6 +167,11 @@ impl App {
             count => format!("; {count} more were in it"),
         };
         match &done.error {
+            None if done.written == 0 => {
+                let lines = plural(done.known, "line");
+                let text = format!("nothing new: {path} has the {lines} of {sessions} already");
+                self.tell(now, Level::Info, &text);
+            }
             None => {
                 let text = format!("{lines} of {sessions} exported to {path}{known}");
                 self.tell(now, Level::Info, &text);

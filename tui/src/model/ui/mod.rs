@@ -208,6 +208,8 @@ impl App {
             // Nobody sees what anything else would do.
             _ if self.ui.pages.too_small => match action {
                 Action::Quit => self.quit(),
+                // Else it would take the keys that quit.
+                Action::Back if self.ui.prompt.is_some() => self.act_in_prompt(now, action),
                 _ => Vec::new(),
             },
             Context::Help => self.act_in_help(action),
@@ -244,6 +246,9 @@ impl App {
                     let text = format!("saving fails: {reason}");
                     self.tell(now, Level::Warning, &text);
                     self.ui.question = question;
+                    return Vec::new();
+                }
+                if self.ask_path_before_quitting() {
                     return Vec::new();
                 }
                 self.ui.quit_once_saved = true;

@@ -249,6 +249,9 @@ fn the_shown_sessions_are_exported() {
     app.receive(at(11), Msg::Exported(done.clone()));
     let text = "8 lines of 4 sessions exported to ./tlskeytop-export.keylog; 1 more was in it";
     assert_eq!(told(&app), text);
+    app.receive(at(11), Msg::Exported(Exported { written: 0, known: 9, ..done.clone() }));
+    let text = "nothing new: ./tlskeytop-export.keylog has the 9 lines of 4 sessions already";
+    assert_eq!(told(&app), text);
     let failed = Exported { written: 0, error: Some("x: a \x1b[2Jlink".to_owned()), ..done };
     app.receive(at(11), Msg::Exported(failed));
     assert_eq!(told(&app), "not exported: x: a \\x1b[2Jlink");
@@ -280,6 +283,43 @@ fn quitting_asks_only_when_it_should() {
     act(&mut app, Action::Back);
     app.ui.confirm_quit = false;
     assert!(matches!(act(&mut app, Action::Quit)[..], [Effect::Quit]));
+}
+
+#[test]
+fn saving_before_quitting_asks_for_the_path_first() {
+    let asked = || {
+        let mut app = app();
+        app.ui.files = Files::default();
+        act(&mut app, Action::Quit);
+        assert!(act(&mut app, Action::Save).is_empty());
+        assert_eq!(app.context(), Context::Prompt);
+        app.receive(at(10), Msg::Tick);
+        app
+    };
+    let wrote = || Msg::KeyLog(KeyLogMsg::Wrote { generation: 1, written: 9, error: None });
+    let quits = |effects: Vec<Effect>| effects.iter().any(|e| matches!(e, Effect::Quit));
+    let mut app = asked();
+    act(&mut app, Action::Confirm);
+    app.receive(at(11), opened());
+    assert!(quits(app.receive(at(11), wrote())));
+
+    let mut app = asked();
+    act(&mut app, Action::Back);
+    act(&mut app, Action::Save);
+    act(&mut app, Action::Confirm);
+    app.receive(at(11), opened());
+    assert!(!quits(app.receive(at(11), wrote())), "the user went back, and saved later");
+}
+
+#[test]
+fn a_prompt_does_not_hold_the_keys_on_a_screen_that_is_too_small() {
+    let mut app = app();
+    act(&mut app, Action::Export);
+    app.settle(Pages { too_small: true, ..Pages::default() });
+    app.act(at(10), Action::Confirm);
+    assert!(app.ui.prompt.is_some());
+    app.act(at(10), Action::Back);
+    assert!(app.ui.prompt.is_none());
 }
 
 #[test]
