@@ -25,12 +25,32 @@ pub enum Action {
     Pause,
     /// Hide or show sessions that have only null secrets.
     NullFilter,
-    /// Copy the selected session's key lines.
+    /// Filter the sessions.
+    Filter,
+    /// Sort by the next column.
+    Sort,
+    /// Sort the other way round.
+    ReverseSort,
+    /// Copy the key line under the cursor, or of the selected session, which may have several to choose from.
+    CopyLine,
+    /// Copy all key lines of the selected session.
     CopyLines,
     /// Copy the selected session's client random.
     CopyClientRandom,
     /// Turn saving to the key log on or off.
     Save,
+    /// Write the key lines of the sessions that are shown to a file.
+    Export,
+    /// Look at one session.
+    Open,
+    /// Show the secrets in full, or mask them again.
+    Reveal,
+    /// Show the images and the last warnings.
+    Images,
+    /// Search among the processes.
+    Search,
+    /// Show the processes as a tree, or by their ids.
+    Tree,
     /// Open the processes, or go back to the sessions.
     Processes,
     /// Mark or unmark the row under the cursor.
@@ -56,8 +76,16 @@ pub enum Action {
 pub enum Context {
     /// The table of sessions.
     Sessions,
+    /// One session.
+    Detail,
     /// The processes to choose from.
     Picker,
+    /// The images, and the last warnings.
+    Images,
+    /// The key lines of a session, one of which is copied.
+    Lines,
+    /// A line of text: a filter, a search, a path.
+    Prompt,
     /// The help.
     Help,
     /// A question that is answered with yes or no.
@@ -66,13 +94,26 @@ pub enum Context {
 
 impl Context {
     /// All of them, in the order of the key list.
-    pub const ALL: [Self; 4] = [Self::Sessions, Self::Picker, Self::Help, Self::Question];
+    pub const ALL: [Self; 8] = [
+        Self::Sessions,
+        Self::Detail,
+        Self::Picker,
+        Self::Images,
+        Self::Lines,
+        Self::Prompt,
+        Self::Help,
+        Self::Question,
+    ];
 
     /// Its heading.
     pub fn title(self) -> &'static str {
         match self {
             Self::Sessions => "Sessions",
+            Self::Detail => "Session",
             Self::Picker => "Processes",
+            Self::Images => "Images",
+            Self::Lines => "Key lines",
+            Self::Prompt => "Text",
             Self::Help => "Help",
             Self::Question => "Question",
         }

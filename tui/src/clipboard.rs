@@ -40,6 +40,8 @@ pub fn describe_osc52(what: &str, term: Option<&OsStr>) -> String {
 pub struct DisplayCopy {
     /// What was copied, for the user.
     pub what: String,
+    /// What the user was told of the copy through the terminal.
+    pub told: String,
     /// Why it was not.
     pub result: Result<(), String>,
 }
@@ -49,9 +51,8 @@ impl DisplayCopy {
     pub fn describe(&self) -> String {
         match &self.result {
             Ok(()) => format!("{} sent to terminal, and on the display's clipboard", self.what),
-            Err(error) => {
-                format!("{} sent to terminal; not on the display's clipboard: {error}", self.what)
-            }
+            // What tmux needs is all the more of use.
+            Err(error) => format!("{}; not on the display's clipboard: {error}", self.told),
         }
     }
 }
@@ -63,7 +64,8 @@ pub struct Display {
     requests: SyncSender<Request>,
 }
 
-type Request = (Zeroizing<String>, String);
+/// A text, what it is, and what the user was told.
+type Request = (Zeroizing<String>, String, String);
 
 impl Display {
     /// Starts the thread when the environment names a display.
@@ -89,8 +91,8 @@ impl Display {
     }
 
     /// Hands a text over, and says whether it was taken.
-    pub fn copy(&self, text: Zeroizing<String>, what: String) -> bool {
-        match self.requests.try_send((text, what)) {
+    pub fn copy(&self, text: Zeroizing<String>, what: String, told: String) -> bool {
+        match self.requests.try_send((text, what, told)) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
         }
@@ -99,13 +101,13 @@ impl Display {
 
 fn serve(incoming: &Receiver<Request>, results: &Sender<DisplayCopy>) {
     let mut clipboard = None;
-    while let Ok((text, what)) = incoming.recv() {
+    while let Ok((text, what, told)) = incoming.recv() {
         let result = set(&mut clipboard, &text).map_err(|error| error.to_string());
         if result.is_err() {
             // The display may have gone; the next copy connects anew.
             clipboard = None;
         }
-        if results.blocking_send(DisplayCopy { what, result }).is_err() {
+        if results.blocking_send(DisplayCopy { what, told, result }).is_err() {
             return;
         }
     }
@@ -139,6 +141,20 @@ mod tests {
         assert!(told.contains("set -g set-clipboard on"));
         let told = describe_osc52("client random", Some(OsStr::new("xterm")));
         assert_eq!(told, "client random sent to terminal (it does not say whether it took it)");
+    }
+
+    #[test]
+    fn a_display_that_fails_does_not_hide_what_tmux_needs() {
+        let told = describe_osc52("key line", Some(OsStr::new("screen")));
+        let failed =
+            DisplayCopy { what: "key line".to_owned(), told, result: Err("no".to_owned()) };
+        assert_eq!(
+            failed.describe(),
+            "key line sent to terminal; tmux needs: set -g set-clipboard on; \
+             not on the display's clipboard: no"
+        );
+        let done = DisplayCopy { result: Ok(()), ..failed };
+        assert_eq!(done.describe(), "key line sent to terminal, and on the display's clipboard");
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod capture;
 pub mod cli;
 pub mod clipboard;
 pub mod headless;
+pub mod home;
 pub mod json;
 pub mod keylog;
 pub mod keymap;

@@ -12,7 +12,7 @@ fn the_key_list_is_the_keymap() {
     let text = fs::read_to_string(&path).unwrap();
     let (before, rest) = text.split_once(BEGIN).unwrap();
     let (keys, after) = rest.split_once(END).unwrap();
-    let wanted = tlskeytop::keymap::markdown_table();
+    let wanted = tlskeytop::keymap::Keymap::default().markdown_table();
     if std::env::var_os("TLSKEYTOP_UPDATE").is_some() {
         fs::write(&path, format!("{before}{BEGIN}{wanted}{END}{after}")).unwrap();
     } else {

@@ -137,6 +137,8 @@ pub fn everything() -> Selection {
 pub fn app(selection: Selection) -> App {
     let model = Model::new(selection, PathBuf::from("./tlskeytop.keylog"), DEFAULT_SESSION_LIMIT);
     let mut app = App::new(model);
+    // As with -k, so that saving starts without a question for the path.
+    app.ui.files.path_known = true;
     app.receive(START, Msg::Scanned(scan()));
     for id in 1..=3 {
         if app.model.targets.images[&ImageId(id)].state == ImageState::Attaching {

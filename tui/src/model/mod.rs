@@ -113,6 +113,15 @@ impl Model {
                 self.reconcile(&mut effects);
             }
             Msg::Save(on) => self.save(on, &mut effects),
+            Msg::SaveTo(path) => {
+                if path != self.saving.path {
+                    self.save(false, &mut effects);
+                    self.saving.path = path;
+                }
+                self.save(true, &mut effects);
+            }
+            // For who looks at it: nothing of it is kept here.
+            Msg::CommandLine { .. } | Msg::Exported(_) => {}
             Msg::Flush => self.saving.retry_now(),
         }
         if let Some((generation, lines)) = self.saving.next_batch(&self.sessions, now) {

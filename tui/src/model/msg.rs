@@ -8,6 +8,7 @@ use super::saving::{KnownLine, PendingLine};
 use super::session::Captured;
 use super::stats::KernelCounters;
 use super::target::{Change, ImageId, Scan};
+use super::ui::Exported;
 use crate::text::Foreign;
 
 /// Something that happened.
@@ -50,6 +51,15 @@ pub enum Msg {
     KeyLog(KeyLogMsg),
     /// Something that the user should know.
     Warning(String),
+    /// The command line of a process, by its id and `start_ticks`, or why it is not known.
+    CommandLine {
+        /// Process id and `start_ticks`.
+        process: (u32, u64),
+        /// With spaces where it had NULs.
+        result: Result<Foreign, String>,
+    },
+    /// An [`Effect::Export`] was carried out.
+    Exported(Exported),
     /// Time goes on.
     Tick,
     /// Choose or drop a process.
@@ -58,6 +68,8 @@ pub enum Msg {
     ChooseAll(bool),
     /// Turn saving on or off.
     Save(bool),
+    /// Turn saving on, to this path.
+    SaveTo(PathBuf),
     /// Write what is left now, though the last attempt failed a moment ago.
     Flush,
 }
@@ -119,6 +131,22 @@ pub enum Effect {
         text: Zeroizing<String>,
         /// What it is, for the user.
         what: &'static str,
+    },
+    /// Read the command line of a process.
+    LookAt {
+        /// Process id.
+        pid: u32,
+        /// Its start, so that it is no other process; 0 when that is not known.
+        start_ticks: u64,
+    },
+    /// Write key lines to a file that is not the key log.
+    Export {
+        /// The file.
+        path: PathBuf,
+        /// The sessions whose lines they are.
+        sessions: usize,
+        /// The lines.
+        lines: Vec<PendingLine>,
     },
     /// Tell the log.
     Warn(String),

@@ -110,6 +110,11 @@ impl Saving {
         self.reader_gone
     }
 
+    /// Whether any line is known to be in the file.
+    pub fn has_lines(&self) -> bool {
+        !self.known.is_empty()
+    }
+
     /// Lines that are on their way to the disk.
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()

@@ -308,6 +308,16 @@ impl Session {
         }
     }
 
+    /// The secrets with which it would be complete, and which did not come; none while the version is not known.
+    pub fn missing(&self) -> impl Iterator<Item = &'static Label> {
+        let wanted = match self.facts.version {
+            None => &[][..],
+            Some(version) if version.has_traffic_secrets() => &Label::TLS13_COMPLETE,
+            Some(_) => &[Label::ClientRandom],
+        };
+        wanted.iter().filter(|label| !self.entries.iter().any(|entry| entry.label == **label))
+    }
+
     /// Whether it has only null secrets.
     pub fn is_null(&self) -> bool {
         !self.entries.is_empty() && self.entries.iter().all(Entry::is_null)

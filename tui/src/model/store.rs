@@ -119,6 +119,12 @@ impl Store {
         self.slot_of(key).map(|slot| &self.sessions[slot])
     }
 
+    /// The reference by which a session is found again, or found to be gone.
+    pub fn reference_of(&self, key: &SessionKey) -> Option<SessionRef> {
+        let slot = self.slot_of(key)?;
+        Some(SessionRef { slot, serial: self.sessions[slot].serial })
+    }
+
     fn slot_of(&self, key: &SessionKey) -> Option<usize> {
         let slots = self.by_random.get(&key.client_random)?;
         slots.iter().map(|&slot| slot as usize).find(|&slot| self.sessions[slot].key == *key)

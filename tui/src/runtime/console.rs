@@ -135,7 +135,7 @@ impl Console for TerminalConsole {
         write_unbuffered(osc52(&text).as_bytes())?;
         let told = describe_osc52(&what, env::var_os("TERM").as_deref());
         match &self.display {
-            Some(display) if !display.copy(text, what) => {
+            Some(display) if !display.copy(text, what, told.clone()) => {
                 Ok(format!("{told}; the display's clipboard does not answer"))
             }
             _ => Ok(told),

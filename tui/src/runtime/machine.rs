@@ -9,6 +9,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
 use super::Engine;
+use super::errands::Errands;
 use super::scanner::Scanner;
 use super::writer::Writer;
 use crate::capture::{CaptureError, Control, Counters, Events, Loaded, Rules};
@@ -32,6 +33,9 @@ pub struct Machine {
     control: Option<Control>,
     writer: Writer,
     scanner: Scanner,
+    exporter: Errands,
+    /// Not the exporter: a disk that hangs must not hide the command lines, nor the other way round.
+    looker: Errands,
     replies: Receiver<Msg>,
     tick: Interval,
     ticks: u64,
@@ -55,6 +59,8 @@ impl Machine {
             counters: loaded.counters,
             control: Some(Control::start(loaded.probes, registry.files())?),
             writer: Writer::start(sender.clone())?,
+            exporter: Errands::start("export", sender.clone())?,
+            looker: Errands::start("look", sender.clone())?,
             scanner: Scanner::start(registry, sender)?,
             replies,
             tick,
@@ -75,6 +81,7 @@ impl Machine {
         if !self.writer.finish(limit) {
             warn!("the key log's disk did not answer at the end");
         }
+        self.exporter.finish(limit);
     }
 
     /// Waits for what the threads have to say, but no longer than `limit`.
@@ -176,6 +183,12 @@ impl Engine for Machine {
             }
             Effect::Warn(text) => warn!("{text}"),
             Effect::Rescan => self.scanner.request(),
+            Effect::LookAt { pid, start_ticks } => {
+                self.own.extend(self.looker.look_at(pid, start_ticks));
+            }
+            Effect::Export { path, sessions, lines } => {
+                self.own.extend(self.exporter.export(path, sessions, lines));
+            }
             Effect::Copy { .. } | Effect::Quit => {}
         }
     }

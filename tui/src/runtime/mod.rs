@@ -1,6 +1,7 @@
 //! The one select loop and what belongs to it: the terminal, the keys, the outside world.
 
 mod console;
+mod errands;
 mod finish;
 mod machine;
 mod printer;

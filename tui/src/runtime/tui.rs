@@ -16,7 +16,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::Engine;
 use super::console::{Console, Input, TerminalConsole};
-use crate::action::Action;
+use crate::action::{Action, Context};
+use crate::home::home_of;
+use crate::keylog::Owner;
 use crate::keymap;
 use crate::model::ui::{App, Level};
 use crate::model::{Effect, Model, Msg};
@@ -36,6 +38,8 @@ const FRAME_BYTES: usize = 64 * 1024;
 pub struct Options {
     /// Theme, time zone, and whether secrets are shown in full.
     pub look: Look,
+    /// Quitting asks when secrets are in no file.
+    pub confirm_quit: bool,
 }
 
 impl Options {
@@ -43,7 +47,7 @@ impl Options {
     pub fn from_env(offset: UtcOffset, reveal: bool) -> Self {
         let (no_color, term) = (env::var_os("NO_COLOR"), env::var_os("TERM"));
         let theme = Theme::from_env(no_color.as_deref(), term.as_deref());
-        Self { look: Look { theme, offset, reveal } }
+        Self { look: Look { theme, offset, reveal }, confirm_quit: true }
     }
 }
 
@@ -81,7 +85,9 @@ pub async fn run<E: Engine>(
         Ok(taken) => taken,
         Err(error) => return (model, Err(TuiError::Terminal(error))),
     };
-    let app = App::new(model);
+    let mut app = App::new(model);
+    app.ui.confirm_quit = options.confirm_quit;
+    app.ui.files.home = home_of(Owner::of_this_run());
     let mut main_loop = Loop::new(&mut terminal, engine, &mut console, app, options.look);
     let result = main_loop.run().await;
     (main_loop.app.model, result)
@@ -205,7 +211,13 @@ where
     }
 
     fn take_key(&mut self, key: KeyEvent) -> Result<ControlFlow<()>, TuiError> {
-        match keymap::action(self.app.context(), key) {
+        match self.app.keymap.action(self.app.context(), key) {
+            None if self.app.context() == Context::Prompt => {
+                if let Some(request) = keymap::edit(key) {
+                    let effects = self.app.edit(self.engine.now(), request);
+                    return Ok(self.perform(effects));
+                }
+            }
             None => {}
             Some(Action::Suspend) => self.suspend()?,
             Some(Action::Redraw) => self.forget_screen()?,

@@ -182,7 +182,7 @@ fn secrets() -> Vec<Msg> {
 async fn picking_attaching_saving_copying_and_quitting() {
     let mut engine = FakeEngine::new(vec![Msg::Scanned(scan())]);
     engine.once_attached = secrets();
-    let ran = try_run(Selection::default(), engine, FakeConsole::typing("\nw↓yq")).await.unwrap();
+    let ran = try_run(Selection::default(), engine, FakeConsole::typing("\nw\n↓Yq")).await.unwrap();
     assert!(ran.app.model.targets.selection.all);
     assert_eq!(ran.app.model.saving.lines, 5);
     assert_eq!(ran.console.copied.len(), 1);
@@ -231,7 +231,7 @@ async fn quitting_with_unsaved_secrets_asks() {
     assert!(ran.screen.to_string().contains("2 sessions hold secrets that are in no file"));
     let ran = run(everything(), secrets(), FakeConsole::typing("qyyyy")).await;
     assert_eq!(ran.console.steps.len(), 4, "y ended it");
-    let ran = run(everything(), secrets(), FakeConsole::typing("qwyyy")).await;
+    let ran = run(everything(), secrets(), FakeConsole::typing("qw\nyyy")).await;
     assert_eq!(ran.console.steps.len(), 4, "w ended it");
     assert_eq!(ran.app.model.saving.lines, 5);
 }
@@ -250,7 +250,11 @@ async fn the_terminal_is_given_back_and_taken_over_again() {
     console.steps.clear();
     console.then(Input::Suspend);
     console.then(Input::Resumed);
-    console.then(Input::Copied(DisplayCopy { what: "key line".to_owned(), result: Ok(()) }));
+    console.then(Input::Copied(DisplayCopy {
+        what: "key line".to_owned(),
+        told: String::new(),
+        result: Ok(()),
+    }));
     console.then(Input::Resized);
     console.then(Input::End);
     let ran = run(everything(), secrets(), console).await;

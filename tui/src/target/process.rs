@@ -42,6 +42,41 @@ pub fn read(pid: u32) -> io::Result<Process> {
     })
 }
 
+/// Most bytes read of a command line.
+const COMMAND_LINE: u64 = 4096;
+
+/// The command line that a process shows (`/proc/PID/cmdline`), with spaces between its arguments, and an ellipsis
+/// where it is longer than 4096 bytes. It may block: the kernel reads the process's own memory.
+///
+/// # Errors
+///
+/// When it has ended, is another process than the one that started at `start` (0: any), or is not ours to read.
+pub fn command_line(pid: u32, start: u64) -> io::Result<Foreign> {
+    let mut bytes = Vec::new();
+    File::open(format!("/proc/{pid}/cmdline"))?.take(COMMAND_LINE).read_to_end(&mut bytes)?;
+    // Afterwards, so that what was read is not another process's.
+    if start != 0 && start_ticks(pid)? != start {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    Ok(command_line_text(bytes))
+}
+
+fn command_line_text(mut bytes: Vec<u8>) -> Foreign {
+    let is_cut = bytes.len() as u64 == COMMAND_LINE;
+    while bytes.last() == Some(&0) {
+        bytes.pop();
+    }
+    for byte in &mut bytes {
+        if *byte == 0 {
+            *byte = b' ';
+        }
+    }
+    if is_cut {
+        bytes.extend_from_slice("…".as_bytes());
+    }
+    Foreign::from_bytes(&bytes)
+}
+
 /// Clock ticks from boot to the start of a process: field 22 of `/proc/PID/stat` (proc(5)).
 ///
 /// # Errors
@@ -104,6 +139,22 @@ mod tests {
         assert!(process.start_ticks > 0 && process.start_ticks <= ticks_since_boot());
         assert!(exists(process.pid) && !exists((1 << 22) + 1));
         assert!(process.exe.unwrap().raw().contains("tlskeytop"));
+    }
+
+    #[test]
+    fn a_command_line_is_read_of_one_process_only() {
+        let own = read(std::process::id()).unwrap();
+        let text = command_line(own.pid, own.start_ticks).unwrap();
+        assert!(text.raw().contains("tlskeytop") && !text.raw().contains('\0'));
+        let other = command_line(own.pid, own.start_ticks + 1).unwrap_err();
+        assert_eq!(other.kind(), io::ErrorKind::NotFound);
+        assert!(command_line((1 << 22) + 1, 0).is_err());
+        let text = command_line_text(b"nginx\0-g\0daemon off;\0".to_vec());
+        assert_eq!(text.raw(), "nginx -g daemon off;");
+        let long = command_line_text(vec![b'x'; 4096]);
+        assert_eq!(long.raw().chars().count(), 4097);
+        assert!(long.raw().ends_with('…'));
+        assert_eq!(command_line_text(b"a\x1b[2J\0".to_vec()).to_string(), "a\\x1b[2J");
     }
 
     #[test]

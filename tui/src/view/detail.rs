@@ -115,7 +115,7 @@ fn draw_entry(buf: &mut Buffer, area: Rect, y: u16, entry: &Entry, look: &Look) 
 }
 
 /// Whether it is in the key log: a mark and words.
-fn saved(entry: &Entry, look: &Look) -> (&'static str, Style) {
+pub(super) fn saved(entry: &Entry, look: &Look) -> (&'static str, Style) {
     match entry {
         entry if entry.shadowed => ("! conflict", look.theme.caution),
         entry if entry.saved => ("● saved", look.theme.good),
@@ -125,7 +125,7 @@ fn saved(entry: &Entry, look: &Look) -> (&'static str, Style) {
 }
 
 /// The secret in hexadecimal, or `null`.
-fn in_full(entry: &Entry) -> Zeroizing<String> {
+pub(super) fn in_full(entry: &Entry) -> Zeroizing<String> {
     match entry.is_null() {
         true => value(entry).into(),
         false => hex::encode(entry.secret.expose()).into(),
@@ -133,7 +133,7 @@ fn in_full(entry: &Entry) -> Zeroizing<String> {
 }
 
 /// The masked secret, or `null`.
-fn value(entry: &Entry) -> String {
+pub(super) fn value(entry: &Entry) -> String {
     match entry.is_null() {
         true => "∅ null".to_owned(),
         false => entry.secret.masked(),

@@ -8,11 +8,10 @@ use super::layout::SMALLEST;
 use super::paint::{put, width};
 use super::{Theme, question};
 use crate::action::{Action, Context};
-use crate::keymap::key_name;
 use crate::model::ui::App;
 
 pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) {
-    let key = |action| key_name(Context::Sessions, action);
+    let key = |action| app.keymap.key_name(Context::Sessions, action);
     let nulls = app.model.sessions.null_sessions();
     let held_back = app.ui.list.held_back(&app.model.sessions).unwrap_or_default();
     let lines = if held_back > 0 {
@@ -50,12 +49,12 @@ pub(super) fn draw_too_small(buf: &mut Buffer, area: Rect, app: &App) {
     let lines = match &app.ui.question {
         // First what is asked: there may be room for one line.
         Some(question) => {
-            let [what, ask] = question::lines(question);
+            let [what, ask] = question::lines(question, &app.keymap);
             [ask, what]
         }
         None => {
             let (width, height) = SMALLEST;
-            let quit = key_name(app.main_context(), Action::Quit);
+            let quit = app.keymap.key_name(app.main_context(), Action::Quit);
             [
                 "tlskeytop needs more room".to_owned(),
                 format!("{width}x{height}, here is {}x{}; {quit} quits", area.width, area.height),

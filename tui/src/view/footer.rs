@@ -7,7 +7,7 @@ use ratatui::style::Style;
 use super::Theme;
 use super::paint::{put, width};
 use crate::action::Action;
-use crate::keymap::{self, Binding};
+use crate::keymap::Binding;
 use crate::model::ui::App;
 
 /// Between two hints.
@@ -15,7 +15,7 @@ const GAP: u16 = 2;
 
 pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) {
     let mut hints: Vec<_> =
-        keymap::bindings(app.context()).filter_map(|b| Some((b, hint(b)?))).collect();
+        app.keymap.bindings(app.context()).filter_map(|b| Some((b, hint(b)?))).collect();
     while hints.iter().map(|(_, (key, word))| columns(key, word)).sum::<u16>() > area.width + GAP {
         // Of those that matter least, the last.
         let least = hints.iter().rev().min_by_key(|(binding, _)| weight(binding)).map(|(b, _)| *b);

@@ -9,7 +9,6 @@ use super::Theme;
 use super::layout::middle;
 use super::legend::legend;
 use super::paint::{clear, put, width};
-use crate::keymap;
 use crate::model::ui::App;
 
 /// Room for the longest line of the help.
@@ -20,7 +19,7 @@ const MARGIN: u16 = 2;
 /// Number of lines.
 pub(super) fn lines(app: &App) -> usize {
     let context = app.main_context();
-    keymap::bindings(context).count() + legend(context).count()
+    app.keymap.bindings(context).count() + legend(context).count()
 }
 
 /// The part inside the frame, for a help of any length.
@@ -36,7 +35,7 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) {
     clear(buf, area);
     Block::bordered().title(format!(" Help: {} ", context.title())).render(area, buf);
     let inside = area.inner(Margin::new(2, 1));
-    let keys = keymap::bindings(context).map(|b| (b.key_list(), b.about, theme.key));
+    let keys = app.keymap.bindings(context).map(|b| (b.key_list(), b.about, theme.key));
     let legend = legend(context).map(|(what, about)| match about {
         "" => (what.to_owned(), "", theme.heading),
         about => (what.to_owned(), about, Style::new()),

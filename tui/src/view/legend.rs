@@ -25,6 +25,18 @@ const SESSIONS: &[Line] = &[
 ];
 
 #[rustfmt::skip]
+const DETAIL: &[Line] = &[
+    ("", ""),
+    ("Columns STATE and SAVED", ""),
+    ("✓ captured", "The secret is there"),
+    ("∅ null", "It was seen before the library had set it: all bytes zero"),
+    ("· missing", "The TLS version has it, and it did not come"),
+    ("● saved", "Its line is in the key log"),
+    ("! conflict", "The key log has another value of this line; it stays here,"),
+    ("", "and can be copied and exported"),
+];
+
+#[rustfmt::skip]
 const PICKER: &[Line] = &[
     ("", ""),
     ("Marks", ""),
@@ -52,7 +64,9 @@ pub(super) fn legend(context: Context) -> impl Iterator<Item = Line> {
     let (view, status): (&[_], &[_]) = match context {
         Context::Sessions => (SESSIONS, STATUS),
         Context::Picker => (PICKER, STATUS),
-        Context::Help | Context::Question => (&[], &[]),
+        Context::Detail => (DETAIL, STATUS),
+        Context::Images => (&[], STATUS),
+        Context::Lines | Context::Prompt | Context::Help | Context::Question => (&[], &[]),
     };
     view.iter().chain(status).copied()
 }

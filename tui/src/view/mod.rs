@@ -5,11 +5,16 @@ mod detail;
 mod empty;
 mod footer;
 mod help;
+mod images;
 mod layout;
 mod legend;
+mod lines;
 mod paint;
 mod picker;
+mod prompt;
 mod question;
+mod session;
+mod session_lines;
 mod session_row;
 mod sessions;
 mod sparkline;
@@ -19,6 +24,8 @@ mod toast;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_detail;
 
 use ratatui::Frame;
 use ratatui::layout::{Rect, Size};
@@ -46,6 +53,12 @@ pub fn pages(app: &App, size: Size, look: &Look) -> Pages {
     Pages {
         sessions: usize::from(screen.list.height.saturating_sub(1)),
         picker: usize::from(screen.wide.height.saturating_sub(1)),
+        detail: usize::from(screen.wide.height),
+        detail_past: match app.ui.view {
+            View::Detail => session::past(app, screen.wide, look),
+            _ => 0,
+        },
+        images: usize::from(screen.wide.height),
         help: usize::from(help::inner(screen.wide).height),
         help_lines: help::lines(app),
         too_small: layout::is_too_small(area),
@@ -70,16 +83,22 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, look: &Look) {
             sessions::draw(buf, screen.list, app, look);
             detail::draw(buf, screen.detail, app, look);
         }
+        View::Detail => session::draw(buf, screen.wide, app, look),
         View::Picker => picker::draw(buf, screen.wide, app, &look.theme),
+        View::Images => images::draw(buf, screen.wide, app, look),
     }
     if app.ui.help.is_some() {
         help::draw(buf, screen.wide, app, &look.theme);
     }
     if let Some(question) = &app.ui.question {
-        question::draw(buf, screen.wide, question, &look.theme);
+        question::draw(buf, screen.wide, question, &app.keymap, &look.theme);
     }
-    match &app.ui.toast {
-        Some(toast) => toast::draw(buf, screen.footer, toast, &look.theme),
-        None => footer::draw(buf, screen.footer, app, &look.theme),
+    if let Some(list) = &app.ui.lines {
+        lines::draw(buf, screen.wide, app, list, look);
+    }
+    match (&app.ui.prompt, &app.ui.toast) {
+        (Some(text), _) => prompt::draw(buf, screen.footer, app, text, &look.theme),
+        (None, Some(toast)) => toast::draw(buf, screen.footer, toast, &look.theme),
+        (None, None) => footer::draw(buf, screen.footer, app, &look.theme),
     }
 }

@@ -9,11 +9,17 @@ use super::Theme;
 use super::layout::middle;
 use super::paint::{clear, put, width};
 use crate::action::{Action, Context};
-use crate::keymap::key_name;
+use crate::keymap::Keymap;
 use crate::model::ui::Question;
 
-pub(super) fn draw(buf: &mut Buffer, area: Rect, question: &Question, theme: &Theme) {
-    let [what, ask] = lines(question);
+pub(super) fn draw(
+    buf: &mut Buffer,
+    area: Rect,
+    question: &Question,
+    keymap: &Keymap,
+    theme: &Theme,
+) {
+    let [what, ask] = lines(question, keymap);
     let columns = width(&what).max(width(&ask));
     let area = middle(area, columns.saturating_add(4), 4);
     clear(buf, area);
@@ -24,14 +30,14 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, question: &Question, theme: &Th
 }
 
 /// What it is about, and what is asked.
-pub(super) fn lines(question: &Question) -> [String; 2] {
+pub(super) fn lines(question: &Question, keymap: &Keymap) -> [String; 2] {
     let what = match question {
         Question::Quit { unsaved: 1 } => "1 session holds secrets that are in no file".to_owned(),
         Question::Quit { unsaved } => {
             format!("{unsaved} sessions hold secrets that are in no file")
         }
     };
-    let key = |action| key_name(Context::Question, action);
+    let key = |action| keymap.key_name(Context::Question, action);
     let (yes, no, save) = (key(Action::Confirm), key(Action::Back), key(Action::Save));
     [what, format!("quit? ({yes}/{no}, {save}: save and quit)")]
 }

@@ -3,26 +3,40 @@
 //! Pure like the model beside it. [`App`] pairs the two: actions and messages go in, effects come out.
 
 mod copy;
+mod detail;
+mod export;
+mod images;
+mod lines;
 mod picker;
+mod prompt;
 mod sessions;
 mod toast;
 
+pub use detail::{CommandLine, Detail, Secrets, rows as detail_rows};
+pub use export::{Exported, Files};
+pub use images::Images;
+pub use lines::Lines;
 use picker::Confirmed;
 pub use picker::{Mark, Picker, Row};
+pub use prompt::{Prompt, Purpose};
 pub use sessions::SessionList;
 pub use toast::{Level, Toast};
 
 use super::{Effect, KeyLogMsg, Model, Msg, SavingState, Time};
 use crate::action::{Action, Context};
-use crate::text::sanitize;
+use crate::keymap::Keymap;
 
-/// The two main views.
+/// The views that fill the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
     /// The table of sessions.
     Sessions,
+    /// One session.
+    Detail,
     /// The processes to choose from.
     Picker,
+    /// The images, and the last warnings.
+    Images,
 }
 
 /// Something that is answered with yes or no.
@@ -42,6 +56,12 @@ pub struct Pages {
     pub sessions: usize,
     /// Rows of the picker.
     pub picker: usize,
+    /// Lines of the detail.
+    pub detail: usize,
+    /// Lines that the detail has below those that show its last label.
+    pub detail_past: usize,
+    /// Lines of the images and warnings.
+    pub images: usize,
     /// Rows of the help.
     pub help: usize,
     /// Lines that the help has.
@@ -59,12 +79,24 @@ pub struct Ui {
     pub help: Option<usize>,
     /// A question lies over everything.
     pub question: Option<Question>,
+    /// A text is being typed.
+    pub prompt: Option<Prompt>,
+    /// The key lines of a session lie over the view.
+    pub lines: Option<Lines>,
+    /// The session in its own view.
+    pub detail: Detail,
+    /// The images and warnings.
+    pub images: Images,
     /// The table of sessions.
     pub list: SessionList,
     /// The processes to choose from.
     pub picker: Picker,
     /// The last thing that was told, until its time is over.
     pub toast: Option<Toast>,
+    /// Paths that the user types.
+    pub files: Files,
+    /// Quitting asks when secrets are in no file.
+    pub confirm_quit: bool,
     /// The program ends as soon as everything is in the key log.
     quit_once_saved: bool,
     pages: Pages,
@@ -77,6 +109,8 @@ pub struct App {
     pub model: Model,
     /// How it is looked at.
     pub ui: Ui,
+    /// What keys do.
+    pub keymap: Keymap,
 }
 
 impl App {
@@ -90,19 +124,27 @@ impl App {
             view,
             help: None,
             question: None,
+            prompt: None,
+            lines: None,
+            detail: Detail::default(),
+            images: Images::default(),
             list: SessionList::default(),
             picker: Picker::default(),
             toast: None,
+            files: Files { path_known: model.saving.is_wanted(), ..Files::default() },
+            confirm_quit: true,
             quit_once_saved: false,
             pages: Pages::default(),
         };
-        Self { model, ui }
+        Self { model, ui, keymap: Keymap::default() }
     }
 
     /// What keys mean at the moment.
     pub fn context(&self) -> Context {
         match self.ui {
             Ui { question: Some(_), .. } => Context::Question,
+            Ui { prompt: Some(_), .. } => Context::Prompt,
+            Ui { lines: Some(_), .. } => Context::Lines,
             Ui { help: Some(_), .. } => Context::Help,
             _ => self.main_context(),
         }
@@ -112,25 +154,29 @@ impl App {
     pub fn main_context(&self) -> Context {
         match self.ui.view {
             View::Sessions => Context::Sessions,
+            View::Detail => Context::Detail,
             View::Picker => Context::Picker,
+            View::Images => Context::Images,
         }
     }
 
     /// Takes a message for the model.
     pub fn receive(&mut self, now: Time, msg: Msg) -> Vec<Effect> {
+        match msg {
+            Msg::CommandLine { process, result } => {
+                self.command_line(process, result);
+                return Vec::new();
+            }
+            Msg::Exported(done) => {
+                self.exported(now, &done);
+                return Vec::new();
+            }
+            _ => {}
+        }
         let opened = self.model.saving.state == SavingState::Opening
             && matches!(msg, Msg::KeyLog(KeyLogMsg::Opened { .. }));
         let mut effects = self.model.update(now, msg);
-        if opened {
-            let saving = &self.model.saving;
-            let path = sanitize(&saving.path.to_string_lossy());
-            // No number: the status line counts those that are written, and goes on while this is shown.
-            let text = match saving.pending() {
-                0 => format!("saving to {path}"),
-                _ => format!("saving to {path}, with what was captured so far"),
-            };
-            self.tell(now, Level::Info, &text);
-        }
+        self.tell_of_saving(now, opened);
         for effect in &effects {
             if let Effect::Warn(text) = effect {
                 self.tell(now, Level::Warning, text);
@@ -149,17 +195,47 @@ impl App {
 
     /// Carries out an action.
     pub fn act(&mut self, now: Time, action: Action) -> Vec<Effect> {
+        let effects = self.act_in_context(now, action);
+        if self.ui.view != View::Detail {
+            self.ui.detail.leave();
+        }
+        effects
+    }
+
+    fn act_in_context(&mut self, now: Time, action: Action) -> Vec<Effect> {
         match self.context() {
             Context::Question => self.act_in_question(now, action),
             // Nobody sees what anything else would do.
             _ if self.ui.pages.too_small => match action {
                 Action::Quit => self.quit(),
+                // Else it would take the keys that quit.
+                Action::Back if self.ui.prompt.is_some() => self.act_in_prompt(now, action),
                 _ => Vec::new(),
             },
             Context::Help => self.act_in_help(action),
+            Context::Prompt => self.act_in_prompt(now, action),
+            Context::Lines => self.act_in_lines(now, action),
             Context::Sessions => self.act_in_sessions(now, action),
+            Context::Detail => self.act_in_detail(now, action),
             Context::Picker => self.act_in_picker(now, action),
+            Context::Images => self.act_in_images(now, action),
         }
+    }
+
+    /// What means the same in every view that fills the screen.
+    fn act_in_every_view(&mut self, now: Time, action: Action) -> Vec<Effect> {
+        match action {
+            Action::Save => return self.toggle_saving(now),
+            Action::Processes => {
+                self.ui.view = View::Picker;
+                return vec![Effect::Rescan];
+            }
+            Action::Images => self.ui.view = View::Images,
+            Action::Help => self.ui.help = Some(0),
+            Action::Quit => return self.quit(),
+            _ => {}
+        }
+        Vec::new()
     }
 
     fn act_in_question(&mut self, now: Time, action: Action) -> Vec<Effect> {
@@ -170,6 +246,9 @@ impl App {
                     let text = format!("saving fails: {reason}");
                     self.tell(now, Level::Warning, &text);
                     self.ui.question = question;
+                    return Vec::new();
+                }
+                if self.ask_path_before_quitting() {
                     return Vec::new();
                 }
                 self.ui.quit_once_saved = true;
@@ -230,16 +309,17 @@ impl App {
                 };
                 self.tell(now, Level::Info, &text);
             }
+            Action::CopyLine => return self.copy_line(now),
             Action::CopyLines => return self.copy_lines(now),
+            Action::Export => self.ask_export(now),
             Action::CopyClientRandom => return self.copy_client_random(now),
-            Action::Save => return self.toggle_saving(now),
-            Action::Processes => {
-                self.ui.view = View::Picker;
-                return vec![Effect::Rescan];
+            Action::Open => return self.open_detail(),
+            Action::Filter => {
+                let text = self.ui.list.filter_text().to_owned();
+                self.open_prompt(Purpose::Filter, text);
             }
-            Action::Help => self.ui.help = Some(0),
-            Action::Quit => return self.quit(),
-            _ => {}
+            Action::Back => self.ui.list.set_filter(""),
+            _ => return self.act_in_every_view(now, action),
         }
         Vec::new()
     }
@@ -269,9 +349,11 @@ impl App {
                 picker.forget_marks();
                 self.ui.view = View::Sessions;
             }
-            Action::Help => self.ui.help = Some(0),
-            Action::Quit => return self.quit(),
-            _ => {}
+            Action::Search => {
+                let text = picker.search_text().to_owned();
+                self.open_prompt(Purpose::Search, text);
+            }
+            _ => return self.act_in_every_view(now, action),
         }
         Vec::new()
     }
@@ -306,18 +388,10 @@ impl App {
         effects
     }
 
-    fn toggle_saving(&mut self, now: Time) -> Vec<Effect> {
-        let on = !self.model.saving.is_wanted();
-        if !on {
-            let path = sanitize(&self.model.saving.path.to_string_lossy());
-            self.tell(now, Level::Info, &format!("saving to {path} is off"));
-        }
-        self.receive(now, Msg::Save(on))
-    }
-
     fn quit(&mut self) -> Vec<Effect> {
         let unsaved = match self.model.saving.state {
             SavingState::On => 0,
+            _ if !self.ui.confirm_quit => 0,
             _ => self.unsaved_sessions(),
         };
         if unsaved == 0 {
@@ -340,7 +414,8 @@ impl App {
 
     /// Lets time go on; tells whether that changes what is shown.
     pub fn expire(&mut self, now: Time) -> bool {
-        self.ui.toast.take_if(|toast| toast.is_over(now)).is_some()
+        let masked = self.ui.detail.expire(now);
+        self.ui.toast.take_if(|toast| toast.is_over(now)).is_some() || masked
     }
 
     /// Brings selections and scroll positions in line with the rows that are there, before a frame.
@@ -348,6 +423,8 @@ impl App {
         self.ui.pages = pages;
         self.ui.list.settle(&self.model.sessions, pages.sessions);
         self.ui.picker.settle(&self.model.targets, pages.picker);
+        let detail = &mut self.ui.detail;
+        detail.past = detail.past.min(pages.detail_past);
         if let Some(scroll) = &mut self.ui.help {
             *scroll = (*scroll).min(pages.help_lines.saturating_sub(pages.help));
         }
@@ -356,3 +433,5 @@ impl App {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_detail;

@@ -54,17 +54,34 @@ pub struct Picker {
     cursor: Row,
     /// What was marked and unmarked since the last confirmation.
     marks: BTreeMap<Row, Pending>,
+    /// Which processes are shown, as it was typed.
+    search: String,
     top: usize,
     page: usize,
 }
 
 impl Default for Picker {
     fn default() -> Self {
-        Self { cursor: Row::Everything, marks: BTreeMap::new(), top: 0, page: 0 }
+        Self {
+            cursor: Row::Everything,
+            marks: BTreeMap::new(),
+            search: String::new(),
+            top: 0,
+            page: 0,
+        }
     }
 }
 
 impl Picker {
+    /// The search as it was typed; empty shows all.
+    pub fn search_text(&self) -> &str {
+        &self.search
+    }
+
+    pub(super) fn set_search(&mut self, text: &str) {
+        text.clone_into(&mut self.search);
+    }
+
     /// The row under the cursor.
     pub fn cursor(&self) -> Row {
         self.cursor

@@ -20,17 +20,36 @@ pub struct SessionList {
     hide_nulls: bool,
     /// Sessions from this serial on are not shown.
     paused_at: Option<u64>,
+    /// Which sessions are shown, as it was typed.
+    filter: String,
     page: usize,
 }
 
 impl Default for SessionList {
     /// Follows the newest session, and hides those with only null secrets.
     fn default() -> Self {
-        Self { selected: None, top: None, follow: true, hide_nulls: true, paused_at: None, page: 0 }
+        Self {
+            selected: None,
+            top: None,
+            follow: true,
+            hide_nulls: true,
+            paused_at: None,
+            filter: String::new(),
+            page: 0,
+        }
     }
 }
 
 impl SessionList {
+    /// The filter as it was typed; empty shows all.
+    pub fn filter_text(&self) -> &str {
+        &self.filter
+    }
+
+    pub(super) fn set_filter(&mut self, text: &str) {
+        text.clone_into(&mut self.filter);
+    }
+
     /// Whether the newest session is kept selected.
     pub fn follows(&self) -> bool {
         self.follow
@@ -61,6 +80,11 @@ impl SessionList {
     /// The rows to show, from the top.
     pub fn rows<'a>(&'a self, store: &'a Store) -> impl Iterator<Item = &'a Session> {
         self.back_from(store, self.top.unwrap_or(u64::MAX)).take(self.page)
+    }
+
+    /// Every session that the filters let through, newest first.
+    pub fn shown<'a>(&'a self, store: &'a Store) -> impl Iterator<Item = &'a Session> {
+        self.back_from(store, u64::MAX)
     }
 
     /// The rows above those that are shown, counted up to 1000.

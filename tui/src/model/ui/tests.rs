@@ -2,7 +2,16 @@ use super::*;
 use crate::model::fixture::*;
 use crate::model::target::{Change, ImageId, Process, Selection};
 
-const PAGES: Pages = Pages { sessions: 5, picker: 4, help: 5, help_lines: 12, too_small: false };
+const PAGES: Pages = Pages {
+    sessions: 5,
+    picker: 4,
+    detail: 5,
+    detail_past: 9,
+    images: 5,
+    help: 5,
+    help_lines: 12,
+    too_small: false,
+};
 
 fn act(app: &mut App, action: Action) -> Vec<Effect> {
     let effects = app.act(at(10), action);
