@@ -78,6 +78,43 @@ impl Screen {
         found.with_context(|| format!("the screen was\n{last}"))
     }
 
+    /// Types text as it is.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn type_text(&self, text: &str) -> Result<()> {
+        self.tmux(&["send-keys", "-l", text]).map(drop)
+    }
+
+    /// Takes what programs send to the clipboard (OSC 52) into the terminal's own.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn take_clipboard(&self) -> Result<()> {
+        self.tmux(&["set", "-g", "set-clipboard", "on"]).map(drop)
+    }
+
+    /// The text that a program sent to the clipboard last, if any did.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn clipboard(&self) -> Result<Option<String>> {
+        let buffers = self.tmux(&["list-buffers"])?;
+        if buffers.trim().is_empty() {
+            return Ok(None);
+        }
+        self.tmux(&["show-buffer"]).map(Some)
+    }
+
+    /// Gives the terminal another size.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn resize(&self, columns: u16, rows: u16) -> Result<()> {
+        let (columns, rows) = (columns.to_string(), rows.to_string());
+        self.tmux(&["resize-window", "-x", &columns, "-y", &rows]).map(drop)
+    }
+
     /// True when the program has left the alternate screen and shows the cursor.
     ///
     /// # Errors
