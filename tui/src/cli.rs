@@ -9,6 +9,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use globset::{Glob, GlobMatcher};
 
+use crate::config::{CATCH_UP, Config, DEFAULT_KEYLOG};
 use crate::model::CATCH_UP_LIMIT;
 use crate::model::target::Selection;
 use crate::target::layout::Forced;
@@ -16,8 +17,6 @@ use crate::target::plan::Ways;
 
 /// Most seconds of `--duration`, 100 years: the clock cannot count on for just any number.
 const LONGEST: f64 = 100.0 * 365.25 * 86_400.0;
-/// Where secrets go unless the user says otherwise.
-const DEFAULT_KEYLOG: &str = "./tlskeytop.keylog";
 
 /// See the TLS handshakes of this machine as they happen, and log their secrets for Wireshark.
 ///
@@ -40,50 +39,75 @@ pub struct Cli {
 #[derive(Debug, Args)]
 struct Options {
     /// Capture every TLS process, present and future
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = "What to capture")]
     all: bool,
     /// Capture this process; may be given several times
-    #[arg(short, long, value_name = "PID", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short, long, help_heading = "What to capture", value_name = "PID", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     pid: Vec<u32>,
     /// Capture processes whose name matches, as `nginx` or `python3*`; may be given several times
-    #[arg(short, long, value_name = "GLOB")]
+    #[arg(short, long, help_heading = "What to capture", value_name = "GLOB")]
     name: Vec<String>,
     /// Capture only what uses this library or executable; may be given several times
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, help_heading = "What to capture", value_name = "PATH")]
     image: Vec<PathBuf>,
-    /// Write secrets to this file (default ./tlskeytop.keylog; '-' is stdout, without the interface only)
-    #[arg(short, long, value_name = "FILE")]
+    /// How to capture
+    #[arg(
+        long,
+        help_heading = "How to capture",
+        value_enum,
+        value_name = "METHOD",
+        default_value = "auto"
+    )]
+    method: MethodArg,
+    /// Look for the open connections of a process for so long when it is attached to; 0: do not
+    /// (default 60)
+    #[arg(long, help_heading = "How to capture", value_name = "SECS", value_parser = clap::value_parser!(u64).range(CATCH_UP.start..CATCH_UP.end))]
+    catch_up: Option<u64>,
+    /// Where OpenSSL, BoringSSL, AWS-LC or LibreSSL has its fields, as `3.0.0` or `3.5.0 no-psk`:
+    /// for an image whose code does not prove it. Names are as `tlskeytop scan` shows them
+    #[arg(long, help_heading = "How to capture", value_name = "GROUP", value_parser = Forced::named)]
+    layout: Option<Forced>,
+    /// Write secrets to this file (default ./tlskeytop.keylog; '-' is stdout, without the
+    /// interface only)
+    #[arg(short, long, help_heading = "Where secrets go", value_name = "FILE")]
     keylog_file: Option<PathBuf>,
     /// Write secrets from the start (implied by -k)
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = "Where secrets go")]
     save: bool,
-    /// How to capture: by the library's own key log function, by its structures, or as fits each image
-    #[arg(long, value_enum, value_name = "METHOD", default_value = "auto")]
-    method: MethodArg,
-    /// Look for the open connections of a process for so long when it is attached to (0: do not)
-    #[arg(long, value_name = "SECS", default_value_t = CATCH_UP_LIMIT.as_secs(), value_parser = clap::value_parser!(u64).range(..=86_400))]
-    catch_up: u64,
-    /// Where OpenSSL, BoringSSL, AWS-LC or LibreSSL has its fields, as `3.0.0` or `3.5.0 no-psk`: for an image whose code
-    /// does not prove it. Names are as `tlskeytop scan` shows them
-    #[arg(long, value_name = "GROUP", value_parser = Forced::named)]
-    layout: Option<Forced>,
+    /// Show secrets in full (they are masked otherwise)
+    #[arg(long, help_heading = "Where secrets go")]
+    reveal: bool,
     /// What to show; without a terminal the default is keylog
-    #[arg(long, value_enum, value_name = "MODE")]
+    #[arg(long, help_heading = "What to show", value_enum, value_name = "MODE")]
     mode: Option<ModeArg>,
+    /// Use the mouse in the interface: wheel, clicks, double clicks. Text is then selected with
+    /// Shift held
+    #[arg(long, help_heading = "What to show")]
+    mouse: bool,
     /// Stop after so many seconds (keylog and json)
-    #[arg(long, value_name = "SECS", value_parser = seconds)]
+    #[arg(long, help_heading = "What to show", value_name = "SECS", value_parser = seconds)]
     duration: Option<Duration>,
     /// Stop after so many complete sessions (keylog and json)
-    #[arg(long, value_name = "SESSIONS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, help_heading = "What to show", value_name = "SESSIONS", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Show secrets in full (they are masked otherwise)
-    #[arg(long)]
-    reveal: bool,
+    /// Read the configuration from this file (default ~/.config/tlskeytop/config.toml of the user
+    /// behind sudo)
+    #[arg(long, help_heading = "Configuration and log", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the default configuration, with comments
+    #[arg(long, help_heading = "Configuration and log", exclusive = true)]
+    print_config: bool,
     /// Log to this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = "Configuration and log", value_name = "FILE")]
     log_file: Option<PathBuf>,
     /// How much to log
-    #[arg(long, value_enum, value_name = "LEVEL", default_value = "info")]
+    #[arg(
+        long,
+        help_heading = "Configuration and log",
+        value_enum,
+        value_name = "LEVEL",
+        default_value = "info"
+    )]
     log_level: LogLevel,
 }
 
@@ -171,6 +195,8 @@ pub enum Task {
     },
     /// Check the machine.
     Doctor,
+    /// Print the default configuration.
+    PrintConfig,
     /// Print completions.
     Completions(clap_complete::Shell),
     /// Print the man page.
@@ -202,6 +228,34 @@ pub struct CaptureTask {
     pub reveal: bool,
     /// Log file and level.
     pub log: Option<(PathBuf, LogLevel)>,
+    /// Use the mouse.
+    pub mouse: bool,
+    /// The configuration, when it is not the usual one.
+    pub config: Option<PathBuf>,
+    /// Which of these the command line left open.
+    open: Open,
+}
+
+/// What the configuration decides when the command line does not.
+#[derive(Debug)]
+struct Open {
+    keylog: bool,
+    catch_up: bool,
+}
+
+impl CaptureTask {
+    /// Takes from the configuration what the command line left open, and gives it back with what the command line
+    /// says.
+    pub fn configure(&mut self, mut config: Config) -> Config {
+        if self.open.keylog {
+            self.keylog.clone_from(&config.save_path);
+        }
+        if self.open.catch_up {
+            self.catch_up = config.catch_up;
+        }
+        config.mouse |= self.mouse;
+        config
+    }
 }
 
 /// Reads the command line.
@@ -216,6 +270,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Task, clap::Err
         Some(Command::Doctor) => Ok(Task::Doctor),
         Some(Command::Completions { shell }) => Ok(Task::Completions(shell)),
         Some(Command::Man) => Ok(Task::Man),
+        None if cli.options.print_config => Ok(Task::PrintConfig),
         None => cli.options.check().map(Box::new).map(Task::Capture),
     }
 }
@@ -264,7 +319,10 @@ impl Options {
                 },
             },
             images: self.image,
-            catch_up: Duration::from_secs(self.catch_up),
+            open: Open { keylog: self.keylog_file.is_none(), catch_up: self.catch_up.is_none() },
+            catch_up: self.catch_up.map_or(CATCH_UP_LIMIT, Duration::from_secs),
+            mouse: self.mouse,
+            config: self.config,
             layout: self.layout,
             save: self.save || self.keylog_file.is_some() || mode == Mode::Keylog,
             keylog: self.keylog_file.unwrap_or_else(|| DEFAULT_KEYLOG.into()),
@@ -322,6 +380,24 @@ mod tests {
     }
 
     #[test]
+    fn the_command_line_wins_over_the_configuration() {
+        let config = || Config {
+            save_path: "from config".into(),
+            catch_up: Duration::from_secs(7),
+            ..Config::default()
+        };
+        let mut task = parse(&["--mode", "json"]).unwrap();
+        let merged = task.configure(config());
+        assert_eq!((task.keylog.to_str(), task.catch_up.as_secs()), (Some("from config"), 7));
+        assert!(!merged.mouse);
+        let mut task =
+            parse(&["--mode", "json", "-k", "x", "--catch-up", "60", "--mouse"]).unwrap();
+        let merged = task.configure(config());
+        assert_eq!((task.keylog.to_str(), task.catch_up.as_secs()), (Some("x"), 60));
+        assert!(merged.mouse);
+    }
+
+    #[test]
     fn the_longest_duration_can_be_waited_for() {
         let task = parse(&["--mode", "json", "--duration", "3155760000"]).unwrap();
         assert!(tokio::time::Instant::now().checked_add(task.duration.unwrap()).is_some());
@@ -364,6 +440,8 @@ mod tests {
             &["--mode", "keylog", "--layout", ""],
             &["scan", "--layout", "no"],
             &["--all", "scan"],
+            &["--all", "--print-config"],
+            &["--mode", "json", "--catch-up", "86401"],
         ] {
             assert_eq!(parse(args).unwrap_err().exit_code(), 2, "{args:?}");
         }

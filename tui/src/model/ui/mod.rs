@@ -8,8 +8,10 @@ mod export;
 mod images;
 mod lines;
 mod picker;
+mod pointing;
 mod prompt;
 mod sessions;
+mod settings;
 mod toast;
 
 pub use detail::Detail;
@@ -17,9 +19,13 @@ pub use images::Images;
 pub use lines::Lines;
 use picker::Confirmed;
 pub use picker::{Mark, Picker, Row};
+pub use pointing::Hit;
 pub use prompt::{Prompt, Purpose};
 pub use sessions::SessionList;
+pub use settings::{REVEALED, Settings};
 pub use toast::{Level, Toast};
+
+use std::time::Duration;
 
 use super::{Effect, KeyLogMsg, Model, Msg, SavingState, Time};
 use crate::action::{Action, Context};
@@ -91,6 +97,14 @@ pub struct Ui {
     pub picker: Picker,
     /// The last thing that was told, until its time is over.
     pub toast: Option<Toast>,
+    /// Names of the columns of the table of sessions; none for the usual ones.
+    pub columns: Vec<String>,
+    /// Ask before secrets are lost by quitting.
+    pub confirm_quit: bool,
+    /// How long secrets are shown in full.
+    pub reveal: Duration,
+    /// The last click on a session, which may become a double click.
+    clicked: Option<(Time, u64)>,
     /// The program ends as soon as everything is in the key log.
     quit_once_saved: bool,
     pages: Pages,
@@ -125,6 +139,10 @@ impl App {
             list: SessionList::default(),
             picker: Picker::default(),
             toast: None,
+            columns: Vec::new(),
+            confirm_quit: true,
+            reveal: REVEALED,
+            clicked: None,
             quit_once_saved: false,
             pages: Pages::default(),
         };
@@ -377,7 +395,7 @@ impl App {
             SavingState::On => 0,
             _ => self.unsaved_sessions(),
         };
-        if unsaved == 0 {
+        if unsaved == 0 || !self.ui.confirm_quit {
             return vec![Effect::Quit];
         }
         self.ui.question = Some(Question::Quit { unsaved });
