@@ -115,13 +115,25 @@ impl Screen {
         self.tmux(&["resize-window", "-x", &columns, "-y", &rows]).map(drop)
     }
 
-    /// True when the program has left the alternate screen and shows the cursor.
+    /// True when the program has the mouse.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn has_mouse(&self) -> Result<bool> {
+        Ok(self.tmux(&["display-message", "-p", "#{mouse_any_flag}"])?.trim() == "1")
+    }
+
+    /// True when the program has left the alternate screen, shows the cursor and leaves the mouse alone.
     ///
     /// # Errors
     /// When the terminal is gone.
     pub fn is_restored(&self) -> Result<bool> {
-        let flags = self.tmux(&["display-message", "-p", "#{alternate_on} #{cursor_flag}"])?;
-        Ok(flags.trim() == "0 1")
+        let flags = self.tmux(&[
+            "display-message",
+            "-p",
+            "#{alternate_on} #{cursor_flag} #{mouse_any_flag}",
+        ])?;
+        Ok(flags.trim() == "0 1 0")
     }
 
     fn tmux(&self, args: &[&str]) -> Result<String> {

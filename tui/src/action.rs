@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Something that the user asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// One row up.
@@ -72,7 +72,8 @@ pub enum Action {
 }
 
 /// What has the user's attention, and so decides what a key means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Context {
     /// The table of sessions.
     Sessions,
@@ -92,7 +93,25 @@ pub enum Context {
     Question,
 }
 
+impl Action {
+    /// Its name in a configuration: `copy-line`.
+    pub fn name(self) -> String {
+        name(&self)
+    }
+}
+
+/// What serde calls a unit variant.
+fn name(variant: &impl Serialize) -> String {
+    let text = serde_json::to_string(variant).unwrap_or_default();
+    text.trim_matches('"').to_owned()
+}
+
 impl Context {
+    /// Its name in a configuration: `sessions`.
+    pub fn name(self) -> String {
+        name(&self)
+    }
+
     /// All of them, in the order of the key list.
     pub const ALL: [Self; 8] = [
         Self::Sessions,

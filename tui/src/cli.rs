@@ -9,6 +9,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use globset::{Glob, GlobMatcher};
 
+use crate::config::{CATCH_UP, Config, DEFAULT_KEYLOG};
 use crate::model::CATCH_UP_LIMIT;
 use crate::model::target::Selection;
 use crate::target::layout::Forced;
@@ -16,8 +17,6 @@ use crate::target::plan::Ways;
 
 /// Most seconds of `--duration`, 100 years: the clock cannot count on for just any number.
 const LONGEST: f64 = 100.0 * 365.25 * 86_400.0;
-/// Where secrets go unless the user says otherwise.
-const DEFAULT_KEYLOG: &str = "./tlskeytop.keylog";
 
 /// See the TLS handshakes of this machine as they happen, and log their secrets for Wireshark.
 ///
@@ -40,51 +39,75 @@ pub struct Cli {
 #[derive(Debug, Args)]
 struct Options {
     /// Capture every TLS process, present and future
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = "What to capture")]
     all: bool,
     /// Capture this process; may be given several times
-    #[arg(short, long, value_name = "PID", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short, long, help_heading = "What to capture", value_name = "PID", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     pid: Vec<u32>,
     /// Capture processes whose name matches, as `nginx` or `python3*`; may be given several times
-    #[arg(short, long, value_name = "GLOB")]
+    #[arg(short, long, help_heading = "What to capture", value_name = "GLOB")]
     name: Vec<String>,
     /// Capture only what uses this library or executable; may be given several times
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, help_heading = "What to capture", value_name = "PATH")]
     image: Vec<PathBuf>,
-    /// Write secrets to this file (default ./tlskeytop.keylog; '-' is stdout, without the interface only)
-    #[arg(short, long, value_name = "FILE")]
+    /// How to capture
+    #[arg(
+        long,
+        help_heading = "How to capture",
+        value_enum,
+        value_name = "METHOD",
+        default_value = "auto"
+    )]
+    method: MethodArg,
+    /// Watch the reads and writes of a process for so long when it is attached to, for the
+    /// connections that it has open; 0: do not (default 60; --method tap never does)
+    #[arg(long, help_heading = "How to capture", value_name = "SECS", value_parser = clap::value_parser!(u64).range(CATCH_UP.start..CATCH_UP.end))]
+    catch_up: Option<u64>,
+    /// Force where the images of one library have their fields, as `3.0.0` or `3.5.0 no-psk`,
+    /// whatever their code shows; a wrong one gives nothing, or rejected readings
+    #[arg(long, help_heading = "How to capture", value_name = "GROUP", value_parser = Forced::named)]
+    layout: Option<Forced>,
+    /// Write secrets to this file (default ./tlskeytop.keylog; '-' is stdout, without the
+    /// interface only)
+    #[arg(short, long, help_heading = "Where secrets go", value_name = "FILE")]
     keylog_file: Option<PathBuf>,
     /// Write secrets from the start (implied by -k)
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = "Where secrets go")]
     save: bool,
-    /// How to capture: by the library's own key log function, by its structures, or as fits each image
-    #[arg(long, value_enum, value_name = "METHOD", default_value = "auto")]
-    method: MethodArg,
-    /// Watch the reads and writes of a process for so long when it is attached to, for the connections that it has open
-    /// (0: do not; --method tap never does)
-    #[arg(long, value_name = "SECS", default_value_t = CATCH_UP_LIMIT.as_secs(), value_parser = clap::value_parser!(u64).range(..=86_400))]
-    catch_up: u64,
-    /// Force where the images of one library have their fields, as `3.0.0` or `3.5.0 no-psk`, whatever their code shows;
-    /// a wrong one gives nothing, or rejected readings
-    #[arg(long, value_name = "GROUP", value_parser = Forced::named)]
-    layout: Option<Forced>,
+    /// Show secrets in full (they are masked otherwise)
+    #[arg(long, help_heading = "Where secrets go")]
+    reveal: bool,
     /// What to show; without a terminal the default is keylog
-    #[arg(long, value_enum, value_name = "MODE")]
+    #[arg(long, help_heading = "What to show", value_enum, value_name = "MODE")]
     mode: Option<ModeArg>,
+    /// Use the mouse in the interface: wheel, clicks, double clicks. Text is then selected with
+    /// Shift held
+    #[arg(long, help_heading = "What to show")]
+    mouse: bool,
     /// Stop after so many seconds (keylog and json)
-    #[arg(long, value_name = "SECS", value_parser = seconds)]
+    #[arg(long, help_heading = "What to show", value_name = "SECS", value_parser = seconds)]
     duration: Option<Duration>,
     /// Stop after so many complete sessions (keylog and json)
-    #[arg(long, value_name = "SESSIONS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, help_heading = "What to show", value_name = "SESSIONS", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Show secrets in full (they are masked otherwise)
-    #[arg(long)]
-    reveal: bool,
+    /// Read the configuration from this file (default ~/.config/tlskeytop/config.toml of the user
+    /// behind sudo)
+    #[arg(long, help_heading = "Configuration and log", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the default configuration, with comments
+    #[arg(long, help_heading = "Configuration and log", exclusive = true)]
+    print_config: bool,
     /// Log to this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = "Configuration and log", value_name = "FILE")]
     log_file: Option<PathBuf>,
     /// How much to log
-    #[arg(long, value_enum, value_name = "LEVEL", default_value = "info")]
+    #[arg(
+        long,
+        help_heading = "Configuration and log",
+        value_enum,
+        value_name = "LEVEL",
+        default_value = "info"
+    )]
     log_level: LogLevel,
 }
 
@@ -172,6 +195,8 @@ pub enum Task {
     },
     /// Check the machine.
     Doctor,
+    /// Print the default configuration.
+    PrintConfig,
     /// Print completions.
     Completions(clap_complete::Shell),
     /// Print the man page.
@@ -203,6 +228,34 @@ pub struct CaptureTask {
     pub reveal: bool,
     /// Log file and level.
     pub log: Option<(PathBuf, LogLevel)>,
+    /// Use the mouse.
+    pub mouse: bool,
+    /// The configuration, when it is not the usual one.
+    pub config: Option<PathBuf>,
+    /// Which of these the command line left open.
+    open: Open,
+}
+
+/// What the configuration decides when the command line does not.
+#[derive(Debug)]
+struct Open {
+    keylog: bool,
+    catch_up: bool,
+}
+
+impl CaptureTask {
+    /// Takes from the configuration what the command line left open, and gives it back with what the command line
+    /// says.
+    pub fn configure(&mut self, mut config: Config) -> Config {
+        if self.open.keylog {
+            self.keylog.clone_from(&config.save_path);
+        }
+        if self.open.catch_up {
+            self.catch_up = config.catch_up;
+        }
+        config.mouse |= self.mouse;
+        config
+    }
 }
 
 /// Reads the command line.
@@ -217,6 +270,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Task, clap::Err
         Some(Command::Doctor) => Ok(Task::Doctor),
         Some(Command::Completions { shell }) => Ok(Task::Completions(shell)),
         Some(Command::Man) => Ok(Task::Man),
+        None if cli.options.print_config => Ok(Task::PrintConfig),
         None => cli.options.check().map(Box::new).map(Task::Capture),
     }
 }
@@ -265,7 +319,10 @@ impl Options {
                 },
             },
             images: self.image,
-            catch_up: Duration::from_secs(self.catch_up),
+            open: Open { keylog: self.keylog_file.is_none(), catch_up: self.catch_up.is_none() },
+            catch_up: self.catch_up.map_or(CATCH_UP_LIMIT, Duration::from_secs),
+            mouse: self.mouse,
+            config: self.config,
             layout: self.layout,
             save: self.save || self.keylog_file.is_some() || mode == Mode::Keylog,
             keylog: self.keylog_file.unwrap_or_else(|| DEFAULT_KEYLOG.into()),
@@ -298,75 +355,4 @@ fn usage(text: &str) -> clap::Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(args: &[&str]) -> Result<CaptureTask, clap::Error> {
-        let args = std::iter::once("tlskeytop").chain(args.iter().copied()).map(OsString::from);
-        match super::parse(args)? {
-            Task::Capture(task) => Ok(*task),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn clap_agrees_with_itself() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn headless_means_all() {
-        let task = parse(&["--mode", "key"]).unwrap();
-        assert_eq!(task.mode, Mode::Keylog);
-        assert!(task.selection.all && task.save);
-        assert_eq!(task.keylog, PathBuf::from(DEFAULT_KEYLOG));
-    }
-
-    #[test]
-    fn the_longest_duration_can_be_waited_for() {
-        let task = parse(&["--mode", "json", "--duration", "3155760000"]).unwrap();
-        assert!(tokio::time::Instant::now().checked_add(task.duration.unwrap()).is_some());
-        let error = parse(&["--mode", "json", "--duration", "3155760001"]).unwrap_err();
-        assert!(error.to_string().contains("more than 100 years"), "{error}");
-    }
-
-    #[test]
-    fn a_selection_is_no_longer_all() {
-        let task = parse(&["--mode", "json", "-p", "12,13", "-n", "py*"]).unwrap();
-        assert!(!task.selection.all && !task.save);
-        assert_eq!(task.selection.pids, [(12, 0), (13, 0)].into());
-        let task = parse(&["--mode", "json", "--image", "/bin/x", "-s"]).unwrap();
-        assert!(task.selection.all && task.selection.only_named_images && task.save);
-    }
-
-    #[test]
-    fn a_layout_has_the_name_of_a_group() {
-        let task = parse(&["--mode", "json", "--layout", "3.5.0 no-psk"]).unwrap();
-        assert!(task.layout.unwrap().warning().contains("3.5.0 no-psk"));
-        assert!(parse(&["--mode", "json"]).unwrap().layout.is_none());
-        let error = parse(&["--mode", "json", "--layout", "3.0.99"]).unwrap_err().to_string();
-        assert!(error.contains("3.0.99") && error.contains("1.1.0i, "), "{error}");
-        let scan = ["tlskeytop", "scan", "--layout", "v1.27.0"].map(OsString::from);
-        assert!(matches!(super::parse(scan).unwrap(), Task::Scan { layout: Some(_), json: false }));
-    }
-
-    #[test]
-    fn what_contradicts_itself_is_refused() {
-        for args in [
-            &["--mode", "json", "-k", "-"][..],
-            &["--mode", "tui"],
-            &["--mode", "keylog", "--name", "a["],
-            &["--mode", "keylog", "--duration", "0"],
-            &["--mode", "keylog", "--duration", "nan"],
-            &["--mode", "keylog", "--duration", "1e19"],
-            &["--mode", "keylog", "--duration", "inf"],
-            &["--mode", "keylog", "--pid", "0"],
-            &["--mode", "keylog", "--layout", "3.0.99"],
-            &["--mode", "keylog", "--layout", ""],
-            &["scan", "--layout", "no"],
-            &["--all", "scan"],
-        ] {
-            assert_eq!(parse(args).unwrap_err().exit_code(), 2, "{args:?}");
-        }
-    }
-}
+mod tests;

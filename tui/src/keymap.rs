@@ -1,10 +1,16 @@
 //! The one table from keys to actions. It is looked up both ways: input becomes actions, and the
 //! footer, the help and the README's key list are made from it, so that they cannot drift.
 
+mod name;
+mod with;
+
 use std::fmt::{self, Write as _};
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use tui_input::InputRequest;
+
+pub use name::KeyError;
+pub use with::{BindingError, Override};
 
 use crate::action::{Action, Context};
 
@@ -53,10 +59,10 @@ impl fmt::Display for Key {
 }
 
 /// The keys of one action in some contexts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
     /// Where they mean this.
-    pub contexts: &'static [Context],
+    pub contexts: Vec<Context>,
     /// The keys; the first one is what the footer shows.
     pub keys: Vec<Key>,
     /// What they do.
@@ -92,7 +98,7 @@ const DEFAULTS: &[Default] = &[
     bind(&[Detail], &[ch('y')], Action::CopyLine, "copy", "Copy the key line under the cursor"),
     bind(&[Sessions, Detail], &[ch('Y')], Action::CopyLines, "copy all", "Copy all key lines of the session"),
     bind(&[Sessions, Detail], &[ch('c')], Action::CopyClientRandom, "client random", "Copy the client random of the session"),
-    bind(&[Detail], &[ch('r')], Action::Reveal, "reveal", "Show the secrets in full for 30 s, or mask them"),
+    bind(&[Detail], &[ch('r')], Action::Reveal, "reveal", "Show the secrets in full for a while, or mask them"),
     bind(&[Detail], &[key(KeyCode::Esc), key(KeyCode::Enter)], Action::Back, "back", "Back to the sessions"),
     bind(&[Sessions], &[ch('F')], Action::Follow, "follow", "Keep the newest session selected, or stop that"),
     bind(&[Sessions], &[ch(' ')], Action::Pause, "pause", "Keep new sessions out of the view; capture and saving go on"),
@@ -144,7 +150,7 @@ const fn bind(
 }
 
 /// What every key does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keymap {
     bindings: Vec<Binding>,
 }
@@ -152,7 +158,7 @@ pub struct Keymap {
 impl std::default::Default for Keymap {
     fn default() -> Self {
         let bindings = DEFAULTS.iter().map(|default| Binding {
-            contexts: default.contexts,
+            contexts: default.contexts.to_vec(),
             keys: default.keys.to_vec(),
             action: default.action,
             hint: (!default.hint.is_empty()).then_some(default.hint),
@@ -178,7 +184,8 @@ impl Keymap {
 
     /// The first key of an action as text, for messages that name it.
     pub fn key_name(&self, context: Context, action: Action) -> String {
-        self.keys(context, action).first().map_or_else(String::new, Key::to_string)
+        let key = self.keys(context, action).first();
+        key.map_or_else(|| "(no key)".to_owned(), Key::to_string)
     }
 
     /// Everything that keys do in a context, in the order of the help.

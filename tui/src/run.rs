@@ -12,6 +12,8 @@ use time::UtcOffset;
 
 use crate::capture::{self, CaptureError};
 use crate::cli::{self, CaptureTask, Mode, Task};
+use crate::config::file::FileError;
+use crate::config::{self, Config};
 use crate::headless::{self, say};
 use crate::keylog::{Owner, open_private};
 use crate::logging;
@@ -36,13 +38,14 @@ const RING: u32 = 4 << 20;
 /// Does it.
 pub fn run(task: Task) -> ExitCode {
     let result = match task {
-        Task::Capture(task) => return capture(&task),
+        Task::Capture(task) => return capture(*task),
         Task::Scan { json, layout } => scan(json, layout),
         Task::Doctor => doctor(),
         Task::Completions(shell) => print(|out| {
             clap_complete::generate(shell, &mut cli::command(), "tlskeytop", out);
             Ok(())
         }),
+        Task::PrintConfig => print(|out| out.write_all(config::default_text().as_bytes())),
         Task::Man => print(|out| clap_mangen::Man::new(cli::command()).render(out)),
     };
     match result {
@@ -72,7 +75,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         let error = cause.downcast_ref::<io::Error>();
         error.is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
     };
-    if error.is::<SameFile>() {
+    if error.is::<SameFile>() || error.is::<FileError>() {
         USAGE
     } else if error.is::<CaptureError>() && error.chain().any(is_refused) {
         NOT_PERMITTED
@@ -115,7 +118,13 @@ fn doctor() -> io::Result<u8> {
     Ok(code)
 }
 
-fn capture(task: &CaptureTask) -> ExitCode {
+fn capture(mut task: CaptureTask) -> ExitCode {
+    // Before there are threads: afterwards the zone is not asked any more.
+    let offset = local_offset();
+    let config = match config::file::load(task.config.as_deref()) {
+        Ok(config) => task.configure(config),
+        Err(error) => return failed(&error.into()),
+    };
     let bad: Vec<Check> = preflight::checks().into_iter().filter(Check::is_bad).collect();
     if !bad.is_empty() {
         for check in &bad {
@@ -123,15 +132,15 @@ fn capture(task: &CaptureTask) -> ExitCode {
         }
         return ExitCode::from(NOT_PERMITTED);
     }
-    match capture_checked(task) {
+    match capture_checked(&task, &config, offset) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
 }
 
-fn capture_checked(task: &CaptureTask) -> anyhow::Result<()> {
-    // Before there are threads: afterwards the zone is not asked any more.
-    let offset = local_offset();
+fn capture_checked(task: &CaptureTask, config: &Config, offset: UtcOffset) -> anyhow::Result<()> {
+    let options =
+        (task.mode == Mode::Tui).then(|| runtime::Options::new(config, offset, task.reveal));
     let log = match &task.log {
         Some((path, level)) => Some((open_private(path, Owner::of_this_run())?, *level)),
         None => None,
@@ -144,7 +153,7 @@ fn capture_checked(task: &CaptureTask) -> anyhow::Result<()> {
         check_other_file(file, &task.keylog)?;
     }
     let log = log.map(|(file, level)| logging::start(file, level));
-    let result = capture_logged(task, offset);
+    let result = capture_logged(task, options);
     match log.map_or(0, |log| log.dropped_lines()) {
         0 => {}
         lines => say(&format!("warning: {lines} lines are missing in the log: they came too fast")),
@@ -163,7 +172,7 @@ fn check_other_file(log: &File, keylog: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn capture_logged(task: &CaptureTask, offset: UtcOffset) -> anyhow::Result<()> {
+fn capture_logged(task: &CaptureTask, options: Option<runtime::Options>) -> anyhow::Result<()> {
     no_core_file();
     warn_of(task.layout.as_ref());
     let mut registry = Registry::with_layout(task.layout.clone());
@@ -192,15 +201,14 @@ fn capture_logged(task: &CaptureTask, offset: UtcOffset) -> anyhow::Result<()> {
                 machine.perform(effect);
             }
         }
-        let result = match task.mode {
-            Mode::Tui => {
-                let options = runtime::Options::from_env(offset, task.reveal);
+        let result = match options {
+            Some(options) => {
                 let ended;
                 (model, ended) = runtime::run(&mut machine, model, options).await;
                 let finished = finish(&mut machine, &mut model, |_, _| true).await;
                 ended.map_err(anyhow::Error::from).and(finished.map_err(anyhow::Error::from))
             }
-            Mode::Keylog | Mode::Json => {
+            None => {
                 let result;
                 (model, result) = headless::run(machine, model, task).await;
                 result.map_err(anyhow::Error::from)

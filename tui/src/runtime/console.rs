@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::thread;
 
-use crossterm::event::{Event, KeyEvent, KeyEventKind};
+use crossterm::event::{Event, KeyEvent, KeyEventKind, MouseEvent};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
@@ -24,6 +24,8 @@ const COPIES: usize = 4;
 pub(super) enum Input {
     /// A key was pressed.
     Key(KeyEvent),
+    /// The mouse was clicked, or its wheel turned.
+    Mouse(MouseEvent),
     /// The screen has another size.
     Resized,
     /// The program shall end: SIGTERM, SIGINT, SIGHUP, or the terminal is gone.
@@ -65,7 +67,7 @@ pub(super) struct TerminalConsole {
 
 impl TerminalConsole {
     /// Takes the terminal over and starts to listen.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(mouse: bool) -> io::Result<Self> {
         // Signals first: one that comes during the start must not find the terminal taken over.
         let ends = [
             signal(SignalKind::terminate())?,
@@ -78,7 +80,7 @@ impl TerminalConsole {
         let (answers, copies) = channel(COPIES);
         let (x11, wayland) = (env::var_os("DISPLAY"), env::var_os("WAYLAND_DISPLAY"));
         let display = Display::start(x11.as_deref(), wayland.as_deref(), answers)?;
-        let guard = TerminalGuard::new()?;
+        let guard = TerminalGuard::new(mouse)?;
         let (sender, events) = channel(KEYS);
         thread::Builder::new().name("keys".to_owned()).spawn(move || read_events(&sender))?;
         Ok(Self { guard, events, gone, ends, stop, cont, display, copies })
@@ -114,6 +116,7 @@ impl Console for TerminalConsole {
                     Some(Ok(Event::Key(key))) if key.kind != KeyEventKind::Release => {
                         return Input::Key(key);
                     }
+                    Some(Ok(Event::Mouse(mouse))) => return Input::Mouse(mouse),
                     Some(Ok(Event::Resize(..))) => return Input::Resized,
                     Some(Ok(_)) => {}
                     Some(Err(_)) | None => return Input::End,

@@ -1,9 +1,11 @@
 //! The one select loop and what belongs to it: the terminal, the keys, the outside world.
 
+mod background;
 mod console;
 mod errands;
 mod finish;
 mod machine;
+mod mouse;
 mod printer;
 mod scanner;
 mod terminal;

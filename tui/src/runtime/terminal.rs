@@ -1,6 +1,7 @@
 //! The terminal: taken over at the start, and given back in every way out: quit, error, panic, signal,
 //! suspension.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -9,26 +10,49 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ThreadId};
 
 use crossterm::cursor::{Hide, Show};
-use crossterm::execute;
 use crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
+use crossterm::{Command, execute};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Signal, kill_current_process_group};
 use tokio::sync::oneshot;
 
 /// Whether the terminal is taken over at the moment.
 static TAKEN: AtomicBool = AtomicBool::new(false);
+/// Whether the mouse is, with it.
+static MOUSE: AtomicBool = AtomicBool::new(false);
 
-/// Holds the terminal in raw mode, on its alternate screen, without a cursor; gives it back when dropped.
+/// Has the terminal report clicks and the wheel (xterm's ctlseqs: 1000), with coordinates in decimal (1006). Not
+/// crossterm's command: that one asks for every movement too.
+struct EnableMouse;
+/// Undoes [`EnableMouse`].
+struct DisableMouse;
+
+impl Command for EnableMouse {
+    fn write_ansi(&self, f: &mut impl fmt::Write) -> fmt::Result {
+        f.write_str("\x1b[?1000h\x1b[?1006h")
+    }
+}
+
+impl Command for DisableMouse {
+    fn write_ansi(&self, f: &mut impl fmt::Write) -> fmt::Result {
+        f.write_str("\x1b[?1006l\x1b[?1000l")
+    }
+}
+
+/// Holds the terminal in raw mode, on its alternate screen, without a cursor, maybe with the mouse; gives it back
+/// when dropped.
 #[derive(Debug)]
-pub(super) struct TerminalGuard(());
+pub(super) struct TerminalGuard {
+    mouse: bool,
+}
 
 impl TerminalGuard {
     /// Takes the terminal over. The panic hook gives it back before it prints.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(mouse: bool) -> io::Result<Self> {
         install_panic_hook();
-        let guard = Self(());
+        let guard = Self { mouse };
         guard.enter()?;
         Ok(guard)
     }
@@ -38,7 +62,12 @@ impl TerminalGuard {
         // First, so that a start that fails half-way is undone.
         TAKEN.store(true, Ordering::SeqCst);
         enable_raw_mode()?;
-        execute!(io::stdout(), EnterAlternateScreen, Hide)
+        execute!(io::stdout(), EnterAlternateScreen, Hide)?;
+        if self.mouse {
+            MOUSE.store(true, Ordering::SeqCst);
+            execute!(io::stdout(), EnableMouse)?;
+        }
+        Ok(())
     }
 
     /// Gives the terminal back and stops the whole process group until the shell resumes it (SIGCONT).
@@ -61,6 +90,9 @@ impl Drop for TerminalGuard {
 fn give_back() {
     if TAKEN.swap(false, Ordering::SeqCst) {
         // The terminal may be gone, and there is nobody left to tell.
+        if MOUSE.swap(false, Ordering::SeqCst) {
+            let _ = execute!(io::stdout(), DisableMouse);
+        }
         let _ = execute!(io::stdout(), Show, LeaveAlternateScreen);
         let _ = disable_raw_mode();
         let _ = io::stdout().flush();

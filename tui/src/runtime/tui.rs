@@ -1,6 +1,5 @@
 //! The one select loop: keys, messages and time come in, effects and frames go out.
 
-use std::env;
 use std::io::{self, BufWriter};
 use std::mem::ManuallyDrop;
 use std::ops::ControlFlow;
@@ -14,15 +13,16 @@ use ratatui::layout::{Position, Rect};
 use time::UtcOffset;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::Engine;
 use super::console::{Console, Input, TerminalConsole};
+use super::{Engine, background, mouse};
 use crate::action::{Action, Context};
+use crate::config::Config;
 use crate::home::home_of;
 use crate::keylog::Owner;
 use crate::keymap;
-use crate::model::ui::{App, Level};
+use crate::model::ui::{App, Level, Settings};
 use crate::model::{Effect, Model, Msg};
-use crate::view::{self, Look, Theme};
+use crate::view::{self, Look};
 
 /// How often the model learns that time goes on.
 const TICK: Duration = Duration::from_millis(250);
@@ -33,21 +33,24 @@ const INPUTS_A_FRAME: usize = 64;
 /// Room for a frame, so that it goes to the terminal with few writes.
 const FRAME_BYTES: usize = 64 * 1024;
 
-/// How the TUI looks.
-#[derive(Clone, Copy, Debug)]
+/// How the TUI looks and what it reacts to.
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Theme, time zone, and whether secrets are shown in full.
     pub look: Look,
-    /// Quitting asks when secrets are in no file.
-    pub confirm_quit: bool,
+    /// What the user wants to be otherwise.
+    pub settings: Settings,
+    /// Whether the mouse is used.
+    pub mouse: bool,
 }
 
 impl Options {
-    /// By `NO_COLOR` and `TERM`; times in the zone of [`local_offset`].
-    pub fn from_env(offset: UtcOffset, reveal: bool) -> Self {
-        let (no_color, term) = (env::var_os("NO_COLOR"), env::var_os("TERM"));
-        let theme = Theme::from_env(no_color.as_deref(), term.as_deref());
-        Self { look: Look { theme, offset, reveal }, confirm_quit: true }
+    /// By the configuration and the environment; the terminal may be asked for its background. To be called while
+    /// there is only one thread. Times are in the zone of [`local_offset`].
+    pub fn new(config: &Config, offset: UtcOffset, reveal: bool) -> Self {
+        let theme = background::theme(config.theme, &config.colors);
+        let settings = config.settings.clone();
+        Self { look: Look { theme, offset, reveal }, settings, mouse: config.mouse }
     }
 }
 
@@ -81,12 +84,11 @@ pub async fn run<E: Engine>(
     model: Model,
     options: Options,
 ) -> (Model, Result<(), TuiError>) {
-    let (mut console, mut terminal) = match take_over() {
+    let (mut console, mut terminal) = match take_over(options.mouse) {
         Ok(taken) => taken,
         Err(error) => return (model, Err(TuiError::Terminal(error))),
     };
-    let mut app = App::new(model);
-    app.ui.confirm_quit = options.confirm_quit;
+    let mut app = App::new(model).with_settings(options.settings);
     app.ui.files.home = home_of(Owner::of_this_run());
     let mut main_loop = Loop::new(&mut terminal, engine, &mut console, app, options.look);
     let result = main_loop.run().await;
@@ -95,8 +97,8 @@ pub async fn run<E: Engine>(
 
 type Screen = Terminal<CrosstermBackend<BufWriter<io::Stdout>>>;
 
-fn take_over() -> io::Result<(TerminalConsole, ManuallyDrop<Screen>)> {
-    let console = TerminalConsole::new()?;
+fn take_over(mouse: bool) -> io::Result<(TerminalConsole, ManuallyDrop<Screen>)> {
+    let console = TerminalConsole::new(mouse)?;
     let backend = CrosstermBackend::new(BufWriter::with_capacity(FRAME_BYTES, io::stdout()));
     // Not dropped: ratatui would show the cursor again, which the console does, and when the terminal is
     // gone it would print that to standard error and panic, since that is gone too.
@@ -195,6 +197,12 @@ where
         match input {
             Input::End => return Ok(ControlFlow::Break(())),
             Input::Key(key) => return self.take_key(key),
+            Input::Mouse(event) => {
+                let size = self.terminal.size().map_err(draw_error)?;
+                let now = self.engine.now();
+                let effects = mouse::act(&mut self.app, now, event, size, &self.look);
+                return Ok(self.perform(effects));
+            }
             Input::Resized => {}
             Input::Suspend => self.suspend()?,
             Input::Resumed => {

@@ -12,6 +12,7 @@ use crate::model::fixture::{self, START, everything, scan, secret};
 use crate::model::target::{Change, Selection};
 use crate::model::{DEFAULT_SESSION_LIMIT, KeyLogMsg, Time};
 use crate::tls::Label;
+use crate::view::Theme;
 
 /// Takes messages from the test and keeps the effects; attaches and opens at once.
 struct FakeEngine {
@@ -260,6 +261,33 @@ async fn the_terminal_is_given_back_and_taken_over_again() {
     let ran = run(everything(), secrets(), console).await;
     assert_eq!(ran.console.calls, ["suspend", "resume"]);
     assert!(ran.screen.to_string().contains("on the display's clipboard"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wheel_scrolls_and_a_double_click_opens() {
+    use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
+    let mouse = |kind, row| {
+        Input::Mouse(MouseEvent { kind, column: 20, row, modifiers: KeyModifiers::NONE })
+    };
+    let mut console = FakeConsole::typing("");
+    console.steps.clear();
+    console.then(mouse(MouseEventKind::ScrollDown, 4));
+    console.then(Input::End);
+    let ran = run(everything(), secrets(), console).await;
+    let list = &ran.app.ui.list;
+    let selected =
+        list.selected(&ran.app.model.sessions).map(|session| session.key.client_random.0[0]);
+    assert_eq!(selected, Some(0xa1), "the second and last row");
+
+    let mut console = FakeConsole::typing("");
+    console.steps.clear();
+    for _ in 0..2 {
+        console.then(mouse(MouseEventKind::Down(MouseButton::Left), 4));
+        console.then(mouse(MouseEventKind::Up(MouseButton::Left), 4));
+    }
+    console.then(Input::End);
+    let ran = run(everything(), secrets(), console).await;
+    assert_eq!(ran.app.ui.view, crate::model::ui::View::Detail);
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@ mod detail;
 mod empty;
 mod footer;
 mod help;
+mod hit;
 mod images;
 mod layout;
 mod legend;
@@ -26,12 +27,16 @@ mod toast;
 mod tests;
 #[cfg(test)]
 mod tests_detail;
+#[cfg(test)]
+mod tests_styles;
 
 use ratatui::Frame;
 use ratatui::layout::{Rect, Size};
 use time::UtcOffset;
 
-pub use theme::Theme;
+pub use hit::hit;
+pub use session_row::{REQUIRED_COLUMNS, column_names};
+pub use theme::{Background, Choice, Depth, Override, Role, Surroundings, Theme, parse_style};
 
 use crate::model::ui::{App, Pages, View};
 

@@ -51,6 +51,27 @@ pub(super) const COLUMNS: [Column<Field>; 11] = [
     column(Field::Executable, "EXECUTABLE", 16, 200, 8),
 ];
 
+/// Without these a row says nothing; they stay at every width.
+pub const REQUIRED_COLUMNS: [&str; 4] = ["process", "tls", "cipher", "secrets"];
+
+/// What the columns are called in a configuration, in their usual order: their headings, in lower case.
+pub fn column_names() -> impl Iterator<Item = String> {
+    COLUMNS.iter().map(name)
+}
+
+pub(super) fn name(column: &Column<Field>) -> String {
+    column.title.to_lowercase().replace(' ', "-")
+}
+
+/// The columns of these names, in their order; without any, all of them.
+pub(super) fn chosen(names: &[String]) -> Cow<'static, [Column<Field>]> {
+    if names.is_empty() {
+        return Cow::Borrowed(&COLUMNS);
+    }
+    let column = |wanted: &String| COLUMNS.iter().find(|column| name(column) == *wanted).copied();
+    names.iter().filter_map(column).collect()
+}
+
 impl Field {
     /// Numbers are at the right of their column.
     pub(super) fn is_number(self) -> bool {

@@ -6,12 +6,13 @@ use ratatui::layout::Rect;
 use super::Look;
 use super::columns::{Placed, place};
 use super::paint::{clip, clip_start, line, put, width};
-use super::session_row::{COLUMNS, Field};
+use super::session_row::{Field, chosen, name};
 use crate::model::Session;
 use crate::model::ui::App;
 
 pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, look: &Look) {
-    let columns = place(&COLUMNS, area);
+    let chosen = chosen(&app.ui.columns);
+    let columns = place(&chosen, area);
     for placed in &columns {
         let x = placed.x + indent(placed, placed.column.title);
         put(buf, area, x, 0, &clip(placed.column.title, placed.width), look.theme.heading);
@@ -27,6 +28,15 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, look: &Look) {
             buf.set_style(line(area, y), look.theme.selected);
         }
     }
+}
+
+/// The name of the column whose heading is there, or next to the right of it.
+pub(super) fn header_at(app: &App, area: Rect, x: u16) -> Option<String> {
+    let chosen = chosen(&app.ui.columns);
+    let columns = place(&chosen, area);
+    let at = x.checked_sub(area.x)?;
+    let found = columns.iter().find(|placed| at <= placed.x + placed.width)?;
+    Some(name(found.column))
 }
 
 fn draw_cell(

@@ -1,7 +1,10 @@
-//! Colours and emphasis. Only the terminal's own colours are used, so that they fit its background.
+//! Colours and emphasis, for dark and for light backgrounds, and for terminals with few colours or none.
 
-use std::ffi::OsStr;
+mod choice;
+mod depth;
 
+pub use choice::{Background, Choice, Override, Role, Surroundings, parse_style};
+pub use depth::Depth;
 use ratatui::style::{Color, Modifier, Style};
 
 use crate::model::ui::Level;
@@ -30,6 +33,32 @@ pub struct Theme {
 }
 
 impl Theme {
+    /// For dark backgrounds. Each colour is one of xterm's 256, for terminals that have no others.
+    pub const DARK: Self = Self {
+        heading: Style::new().add_modifier(Modifier::BOLD),
+        faint: Style::new().fg(Color::Rgb(0x94, 0x94, 0x94)),
+        key: Style::new().fg(Color::Rgb(0x5f, 0xd7, 0xff)).add_modifier(Modifier::BOLD),
+        selected: Style::new().fg(Color::Rgb(0x87, 0xd7, 0xff)).add_modifier(Modifier::REVERSED),
+        good: Style::new().fg(Color::Rgb(0x87, 0xd7, 0x87)),
+        caution: Style::new().fg(Color::Rgb(0xff, 0xaf, 0x5f)),
+        bad: Style::new().fg(Color::Rgb(0xff, 0x5f, 0x5f)).add_modifier(Modifier::BOLD),
+        toast: Style::new().fg(Color::Rgb(0, 0, 0)).bg(Color::Rgb(0x87, 0xd7, 0xff)),
+        warning: Style::new().fg(Color::Rgb(0, 0, 0)).bg(Color::Rgb(0xff, 0xd7, 0x5f)),
+    };
+
+    /// For light backgrounds.
+    pub const LIGHT: Self = Self {
+        heading: Style::new().add_modifier(Modifier::BOLD),
+        faint: Style::new().fg(Color::Rgb(0x62, 0x62, 0x62)),
+        key: Style::new().fg(Color::Rgb(0x00, 0x5f, 0xaf)).add_modifier(Modifier::BOLD),
+        selected: Style::new().fg(Color::Rgb(0x00, 0x5f, 0xaf)).add_modifier(Modifier::REVERSED),
+        good: Style::new().fg(Color::Rgb(0x00, 0x5f, 0x00)),
+        caution: Style::new().fg(Color::Rgb(0x87, 0x5f, 0x00)),
+        bad: Style::new().fg(Color::Rgb(0xaf, 0x00, 0x00)).add_modifier(Modifier::BOLD),
+        toast: Style::new().fg(Color::Rgb(0xff, 0xff, 0xff)).bg(Color::Rgb(0x00, 0x5f, 0xaf)),
+        warning: Style::new().fg(Color::Rgb(0, 0, 0)).bg(Color::Rgb(0xff, 0xd7, 0x5f)),
+    };
+
     /// Colours that can be read on dark and on light backgrounds.
     pub const ANSI: Self = Self {
         heading: Style::new().add_modifier(Modifier::BOLD),
@@ -56,13 +85,6 @@ impl Theme {
         warning: Style::new().add_modifier(Modifier::REVERSED.union(Modifier::BOLD)),
     };
 
-    /// By the values of `NO_COLOR` (no-color.org: set and not empty) and `TERM`.
-    pub fn from_env(no_color: Option<&OsStr>, term: Option<&OsStr>) -> Self {
-        let unwanted = no_color.is_some_and(|value| !value.is_empty());
-        let dumb = term.is_none_or(|term| term == "dumb");
-        if unwanted || dumb { Self::MONOCHROME } else { Self::ANSI }
-    }
-
     /// The style of a toast.
     pub fn of_level(&self, level: Level) -> Style {
         match level {
@@ -76,12 +98,39 @@ impl Theme {
 mod tests {
     use super::*;
 
+    /// The relative luminance of WCAG 2.2.
+    fn luminance(color: Color) -> f64 {
+        let Color::Rgb(r, g, b) = color else { panic!("{color}") };
+        let [r, g, b] = [r, g, b].map(|part| {
+            let part = f64::from(part) / 255.0;
+            if part <= 0.04045 { part / 12.92 } else { ((part + 0.055) / 1.055).powf(2.4) }
+        });
+        0.2126 * r + 0.7152 * g + 0.0722 * b
+    }
+
+    fn contrast(a: Color, b: Color) -> f64 {
+        let (a, b) = (luminance(a) + 0.05, luminance(b) + 0.05);
+        a.max(b) / a.min(b)
+    }
+
+    /// 4.5 is what WCAG 2.2 asks of text (success criterion 1.4.3).
     #[test]
-    fn no_color_is_honoured_when_it_is_not_empty() {
-        let xterm = Some(OsStr::new("xterm-256color"));
-        assert_eq!(Theme::from_env(None, xterm), Theme::ANSI);
-        assert_eq!(Theme::from_env(Some(OsStr::new("")), xterm), Theme::ANSI);
-        assert_eq!(Theme::from_env(Some(OsStr::new("1")), xterm), Theme::MONOCHROME);
-        assert_eq!(Theme::from_env(None, Some(OsStr::new("dumb"))), Theme::MONOCHROME);
+    fn everything_can_be_read() {
+        let dark =
+            [Color::Rgb(0, 0, 0), Color::Rgb(0x28, 0x2c, 0x34), Color::Rgb(0x30, 0x0a, 0x24)];
+        let light = [Color::Rgb(0xff, 0xff, 0xff), Color::Rgb(0xfd, 0xf6, 0xe3)];
+        for (theme, backgrounds) in [(Theme::DARK, &dark[..]), (Theme::LIGHT, &light)] {
+            for style in
+                [theme.faint, theme.key, theme.selected, theme.good, theme.caution, theme.bad]
+            {
+                for background in backgrounds {
+                    let found = contrast(style.fg.unwrap(), *background);
+                    assert!(found >= 4.5, "{style:?} on {background}: {found}");
+                }
+            }
+            for style in [theme.toast, theme.warning] {
+                assert!(contrast(style.fg.unwrap(), style.bg.unwrap()) >= 4.5, "{style:?}");
+            }
+        }
     }
 }

@@ -8,9 +8,6 @@ use crate::model::{Effect, Entry, Session, SessionRef, Time};
 use crate::text::Foreign;
 use crate::tls::Label;
 
-/// How long secrets are shown in full.
-const REVEALED: Duration = Duration::from_secs(30);
-
 /// What is selected in it, and whether secrets are shown in full.
 #[derive(Clone, Debug, Default)]
 pub struct Detail {
@@ -22,6 +19,8 @@ pub struct Detail {
     pub past: usize,
     /// Secrets are shown in full until then.
     pub revealed_until: Option<Time>,
+    /// No longer than this, also when the clock is set back.
+    revealed_for: Duration,
     /// The command line of its process.
     pub command_line: CommandLine,
     /// The seconds left that were shown last.
@@ -58,7 +57,7 @@ pub fn rows(session: &Session) -> Vec<Secrets<'_>> {
 impl Detail {
     /// The seconds that secrets are still shown in full; `None` when they are masked.
     pub fn seconds_left(&self, now: Time) -> Option<u64> {
-        let left = self.revealed_until?.since(now).min(REVEALED);
+        let left = self.revealed_until?.since(now).min(self.revealed_for);
         (!left.is_zero()).then(|| left.as_millis().div_ceil(1000) as u64)
     }
 
@@ -150,9 +149,10 @@ impl App {
 
     fn toggle_reveal(&mut self, now: Time) {
         let detail = &mut self.ui.detail;
+        detail.revealed_for = self.ui.reveal;
         detail.revealed_until = match detail.seconds_left(now) {
             Some(_) => None,
-            None => Some(now + REVEALED),
+            None => Some(now + detail.revealed_for),
         };
         if detail.revealed_until.is_some() && self.detail_session().is_none() {
             self.ui.detail.leave();

@@ -8,8 +8,10 @@ mod export;
 mod images;
 mod lines;
 mod picker;
+mod pointing;
 mod prompt;
 mod sessions;
+mod settings;
 mod toast;
 
 pub use detail::{CommandLine, Detail, Secrets, rows as detail_rows};
@@ -18,9 +20,13 @@ pub use images::Images;
 pub use lines::Lines;
 use picker::Confirmed;
 pub use picker::{Mark, Picker, Row};
+pub use pointing::Hit;
 pub use prompt::{Prompt, Purpose};
 pub use sessions::SessionList;
+pub use settings::{REVEALED, Settings};
 pub use toast::{Level, Toast};
+
+use std::time::Duration;
 
 use super::{Effect, KeyLogMsg, Model, Msg, SavingState, Time};
 use crate::action::{Action, Context};
@@ -95,8 +101,14 @@ pub struct Ui {
     pub toast: Option<Toast>,
     /// Paths that the user types.
     pub files: Files,
+    /// Names of the columns of the table of sessions; none for the usual ones.
+    pub columns: Vec<String>,
     /// Quitting asks when secrets are in no file.
     pub confirm_quit: bool,
+    /// How long secrets are shown in full.
+    pub reveal: Duration,
+    /// The last click on a session, which may become a double click.
+    clicked: Option<(Time, u64)>,
     /// The program ends as soon as everything is in the key log.
     quit_once_saved: bool,
     pages: Pages,
@@ -132,7 +144,10 @@ impl App {
             picker: Picker::default(),
             toast: None,
             files: Files { path_known: model.saving.is_wanted(), ..Files::default() },
+            columns: Vec::new(),
             confirm_quit: true,
+            reveal: REVEALED,
+            clicked: None,
             quit_once_saved: false,
             pages: Pages::default(),
         };

@@ -189,6 +189,11 @@ impl Picker {
         self.cursor = pid.map_or(Row::Everything, |pid| Row::Process(*pid));
     }
 
+    /// Puts the cursor on a row that is shown.
+    pub(super) fn point_at(&mut self, row: Row) {
+        self.cursor = row;
+    }
+
     pub(super) fn up(&mut self, targets: &Targets, rows: usize) {
         self.go_to(targets, self.index(targets).saturating_sub(rows.max(1)));
     }

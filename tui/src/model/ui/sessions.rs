@@ -50,6 +50,11 @@ impl SessionList {
         text.clone_into(&mut self.filter);
     }
 
+    /// Whether to follow, and to hide null sessions, from the start.
+    pub(super) fn start_with(&mut self, follow: bool, hide_nulls: bool) {
+        (self.follow, self.hide_nulls) = (follow, hide_nulls);
+    }
+
     /// Whether the newest session is kept selected.
     pub fn follows(&self) -> bool {
         self.follow
@@ -140,7 +145,7 @@ impl SessionList {
     }
 
     /// Selects a row, and stops following: the user wants to stay there.
-    fn select(&mut self, serial: Option<u64>) {
+    pub(super) fn select(&mut self, serial: Option<u64>) {
         if serial.is_some() {
             self.selected = serial;
             self.follow = false;

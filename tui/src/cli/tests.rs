@@ -1,0 +1,89 @@
+use super::*;
+
+fn parse(args: &[&str]) -> Result<CaptureTask, clap::Error> {
+    let args = std::iter::once("tlskeytop").chain(args.iter().copied()).map(OsString::from);
+    match super::parse(args)? {
+        Task::Capture(task) => Ok(*task),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn clap_agrees_with_itself() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn headless_means_all() {
+    let task = parse(&["--mode", "key"]).unwrap();
+    assert_eq!(task.mode, Mode::Keylog);
+    assert!(task.selection.all && task.save);
+    assert_eq!(task.keylog, PathBuf::from(DEFAULT_KEYLOG));
+}
+
+#[test]
+fn the_command_line_wins_over_the_configuration() {
+    let config = || Config {
+        save_path: "from config".into(),
+        catch_up: Duration::from_secs(7),
+        ..Config::default()
+    };
+    let mut task = parse(&["--mode", "json"]).unwrap();
+    let merged = task.configure(config());
+    assert_eq!((task.keylog.to_str(), task.catch_up.as_secs()), (Some("from config"), 7));
+    assert!(!merged.mouse);
+    let mut task = parse(&["--mode", "json", "-k", "x", "--catch-up", "60", "--mouse"]).unwrap();
+    let merged = task.configure(config());
+    assert_eq!((task.keylog.to_str(), task.catch_up.as_secs()), (Some("x"), 60));
+    assert!(merged.mouse);
+}
+
+#[test]
+fn the_longest_duration_can_be_waited_for() {
+    let task = parse(&["--mode", "json", "--duration", "3155760000"]).unwrap();
+    assert!(tokio::time::Instant::now().checked_add(task.duration.unwrap()).is_some());
+    let error = parse(&["--mode", "json", "--duration", "3155760001"]).unwrap_err();
+    assert!(error.to_string().contains("more than 100 years"), "{error}");
+}
+
+#[test]
+fn a_selection_is_no_longer_all() {
+    let task = parse(&["--mode", "json", "-p", "12,13", "-n", "py*"]).unwrap();
+    assert!(!task.selection.all && !task.save);
+    assert_eq!(task.selection.pids, [(12, 0), (13, 0)].into());
+    let task = parse(&["--mode", "json", "--image", "/bin/x", "-s"]).unwrap();
+    assert!(task.selection.all && task.selection.only_named_images && task.save);
+}
+
+#[test]
+fn a_layout_has_the_name_of_a_group() {
+    let task = parse(&["--mode", "json", "--layout", "3.5.0 no-psk"]).unwrap();
+    assert!(task.layout.unwrap().warning().contains("3.5.0 no-psk"));
+    assert!(parse(&["--mode", "json"]).unwrap().layout.is_none());
+    let error = parse(&["--mode", "json", "--layout", "3.0.99"]).unwrap_err().to_string();
+    assert!(error.contains("3.0.99") && error.contains("1.1.0i, "), "{error}");
+    let scan = ["tlskeytop", "scan", "--layout", "v1.27.0"].map(OsString::from);
+    assert!(matches!(super::parse(scan).unwrap(), Task::Scan { layout: Some(_), json: false }));
+}
+
+#[test]
+fn what_contradicts_itself_is_refused() {
+    for args in [
+        &["--mode", "json", "-k", "-"][..],
+        &["--mode", "tui"],
+        &["--mode", "keylog", "--name", "a["],
+        &["--mode", "keylog", "--duration", "0"],
+        &["--mode", "keylog", "--duration", "nan"],
+        &["--mode", "keylog", "--duration", "1e19"],
+        &["--mode", "keylog", "--duration", "inf"],
+        &["--mode", "keylog", "--pid", "0"],
+        &["--mode", "keylog", "--layout", "3.0.99"],
+        &["--mode", "keylog", "--layout", ""],
+        &["scan", "--layout", "no"],
+        &["--all", "scan"],
+        &["--all", "--print-config"],
+        &["--mode", "json", "--catch-up", "86401"],
+    ] {
+        assert_eq!(parse(args).unwrap_err().exit_code(), 2, "{args:?}");
+    }
+}

@@ -1,0 +1,319 @@
+//! Where the configuration is, and reading it with the rights of its user.
+//!
+//! Under sudo that is the user behind it, never root: otherwise whoever may run tlskeytop with sudo could have
+//! any file of the machine read, and be told what is wrong with its lines.
+
+use std::env;
+use std::ffi::{CStr, OsStr};
+use std::fs::OpenOptions;
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+use super::{Config, ConfigError};
+use crate::keylog::Owner;
+use crate::text::Foreign;
+
+/// Most bytes of a configuration: the defaults with all their comments are 6 KiB.
+const LARGEST: u64 = 256 * 1024;
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It cannot be opened or read.
+    #[error("{path}: {source}{as_whom}")]
+    Read {
+        /// The file.
+        path: Foreign,
+        /// Why.
+        source: io::Error,
+        /// With whose rights, where that is a surprise.
+        as_whom: &'static str,
+    },
+    /// It is a folder, a device, a pipe.
+    #[error("{0}: is no regular file")]
+    NotAFile(Foreign),
+    /// It is not what it seems.
+    #[error("{0}: is larger than 256 KiB")]
+    TooLarge(Foreign),
+    /// It is no UTF-8.
+    #[error("{0}: is no UTF-8 text")]
+    NotText(Foreign),
+    /// Its text is wrong.
+    #[error("{path}: {error}")]
+    Text {
+        /// The file.
+        path: Foreign,
+        /// The mistake.
+        error: ConfigError,
+    },
+}
+
+/// Whose configuration it is.
+#[derive(Clone, Debug)]
+struct User {
+    owner: Owner,
+    /// All groups of the user.
+    groups: Vec<Gid>,
+    home: Option<PathBuf>,
+    /// The folder of configurations.
+    folder: Option<PathBuf>,
+    /// Not who we are: the rights have to be taken on.
+    is_other: bool,
+}
+
+/// Reads the configuration: the named file, which must be there, or the user's own, which need not.
+///
+/// To be called while there is only one thread: the user's groups are asked of the C library.
+///
+/// # Errors
+///
+/// [`FileError`].
+pub fn load(named: Option<&Path>) -> Result<Config, FileError> {
+    let user = User::of_this_run();
+    let usual = || Some(user.folder.as_ref()?.join("tlskeytop/config.toml"));
+    let Some(path) = named.map(Path::to_owned).or_else(usual) else { return Ok(Config::default()) };
+    let text = match read(&path, &user) {
+        Err(FileError::Read { source, .. }) if named.is_none() && is_absence(&source) => {
+            return Ok(Config::default());
+        }
+        text => text?,
+    };
+    Config::parse(&text, user.home.as_deref())
+        .map_err(|error| FileError::Text { path: Foreign::from(path.as_os_str()), error })
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+impl User {
+    fn of_this_run() -> Self {
+        let own = rustix::process::geteuid().as_raw();
+        let owner = Owner::of_this_run();
+        if owner.uid != own {
+            let (home, groups) = account(owner);
+            let folder = home.as_ref().map(|home| home.join(".config"));
+            return Self { owner, groups, home, folder, is_other: true };
+        }
+        // sudo leaves neither variable of another user. XDG's base directory specification: a relative path counts
+        // for nothing.
+        let absolute =
+            |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let home = absolute("HOME").or_else(|| account(owner).0);
+        let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(home.as_ref()?.join(".config")));
+        Self { owner, groups: Vec::new(), home, folder, is_other: false }
+    }
+}
+
+fn read(path: &Path, user: &User) -> Result<String, FileError> {
+    let shown = || Foreign::from(path.as_os_str());
+    let as_whom = if user.is_other { " (it is read as the user behind sudo)" } else { "" };
+    let failed = |source| FileError::Read { path: shown(), source, as_whom };
+    let result = if user.is_other {
+        let read = || {
+            become_user(user)?;
+            read_bounded(path)
+        };
+        // The kernel's rights are a thread's own, and these end with it.
+        let ended = thread::scope(|scope| {
+            thread::Builder::new()
+                .name("config".to_owned())
+                .spawn_scoped(scope, read)
+                .map(|t| t.join())
+        });
+        ended.map_err(failed)?.unwrap_or_else(|_| Err(io::Error::other("the reader panicked")))
+    } else {
+        read_bounded(path)
+    };
+    match result.map_err(failed)? {
+        Bytes::NotAFile => Err(FileError::NotAFile(shown())),
+        Bytes::TooMany => Err(FileError::TooLarge(shown())),
+        Bytes::All(bytes) => String::from_utf8(bytes).map_err(|_| FileError::NotText(shown())),
+    }
+}
+
+/// Takes on the rights of a user for the calling thread, for good. Not with the C library's functions, which
+/// change all threads (nptl(7)). The kernel keeps other processes of the user from tracing it (`commit_creds` makes
+/// the process not dumpable).
+fn become_user(user: &User) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(user.owner.uid), Gid::from_raw(user.owner.gid));
+    // In this order: without the user id of root the others cannot be set.
+    set_thread_groups(&user.groups)?;
+    set_thread_res_gid(gid, gid, gid)?;
+    set_thread_res_uid(uid, uid, uid)?;
+    Ok(())
+}
+
+enum Bytes {
+    All(Vec<u8>),
+    NotAFile,
+    TooMany,
+}
+
+/// A symbolic link is followed: that is how people keep their configurations.
+fn read_bounded(path: &Path) -> io::Result<Bytes> {
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Ok(Bytes::NotAFile);
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    Ok(if bytes.len() as u64 > LARGEST { Bytes::TooMany } else { Bytes::All(bytes) })
+}
+
+/// Home folder and groups of a user by the databases; no home and the one group when it has no entry.
+fn account(owner: Owner) -> (Option<PathBuf>, Vec<Gid>) {
+    let only = vec![Gid::from_raw(owner.gid)];
+    // Room for the texts of an entry; more is asked for with ERANGE.
+    let mut texts = vec![0; 4096];
+    loop {
+        // SAFETY: `passwd` is a struct of integers and pointers, for which zeros are valid.
+        let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
+        let mut found = std::ptr::null_mut();
+        // SAFETY: all pointers are to live, writable memory, and the length is that of `texts`.
+        let result = unsafe {
+            libc::getpwuid_r(owner.uid, &mut entry, texts.as_mut_ptr(), texts.len(), &mut found)
+        };
+        if result == libc::ERANGE && texts.len() < 1 << 20 {
+            texts.resize(texts.len() * 2, 0);
+            continue;
+        }
+        if result != 0 || found.is_null() {
+            return (None, only);
+        }
+        // SAFETY: on success both point to NUL-terminated texts in `texts` (getpwuid_r(3)).
+        let (name, home) = unsafe { (CStr::from_ptr(entry.pw_name), CStr::from_ptr(entry.pw_dir)) };
+        let home = PathBuf::from(OsStr::from_bytes(home.to_bytes()));
+        return (home.is_absolute().then_some(home), groups(name, owner.gid).unwrap_or(only));
+    }
+}
+
+fn groups(name: &CStr, gid: libc::gid_t) -> Option<Vec<Gid>> {
+    /// `NGROUPS_MAX` of `linux/limits.h`.
+    const MOST: libc::c_int = 65536;
+    let mut groups: Vec<libc::gid_t> = vec![0; 64];
+    loop {
+        let mut count = libc::c_int::try_from(groups.len()).ok()?;
+        // SAFETY: `name` is NUL-terminated, and `count` is the length of `groups`.
+        let result =
+            unsafe { libc::getgrouplist(name.as_ptr(), gid, groups.as_mut_ptr(), &mut count) };
+        if result >= 0 {
+            groups.truncate(usize::try_from(count).ok()?);
+            return Some(groups.into_iter().map(Gid::from_raw).collect());
+        }
+        // Too few: `count` says how many there are (getgrouplist(3)).
+        if count > MOST || usize::try_from(count).ok()? <= groups.len() {
+            return None;
+        }
+        groups.resize(usize::try_from(count).ok()?, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    /// `nobody` of Debian and Fedora; it needs no entry in the databases.
+    const NOBODY: u32 = 65534;
+
+    fn ourselves() -> User {
+        let owner = Owner {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+        };
+        User { owner, groups: Vec::new(), home: None, folder: None, is_other: false }
+    }
+
+    #[test]
+    fn only_regular_files_of_a_reasonable_size_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("config"), "mouse = true").unwrap();
+        symlink("config", path("link")).unwrap();
+        fs::write(path("large"), vec![b'#'; 256 * 1024 + 1]).unwrap();
+        fs::write(path("just"), vec![b'#'; 256 * 1024]).unwrap();
+        fs::write(path("bytes"), b"\xff").unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            path("fifo"),
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )
+        .unwrap();
+        let read = |name: &str| read(&path(name), &ourselves());
+        assert_eq!(read("link").unwrap(), "mouse = true");
+        assert!(read("just").is_ok());
+        assert!(matches!(read("large"), Err(FileError::TooLarge(_))));
+        assert!(matches!(read("bytes"), Err(FileError::NotText(_))));
+        assert!(matches!(read("fifo"), Err(FileError::NotAFile(_))));
+        assert!(matches!(read(""), Err(FileError::NotAFile(_))));
+        assert!(matches!(read("missing"), Err(FileError::Read { .. })));
+    }
+
+    #[test]
+    fn a_named_file_must_be_there_and_its_mistakes_name_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c\u{1b}.toml");
+        let error = load(Some(&path)).unwrap_err().to_string();
+        assert!(error.contains("c\\x1b.toml: No such file"), "{error}");
+        fs::write(&path, "mouse = true\nfollow = 1\n").unwrap();
+        let error = load(Some(&path)).unwrap_err().to_string();
+        assert!(error.contains("c\\x1b.toml: line 2: follow: "), "{error}");
+        fs::write(&path, "mouse = true\n").unwrap();
+        assert!(load(Some(&path)).unwrap().mouse);
+    }
+
+    /// What root could read, and the user behind sudo could not.
+    #[test]
+    fn it_is_read_with_the_rights_of_the_user() {
+        if rustix::process::geteuid().as_raw() != 0 {
+            eprintln!("skipped: not root");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let owner = Owner { uid: NOBODY, gid: NOBODY };
+        let user = User { owner, groups: Vec::new(), is_other: true, ..ourselves() };
+        let path = folder.path().join("config");
+        fs::write(&path, "secret").unwrap();
+        symlink(&path, folder.path().join("link")).unwrap();
+        let try_mode = |mode| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let link = read(&folder.path().join("link"), &user);
+            assert_eq!(read(&path, &user).is_ok(), link.is_ok());
+            link.map_err(|error| error.to_string())
+        };
+        assert_eq!(try_mode(0o644), Ok("secret".to_owned()));
+        for mode in [0o600, 0o640] {
+            let error = try_mode(mode).unwrap_err();
+            assert!(
+                error.contains("Permission denied") && error.contains("behind sudo"),
+                "{error}"
+            );
+        }
+        // This thread, and those that it starts, are what they were.
+        assert_eq!(rustix::process::geteuid().as_raw(), 0);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "secret");
+        thread::spawn(move || fs::read_to_string(&path).unwrap()).join().unwrap();
+    }
+
+    #[test]
+    fn accounts_have_a_home() {
+        let (home, groups) = account(Owner { uid: 0, gid: 0 });
+        assert_eq!(home, Some(PathBuf::from("/root")));
+        assert!(groups.contains(&Gid::from_raw(0)));
+        let (home, groups) = account(Owner { uid: 3_999_999_999, gid: 7 });
+        assert_eq!((home, groups), (None, vec![Gid::from_raw(7)]));
+    }
+}
