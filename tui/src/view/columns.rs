@@ -6,6 +6,7 @@ use ratatui::layout::Rect;
 const GAP: u16 = 1;
 
 /// One column of a table.
+#[derive(Clone, Copy)]
 pub(super) struct Column<T> {
     /// What it shows.
     pub field: T,

@@ -31,6 +31,18 @@ const PICKER: &[Line] = &[
     ("[x]", "Chosen, or marked for the next Enter"),
     ("[*]", "Chosen with everything, or by its name (--name)"),
     ("–", "Cannot be captured: CAPTURE says why"),
+    ("", ""),
+    ("Column CAPTURE", ""),
+    ("tap", "At the library's own function that logs secrets"),
+    ("walk", "At exported functions, through the library's structures"),
+    ("open: yes", "Connections that are open already can be captured, too"),
+    ("catching up", "They are being looked for, for no longer than this"),
+    ("", ""),
+    ("Search and tree", ""),
+    ("/ng lib", "Each word, with letters between, in process, library, path;"),
+    ("", "in pid and container in one piece; !word must not be there"),
+    ("", "The best match is first: a search shows no tree"),
+    ("└─", "Below the nearest ancestor that uses TLS; … is deeper"),
 ];
 
 #[rustfmt::skip]

@@ -11,6 +11,7 @@ mod legend;
 mod lines;
 mod paint;
 mod picker;
+mod picker_capture;
 mod prompt;
 mod question;
 mod session;
