@@ -1,7 +1,7 @@
 //! Catching up: probes on the reads and writes of one process, until each connection was seen that was open before
 //! its secrets could be reported.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::Time;
@@ -64,7 +64,10 @@ impl CatchingUp {
     pub fn progress(&self, now: Time) -> Option<(usize, Duration)> {
         let ends = self.running.values().filter_map(|running| Some(running.since? + self.limit));
         let left = ends.max().map_or(self.limit, |end| end.since(now));
-        match self.running.len() + self.waiting.len() {
+        // Of one with two images it is still one process.
+        let pids: BTreeSet<u32> =
+            self.running.keys().chain(&self.waiting).map(|key| key.0).collect();
+        match pids.len() {
             0 => None,
             count => Some((count, left)),
         }

@@ -39,10 +39,25 @@ const PICKER: &[Line] = &[
     ("catching up", "They are being looked for, for no longer than this"),
     ("", ""),
     ("Search and tree", ""),
-    ("/ng lib", "Each word, with letters between, in process, library, path;"),
-    ("", "in pid and container in one piece; !word must not be there"),
+    ("/ng lib", "Each word, as letters in this order, in process, library,"),
+    ("", "path, or in one piece in pid, container; !word: in none"),
     ("", "The best match is first: a search shows no tree"),
     ("└─", "Below the nearest ancestor that uses TLS; … is deeper"),
+];
+
+#[rustfmt::skip]
+const IMAGES: &[Line] = &[
+    ("", ""),
+    ("Column STATE", ""),
+    ("● 2 probes", "Attached"),
+    ("○ idle", "Nothing is attached: no chosen process uses it"),
+    ("– cannot", "Cannot be captured; the line below says why"),
+    ("! failed", "The kernel refused; the line below says why"),
+    ("", ""),
+    ("Other columns", ""),
+    ("EVENTS", "Secrets that came from its probes, known ones and nulls too"),
+    ("PROCS", "Processes that use it now"),
+    ("LAYOUT", "Group of versions with the same structures; – not proved"),
 ];
 
 #[rustfmt::skip]
@@ -54,6 +69,8 @@ const STATUS: &[Line] = &[
     ("lost", "Secrets that were made, and could not be captured"),
     ("○ saving", "Off: nothing is written"),
     ("● saving", "On, with the number of lines that this run has written"),
+    ("! 3 warnings", "Told since the images and warnings were last looked at"),
+    ("open conns", "Processes that are searched for open connections; ≤59 s left"),
     ("nulls", "Sessions that have only null secrets"),
     ("duplicates", "Secrets that were captured before with the same value"),
     ("conflicts", "Secrets that were captured before with another value"),
@@ -64,7 +81,8 @@ pub(super) fn legend(context: Context) -> impl Iterator<Item = Line> {
     let (view, status): (&[_], &[_]) = match context {
         Context::Sessions => (SESSIONS, STATUS),
         Context::Picker => (PICKER, STATUS),
-        Context::Detail | Context::Images => (&[], STATUS),
+        Context::Images => (IMAGES, STATUS),
+        Context::Detail => (&[], STATUS),
         Context::Lines | Context::Prompt | Context::Help | Context::Question => (&[], &[]),
     };
     view.iter().chain(status).copied()

@@ -24,6 +24,8 @@ mod toast;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_picker;
 
 use ratatui::Frame;
 use ratatui::layout::{Rect, Size};

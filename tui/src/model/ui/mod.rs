@@ -13,7 +13,7 @@ mod sessions;
 mod toast;
 
 pub use detail::Detail;
-pub use images::Images;
+pub use images::{ImageLine, Images, Warning};
 pub use lines::Lines;
 pub use picker::{Highlighter, Line, Mark, Picker, Row};
 pub use prompt::{Prompt, Purpose};
@@ -168,6 +168,7 @@ impl App {
         }
         for effect in &effects {
             if let Effect::Warn(text) = effect {
+                self.ui.images.warn(now, text);
                 self.tell(now, Level::Warning, text);
             }
         }
@@ -209,7 +210,7 @@ impl App {
                 self.ui.view = View::Picker;
                 return vec![Effect::Rescan];
             }
-            Action::Images => self.ui.view = View::Images,
+            Action::Images => self.open_images(),
             Action::Help => self.ui.help = Some(0),
             Action::Quit => return self.quit(),
             _ => {}
@@ -340,6 +341,8 @@ impl App {
         self.ui.pages = pages;
         self.ui.list.settle(&self.model.sessions, pages.sessions);
         self.ui.picker.settle(&self.model.targets, pages.picker);
+        let is_shown = self.ui.view == View::Images && !pages.too_small;
+        self.ui.images.settle(&self.model.targets, pages.images, is_shown);
         if let Some(scroll) = &mut self.ui.help {
             *scroll = (*scroll).min(pages.help_lines.saturating_sub(pages.help));
         }

@@ -341,3 +341,6 @@ fn refusal(targets: &Targets, row: Row) -> Refusal {
     let why = targets.obstacle(target).unwrap_or_default();
     format!("{} ({pid}) cannot be captured: {why}", target.process.comm).into()
 }
+
+#[cfg(test)]
+mod tests;

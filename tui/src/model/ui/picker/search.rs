@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn each_field_is_searched() {
-        assert_eq!(found("ngx"), [7]);
+        assert_eq!(found("ngx"), [7, 1203], "the hostile name is ng…x with its path, and worse");
         assert_eq!(found("NODE"), [901]);
         assert_eq!(found("gnutls"), [1203]);
         assert_eq!(found("120"), [1201, 1202, 1203]);
