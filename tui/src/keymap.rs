@@ -89,7 +89,7 @@ const DEFAULTS: &[Default] = &[
     bind(&[Picker], &[ch('t')], Action::Tree, "tree", "Show the processes as a tree, or by their ids"),
     bind(&[Picker], &[key(KeyCode::Tab), ch('p')], Action::Processes, "sessions", "Go to the sessions"),
     bind(&[Picker], &[key(KeyCode::F(5)), ch('R')], Action::Rescan, "", "Look at the machine again"),
-    bind(&[Picker], &[key(KeyCode::Esc)], Action::Back, "", "Go to the sessions, and forget the marks"),
+    bind(&[Picker], &[key(KeyCode::Esc)], Action::Back, "", "Show all again; then forget the marks, and go to the sessions"),
     bind(&[Sessions], &[key(KeyCode::Enter)], Action::Open, "open", "Look at the session: each secret, and where it came from"),
     bind(&[Sessions, Detail], &[ch('p'), key(KeyCode::Tab)], Action::Processes, "processes", "Choose the processes to attach to"),
     bind(&[Sessions], &[ch('/')], Action::Filter, "filter", "Filter: text, pid: proc: lib: tls: cipher: state: peer: name:, ! negates"),

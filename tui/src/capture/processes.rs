@@ -89,7 +89,8 @@ impl Processes {
 }
 
 fn ended(pid: u32, thread: &[u8]) -> Process {
-    Process { pid, start_ticks: 0, comm: Foreign::from_bytes(thread), exe: None, container: None }
+    let comm = Foreign::from_bytes(thread);
+    Process { pid, parent: 0, start_ticks: 0, comm, exe: None, container: None }
 }
 
 #[cfg(test)]

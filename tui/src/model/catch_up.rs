@@ -30,6 +30,15 @@ pub struct CatchingUp {
     covered_since: BTreeMap<ImageId, u64>,
 }
 
+/// How far catching up with one process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CatchUpState {
+    /// Its probes are not in place yet.
+    Waiting,
+    /// Its open connections are looked for, for no longer than this.
+    Looking(Duration),
+}
+
 #[derive(Debug)]
 struct Running {
     start_ticks: u64,
@@ -65,9 +74,24 @@ impl CatchingUp {
     pub fn progress(&self, now: Time) -> Option<(usize, Duration)> {
         let ends = self.running.values().filter_map(|running| Some(running.since? + self.limit));
         let left = ends.max().map_or(self.limit, |end| end.since(now));
-        match self.running.len() + self.waiting.len() {
+        // Of one with two images it is still one process.
+        let pids: BTreeSet<u32> =
+            self.running.keys().chain(&self.waiting).map(|key| key.0).collect();
+        match pids.len() {
             0 => None,
             count => Some((count, left)),
+        }
+    }
+
+    /// How far it is with one process; `None` when it is not caught up with.
+    pub fn of(&self, pid: u32, now: Time) -> Option<CatchUpState> {
+        let images = (pid, ImageId(0))..=(pid, ImageId(u32::MAX));
+        let running = self.running.range(images).map(|(_, running)| running.since);
+        // Of several images, the last one to end.
+        match running.max() {
+            Some(Some(since)) => Some(CatchUpState::Looking((since + self.limit).since(now))),
+            Some(None) => Some(CatchUpState::Waiting),
+            None => self.waiting.iter().any(|key| key.0 == pid).then_some(CatchUpState::Waiting),
         }
     }
 
@@ -260,13 +284,18 @@ mod tests {
         let mut catching = CatchingUp::new(DEFAULT_LIMIT, 32);
         assert_eq!(catching.reconcile(&targets), [begin(FIRST)]);
         assert!(catching.is_starting());
+        assert_eq!(catching.of(7, at(0)), Some(CatchUpState::Waiting));
+        assert_eq!(catching.of(901, at(0)), None);
         assert_eq!(catching.answered(FIRST, Some(2), at(1)), None);
         assert!(!catching.is_starting() && catching.reconcile(&targets).is_empty());
         // Both of its secrets count as one connection.
         assert_eq!(catching.saw(FIRST, 0xa, at(2)), None);
         assert_eq!(catching.saw(FIRST, 0xa, at(2)), None);
         assert_eq!(catching.progress(at(3)), Some((1, Duration::from_secs(58))));
+        let left = Duration::from_secs(58);
+        assert_eq!(catching.of(7, at(3)), Some(CatchUpState::Looking(left)));
         assert_eq!(catching.saw(FIRST, 0xb, at(3)), Some(ended(FIRST)));
+        assert_eq!(catching.of(7, at(3)), None);
         assert!(catching.reconcile(&targets).is_empty());
         assert_eq!(catching.progress(at(3)), None);
     }
@@ -329,6 +358,7 @@ mod tests {
         let mut catching = CatchingUp::new(DEFAULT_LIMIT, 32);
         assert_eq!(catching.reconcile(&targets).len(), 32);
         assert_eq!(catching.progress(at(0)).map(|(count, _)| count), Some(100));
+        assert_eq!(catching.of(10_099, at(0)), Some(CatchUpState::Waiting));
         let first = (10_000, ImageId(1));
         assert!(catching.answered(first, Some(0), at(1)).is_some());
         let next = vec![begin((10_000 + 32, ImageId(1)))];

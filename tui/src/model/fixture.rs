@@ -24,6 +24,7 @@ pub fn at(seconds: u64) -> Time {
 pub fn process(pid: u32, comm: &str) -> Arc<Process> {
     Arc::new(Process {
         pid,
+        parent: 1,
         start_ticks: u64::from(pid),
         comm: comm.into(),
         exe: Some(Foreign::from(format!("/usr/bin/{comm}").as_str())),

@@ -19,7 +19,9 @@ pub mod ui;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use catch_up::{AT_A_TIME, AT_A_TIME_ONE_BY_ONE, CatchingUp, DEFAULT_LIMIT as CATCH_UP_LIMIT};
+pub use catch_up::{
+    AT_A_TIME, AT_A_TIME_ONE_BY_ONE, CatchUpState, CatchingUp, DEFAULT_LIMIT as CATCH_UP_LIMIT,
+};
 pub use msg::{Effect, KeyLogMsg, Msg};
 pub use saving::{InFile, KnownLine, LINES_REMEMBERED, PendingLine, Saving, SavingState};
 pub use session::{Captured, Entry, Facts, Method, Outcome, SecretState, Session, SessionKey};
@@ -83,6 +85,7 @@ impl Model {
                 effects.extend(std::mem::take(&mut scan.warnings).into_iter().map(Effect::Warn));
                 let began = scan.began;
                 effects.extend(self.targets.merge(scan).into_iter().map(Effect::Capture));
+                self.stats.events.retain(|id, _| self.targets.images.contains_key(id));
                 self.scanned = true;
                 self.catching_up.looked(&self.targets, began);
                 self.reconcile(&mut effects);
@@ -142,6 +145,9 @@ impl Model {
     }
 
     fn secret(&mut self, event: Captured, effects: &mut Vec<Effect>) {
+        if self.targets.images.contains_key(&event.image) {
+            *self.stats.events.entry(event.image).or_default() += 1;
+        }
         let (chosen, change) = self.targets.decide(&event.process);
         effects.extend(change.map(Effect::Capture));
         if !chosen {

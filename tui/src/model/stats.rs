@@ -1,9 +1,10 @@
 //! What was counted since the start.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::Time;
 use super::store::Evicted;
+use super::target::ImageId;
 
 /// What the eBPF programs counted, summed over the CPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct Stats {
     pub label_lost: u64,
     /// Sessions dropped to make room.
     pub evicted: Evicted,
+    /// Secrets that came from the probes of each known image, all kinds and all processes.
+    pub events: BTreeMap<ImageId, u64>,
     /// What the kernel side counted.
     pub kernel: KernelCounters,
     /// New sessions in each of the last seconds, oldest first; the last one is not over.

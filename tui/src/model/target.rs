@@ -18,6 +18,8 @@ pub struct ImageId(pub u32);
 pub struct Process {
     /// Process id, in the initial pid namespace.
     pub pid: u32,
+    /// Its parent's process id (`/proc/PID/stat`, field 4); 0 when it has none that we can see, or is not known.
+    pub parent: u32,
     /// Clock ticks from boot to its start (`/proc/PID/stat`, field 22): with the pid, a unique name.
     pub start_ticks: u64,
     /// Name (`/proc/PID/comm`), or that of the thread when the process had ended.
@@ -86,6 +88,8 @@ pub struct Target {
 pub struct Scan {
     /// Every process with TLS code.
     pub targets: Vec<Target>,
+    /// The parents of processes without TLS code that are above those with it.
+    pub ancestors: BTreeMap<u32, u32>,
     /// Every image with TLS code that is known: mapped, in the loader's cache, or named.
     pub images: Vec<Image>,
     /// Every process there is; `None` when that could not be read.
@@ -178,6 +182,10 @@ pub struct Targets {
     pub processes: BTreeMap<u32, Target>,
     /// Every image.
     pub images: BTreeMap<ImageId, Image>,
+    /// The parents of processes without TLS code that are above those with it.
+    pub ancestors: BTreeMap<u32, u32>,
+    /// Counts the looks at the machine: with another number, processes and images may be others.
+    pub looks: u64,
     rules: HashMap<u32, bool>,
     /// Chosen processes that the last scan did not find.
     missing: BTreeSet<u32>,
@@ -210,6 +218,8 @@ impl Targets {
         }
         self.processes =
             scan.targets.into_iter().map(|target| (target.process.pid, target)).collect();
+        self.ancestors = scan.ancestors;
+        self.looks += 1;
         self.drop_ended(scan.pids.as_ref());
         changes
     }
@@ -286,6 +296,15 @@ impl Targets {
     fn can_attach(&self, image: &Image) -> bool {
         image.plan.is_captured(self.selection.ways)
             && (image.named || !self.selection.only_named_images)
+    }
+
+    /// How many processes have each image mapped.
+    pub fn users(&self) -> BTreeMap<ImageId, usize> {
+        let mut users = BTreeMap::new();
+        for id in self.processes.values().flat_map(|target| &target.images) {
+            *users.entry(*id).or_default() += 1;
+        }
+        users
     }
 
     /// Number of images with probes in place.

@@ -258,6 +258,8 @@ where
         if now.seconds() != self.last_second {
             self.last_second = now.seconds();
             self.dirty |= self.app.model.stats.rate.per_second().any(|count| count > 0);
+            // And so does the time that is left for catching up.
+            self.dirty |= self.app.model.catching_up.progress(now).is_some();
         }
         self.perform(effects)
     }

@@ -210,6 +210,20 @@ impl ImagePlan {
         }
     }
 
+    /// How many probes are attached in steady state.
+    pub fn steady_probes(&self, ways: Ways) -> usize {
+        let taps: usize = self.taps_for(ways).iter().map(|tap| tap.sites.len()).sum();
+        let walk = |hook: &Hook| {
+            // One at the entry and one at the return.
+            2 * usize::from(functions::shakes_hands(hook.name))
+                + usize::from(functions::finds_it_done(hook.name))
+        };
+        match self.is_walked(ways) {
+            true => taps + self.hooks.iter().map(walk).sum::<usize>(),
+            false => taps,
+        }
+    }
+
     /// Whether anything is attached.
     pub fn is_captured(&self, ways: Ways) -> bool {
         !self.taps_for(ways).is_empty() || self.is_walked(ways)

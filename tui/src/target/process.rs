@@ -1,12 +1,14 @@
 //! What `/proc` says of a process. All of it is read with a limit, since another process chose it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
+use std::str::FromStr;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::model::target::Process;
+use crate::model::target::{Process, Target};
 use crate::text::Foreign;
 
 /// Most bytes read of a small file in `/proc`.
@@ -30,12 +32,13 @@ pub fn all_pids() -> io::Result<Vec<u32>> {
 pub fn read(pid: u32) -> io::Result<Process> {
     let folder = format!("/proc/{pid}");
     let folder = Path::new(&folder);
-    let start_ticks = start_ticks(pid)?;
+    let stat = read_stat(pid)?;
     let comm = read_small(&folder.join("comm"))?;
     let comm = comm.strip_suffix(b"\n").unwrap_or(&comm);
     Ok(Process {
         pid,
-        start_ticks,
+        parent: parent_field(&stat)?,
+        start_ticks: start_field(&stat)?,
         comm: Foreign::from_bytes(comm),
         exe: fs::read_link(folder.join("exe")).ok().map(|path| Foreign::from(path.as_os_str())),
         container: read_small(&folder.join("cgroup")).ok().and_then(|text| container(&text)),
@@ -83,9 +86,38 @@ fn command_line_text(mut bytes: Vec<u8>) -> Foreign {
 ///
 /// When it has ended, or the field is not there.
 pub fn start_ticks(pid: u32) -> io::Result<u64> {
-    let stat = read_small(Path::new(&format!("/proc/{pid}/stat")))?;
-    parse_start_ticks(&stat)
+    start_field(&read_stat(pid)?)
+}
+
+/// The parents of those processes that are between the given ones: with them, the nearest of the given ones above
+/// each can be found.
+pub fn ancestors(processes: &[Target]) -> BTreeMap<u32, u32> {
+    let known: BTreeSet<u32> = processes.iter().map(|target| target.process.pid).collect();
+    let mut parents = BTreeMap::new();
+    for target in processes {
+        let mut pid = target.process.parent;
+        // Also ends where ids that were used again make a circle.
+        while pid != 0 && !known.contains(&pid) && !parents.contains_key(&pid) {
+            let Ok(parent) = read_stat(pid).and_then(|stat| parent_field(&stat)) else { break };
+            parents.insert(pid, parent);
+            pid = parent;
+        }
+    }
+    parents
+}
+
+fn read_stat(pid: u32) -> io::Result<Vec<u8>> {
+    read_small(Path::new(&format!("/proc/{pid}/stat")))
+}
+
+fn start_field(stat: &[u8]) -> io::Result<u64> {
+    stat_field(stat, 22)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/stat has no start"))
+}
+
+fn parent_field(stat: &[u8]) -> io::Result<u32> {
+    stat_field(stat, 4)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/PID/stat has no parent"))
 }
 
 /// Clock ticks from boot to now, as in [`start_ticks`].
@@ -101,10 +133,12 @@ pub fn exists(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
 
-/// The name in parentheses may itself contain `)` and spaces: fields are counted after the last one.
-fn parse_start_ticks(stat: &[u8]) -> Option<u64> {
+/// A field of `/proc/PID/stat` by its number in proc(5), from 3 on: the name in parentheses, which is the second, may
+/// itself contain `)` and spaces, so that fields are counted after the last one.
+fn stat_field<T: FromStr>(stat: &[u8], number: usize) -> Option<T> {
     let after_name = stat.iter().rposition(|&byte| byte == b')')? + 1;
-    let field = stat[after_name..].split(|&byte| byte == b' ').filter(|f| !f.is_empty()).nth(19)?;
+    let mut fields = stat[after_name..].split(|&byte| byte == b' ').filter(|f| !f.is_empty());
+    let field = fields.nth(number.checked_sub(3)?)?;
     std::str::from_utf8(field).ok()?.parse().ok()
 }
 
@@ -129,6 +163,8 @@ fn read_small(path: &Path) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -136,6 +172,10 @@ mod tests {
     #[test]
     fn our_own_process_is_read() {
         let process = read(std::process::id()).unwrap();
+        assert_eq!(process.parent, std::os::unix::process::parent_id());
+        let target = Target { process: Arc::new(process.clone()), images: Vec::new() };
+        let above = ancestors(&[target]);
+        assert!(process.parent == 0 || above.contains_key(&process.parent), "{above:?}");
         assert!(process.start_ticks > 0 && process.start_ticks <= ticks_since_boot());
         assert!(exists(process.pid) && !exists((1 << 22) + 1));
         assert!(process.exe.unwrap().raw().contains("tlskeytop"));
@@ -160,8 +200,9 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let stat = b"42 (a) b) (c) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 9 9";
-        assert_eq!(parse_start_ticks(stat), Some(987_654));
-        assert_eq!(parse_start_ticks(b"42 (a"), None);
+        assert_eq!(start_field(stat).unwrap(), 987_654);
+        assert_eq!(parent_field(stat).unwrap(), 1);
+        assert!(start_field(b"42 (a").is_err() && parent_field(b"42 (a) S").is_err());
     }
 
     #[test]
@@ -181,7 +222,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = parse_start_ticks(&bytes);
+            let _ = (start_field(&bytes), parent_field(&bytes));
             let _ = container(&bytes);
         }
     }

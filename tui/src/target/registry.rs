@@ -234,6 +234,7 @@ impl Registry {
         }
         self.drop_overwritten();
         Scan {
+            ancestors: process::ancestors(&targets),
             targets,
             images: self.images.values().map(|known| known.image.clone()).collect(),
             pids: pids.map(|pids| pids.into_iter().collect()),

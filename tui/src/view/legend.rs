@@ -43,6 +43,33 @@ const PICKER: &[Line] = &[
     ("[x]", "Chosen, or marked for the next Enter"),
     ("[*]", "Chosen with everything, or by its name (--name)"),
     ("–", "Cannot be captured: CAPTURE says why"),
+    ("", ""),
+    ("Column CAPTURE", ""),
+    ("tap", "At the library's own function that logs secrets"),
+    ("walk", "At exported functions, through the library's structures"),
+    ("open: yes", "Connections that are open already can be captured, too"),
+    ("catching up", "They are being looked for, for no longer than this"),
+    ("", ""),
+    ("Search and tree", ""),
+    ("/ng lib", "Each word, as letters in this order, in process, library,"),
+    ("", "path, or in one piece in pid, container; !word: in none"),
+    ("", "The best match is first: a search shows no tree"),
+    ("└─", "Below the nearest ancestor that uses TLS; … is deeper"),
+];
+
+#[rustfmt::skip]
+const IMAGES: &[Line] = &[
+    ("", ""),
+    ("Column STATE", ""),
+    ("● 2 probes", "Attached"),
+    ("○ idle", "Nothing is attached: no chosen process uses it"),
+    ("– cannot", "Cannot be captured; the line below says why"),
+    ("! failed", "The kernel refused; the line below says why"),
+    ("", ""),
+    ("Other columns", ""),
+    ("EVENTS", "Secrets that came from its probes, known ones and nulls too"),
+    ("PROCS", "Processes that use it now"),
+    ("LAYOUT", "Group of versions with the same structures; – not proved"),
 ];
 
 #[rustfmt::skip]
@@ -54,6 +81,8 @@ const STATUS: &[Line] = &[
     ("lost", "Secrets that were made, and could not be captured"),
     ("○ saving", "Off: nothing is written"),
     ("● saving", "On, with the number of lines that this run has written"),
+    ("! 3 warnings", "Told since the images and warnings were last looked at"),
+    ("open conns", "Processes that are searched for open connections; ≤59 s left"),
     ("nulls", "Sessions that have only null secrets"),
     ("duplicates", "Secrets that were captured before with the same value"),
     ("conflicts", "Secrets that were captured before with another value"),
@@ -65,7 +94,7 @@ pub(super) fn legend(context: Context) -> impl Iterator<Item = Line> {
         Context::Sessions => (SESSIONS, STATUS),
         Context::Picker => (PICKER, STATUS),
         Context::Detail => (DETAIL, STATUS),
-        Context::Images => (&[], STATUS),
+        Context::Images => (IMAGES, STATUS),
         Context::Lines | Context::Prompt | Context::Help | Context::Question => (&[], &[]),
     };
     view.iter().chain(status).copied()

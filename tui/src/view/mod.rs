@@ -12,6 +12,7 @@ mod legend;
 mod lines;
 mod paint;
 mod picker;
+mod picker_capture;
 mod prompt;
 mod question;
 mod session;
@@ -27,6 +28,8 @@ mod toast;
 mod tests;
 #[cfg(test)]
 mod tests_detail;
+#[cfg(test)]
+mod tests_picker;
 #[cfg(test)]
 mod tests_styles;
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::Style;
+use ratatui::style::{Modifier, Style};
 use ratatui::widgets::{Clear, Widget as _};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
@@ -54,6 +54,33 @@ pub(super) fn put(buf: &mut Buffer, area: Rect, x: u16, y: u16, text: &str, styl
     let clipped = clip(text, room);
     let (end, _) = buf.set_stringn(area.x + x, area.y + y, &clipped, usize::from(room), style);
     end - area.x
+}
+
+/// Marks letters of a text that was put there, clipped to `room` columns. Underlined, so that it is seen in any colours.
+pub(super) fn put_letters(
+    buf: &mut Buffer,
+    area: Rect,
+    x: u16,
+    y: u16,
+    text: &str,
+    room: u16,
+    letters: &[u32],
+) {
+    // The last column is the ellipsis's.
+    let room = if width(text) > room { room.saturating_sub(1) } else { room };
+    let mut at = 0;
+    for (index, c) in (0u32..).zip(text.chars()) {
+        let columns = u16::try_from(c.width().unwrap_or(0)).unwrap_or(0);
+        if at + columns > room {
+            return;
+        }
+        if letters.binary_search(&index).is_ok() {
+            let place = Rect { x: area.x + x + at, y: area.y + y, width: columns, height: 1 };
+            let style = Style::new().add_modifier(Modifier::BOLD.union(Modifier::UNDERLINED));
+            buf.set_style(place.intersection(area), style);
+        }
+        at += columns;
+    }
 }
 
 /// Empties an area for something that lies over what was drawn. A wide character that reaches into it

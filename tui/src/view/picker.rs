@@ -5,10 +5,11 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 
 use super::Theme;
-use super::columns::{Column, place};
-use super::paint::{clip, line, put, width};
-use crate::model::target::{Image, ImageState, Target, Targets};
-use crate::model::ui::{App, Mark, Row};
+use super::columns::{Column, Placed, place};
+use super::paint::{clip, clip_start, line, put, put_letters, width};
+use super::picker_capture::{capture, library};
+use crate::model::target::Target;
+use crate::model::ui::{App, Highlighter, Line, Mark, Row};
 use crate::text::sanitize;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,6 +19,8 @@ enum Field {
     Process,
     Library,
     Capture,
+    Container,
+    Executable,
 }
 
 const fn column(
@@ -44,40 +47,117 @@ const fn columns(process: u16, library: u16) -> [Column<Field>; 5] {
 
 /// At 80 columns there is room for the reason why something cannot be captured.
 const NARROW: [Column<Field>; 5] = columns(15, 16);
-const WIDE: [Column<Field>; 5] = columns(24, 20);
+/// With what else the search looks at; on a machine without containers that column is left out.
+const WIDE: [Column<Field>; 7] = [
+    column(Field::Mark, "", 3, 3, 0),
+    column(Field::Pid, "PID", 7, 7, 0),
+    column(Field::Process, "PROCESS", 15, 24, 0),
+    column(Field::Library, "LIBRARY", 14, 20, 0),
+    // `tap, 2 probes; open connections: yes`
+    column(Field::Capture, "CAPTURE", 38, 62, 0),
+    column(Field::Container, "CONTAINER", 12, 12, 2),
+    column(Field::Executable, "EXECUTABLE", 16, 200, 1),
+];
 /// From this width on.
 const WIDE_FROM: u16 = 100;
 
 pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) {
-    let columns = place(if area.width < WIDE_FROM { &NARROW } else { &WIDE }, area);
-    for placed in &columns {
-        put(buf, area, placed.x, 0, placed.column.title, theme.heading);
-    }
     let targets = &app.model.targets;
-    for (y, (row, target)) in (1..area.height).zip(app.ui.picker.rows(targets)) {
-        let mark = mark(app.ui.picker.mark(targets, row));
-        let Some(target) = target else {
-            let x = put(buf, area, 0, y, mark, theme.key) + 1;
-            let x = put(buf, area, x, y, "everything, now and in future", theme.heading) + 2;
-            put(buf, area, x, y, &summary(app), theme.faint);
-            select(buf, area, y, row, app, theme);
-            continue;
-        };
-        let (capture, style) = capture(target, targets, theme);
-        for placed in &columns {
-            let (text, style) = match placed.column.field {
-                Field::Mark => (mark.to_owned(), theme.key),
-                Field::Pid => (target.process.pid.to_string(), Style::new()),
-                Field::Process => (target.process.comm.to_string(), Style::new()),
-                Field::Library => (library(target, targets), Style::new()),
-                Field::Capture => (capture.clone(), style),
-            };
-            let text = clip(&text, placed.width);
-            let right = placed.column.field == Field::Pid;
-            let indent = if right { placed.width - width(&text) } else { 0 };
-            put(buf, area, placed.x + indent, y, &text, style);
+    let in_container = |target: &Target| target.process.container.is_some();
+    let columns: Vec<Column<Field>> = match area.width < WIDE_FROM {
+        true => NARROW.into(),
+        false if targets.processes.values().any(in_container) => WIDE.into(),
+        false => WIDE.into_iter().filter(|column| column.field != Field::Container).collect(),
+    };
+    let columns = place(&columns, area);
+    for placed in &columns {
+        let indent = indent(placed, placed.column.title);
+        put(buf, area, placed.x + indent, 0, placed.column.title, theme.heading);
+    }
+    let mut highlighter = app.ui.picker.highlighter();
+    for (y, (line, target)) in (1..area.height).zip(app.ui.picker.rows(targets)) {
+        match target {
+            None => draw_everything(buf, area, y, app, theme),
+            Some(target) => {
+                let row = DrawnRow { y, line, target };
+                draw_row(buf, area, &row, &columns, app, theme, highlighter.as_mut());
+            }
         }
-        select(buf, area, y, row, app, theme);
+    }
+    if app.ui.picker.highlighter().is_some() && app.ui.picker.matches() == 0 {
+        put(buf, area, 4, 2, "no process matches", theme.faint);
+    }
+}
+
+fn draw_everything(buf: &mut Buffer, area: Rect, y: u16, app: &App, theme: &Theme) {
+    let mark = mark(app.ui.picker.mark(&app.model.targets, Row::Everything));
+    let x = put(buf, area, 0, y, mark, theme.key) + 1;
+    let x = put(buf, area, x, y, "everything, now and in future", theme.heading) + 2;
+    put(buf, area, x, y, &summary(app), theme.faint);
+    select(buf, area, y, Row::Everything, app, theme);
+}
+
+/// A process, and the line of the screen that it is on.
+struct DrawnRow<'a> {
+    y: u16,
+    line: &'a Line,
+    target: &'a Target,
+}
+
+fn draw_row(
+    buf: &mut Buffer,
+    area: Rect,
+    row: &DrawnRow<'_>,
+    columns: &[Placed<'_, Field>],
+    app: &App,
+    theme: &Theme,
+    mut highlighter: Option<&mut Highlighter<'_>>,
+) {
+    let (targets, process) = (&app.model.targets, &row.target.process);
+    let mut found = Vec::new();
+    for placed in columns {
+        let field = placed.column.field;
+        let (mut x, mut room) = (placed.x, placed.width);
+        if field == Field::Process {
+            let guide = clip(&row.line.guide, room / 2);
+            x = put(buf, area, x, row.y, &guide, theme.faint);
+            room -= width(&guide);
+        }
+        let (text, style) = match field {
+            Field::Mark => (mark(app.ui.picker.mark(targets, row.line.row)).to_owned(), theme.key),
+            Field::Pid => (process.pid.to_string(), Style::new()),
+            Field::Process => (process.comm.to_string(), Style::new()),
+            Field::Library => (library(row.target, targets), Style::new()),
+            Field::Capture => capture(row.target, app, room, theme),
+            Field::Container => {
+                let id = process.container.as_ref().map_or_else(String::new, ToString::to_string);
+                (id.chars().take(12).collect(), theme.faint)
+            }
+            Field::Executable => {
+                let path = process.exe.as_ref().map_or_else(|| "?".to_owned(), ToString::to_string);
+                (clip_start(&path, room).into_owned(), theme.faint)
+            }
+        };
+        x += indent(placed, &text);
+        put(buf, area, x, row.y, &clip(&text, room), style);
+        if let Some(highlighter) = &mut highlighter
+            && !matches!(field, Field::Mark | Field::Capture)
+        {
+            let whole = matches!(field, Field::Pid | Field::Container);
+            found.push((x, room, highlighter.letters(&text, whole), text));
+        }
+    }
+    select(buf, area, row.y, row.line.row, app, theme);
+    for (x, room, letters, text) in &found {
+        put_letters(buf, area, *x, row.y, text, *room, letters);
+    }
+}
+
+/// Numbers stand at the right of their column.
+fn indent(placed: &Placed<'_, Field>, text: &str) -> u16 {
+    match placed.column.field {
+        Field::Pid => placed.width.saturating_sub(width(text)),
+        _ => 0,
     }
 }
 
@@ -97,8 +177,16 @@ fn mark(mark: Mark) -> &'static str {
     }
 }
 
+/// `2 of 6 processes`: what the search shows, for its prompt.
+pub(super) fn matches(app: &App) -> String {
+    format!("{} of {} processes", app.ui.picker.matches(), app.model.targets.processes.len())
+}
+
 fn summary(app: &App) -> String {
     let targets = &app.model.targets;
+    if app.ui.picker.highlighter().is_some() {
+        return format!("{} match “{}”", matches(app), sanitize(app.ui.picker.search_text()));
+    }
     let can = |target: &&Target| targets.obstacle(target).is_none();
     match (app.model.scanned, targets.processes.len()) {
         (false, _) => "looking at the processes…".to_owned(),
@@ -106,47 +194,6 @@ fn summary(app: &App) -> String {
         (true, count) => match targets.processes.values().filter(can).count() {
             able if able == count => format!("{count} processes"),
             able => format!("{able} of {count} processes"),
-        },
-    }
-}
-
-/// The images of a process, those that matter most first.
-fn images<'a>(target: &Target, targets: &'a Targets) -> Vec<&'a Image> {
-    let mut images: Vec<_> = target.images.iter().filter_map(|id| targets.images.get(id)).collect();
-    images.sort_by_key(|image| match (&image.state, image.plan.taps.is_empty()) {
-        (ImageState::Failed(_), _) => 0,
-        (_, false) => 1,
-        (_, true) => 2,
-    });
-    images
-}
-
-/// `OpenSSL 3.0.17`, `OpenSSL 3.0.17 +1`.
-fn library(target: &Target, targets: &Targets) -> String {
-    match images(target, targets).as_slice() {
-        [] => "?".to_owned(),
-        [image] => image.library(),
-        [image, others @ ..] => format!("{} +{}", image.library(), others.len()),
-    }
-}
-
-/// What is or would be done to capture, or why nothing can be.
-fn capture(target: &Target, targets: &Targets, theme: &Theme) -> (String, Style) {
-    let images = images(target, targets);
-    let Some(image) = images.first() else { return (String::new(), Style::new()) };
-    let chosen = targets.selection.chooses(&target.process);
-    match &image.state {
-        ImageState::Attached { probes: 1 } if chosen => {
-            ("attached, 1 probe".to_owned(), theme.good)
-        }
-        ImageState::Attached { probes } if chosen => {
-            (format!("attached, {probes} probes"), theme.good)
-        }
-        ImageState::Attaching if chosen => ("attaching…".to_owned(), theme.caution),
-        ImageState::Failed(reason) => (format!("failed: {}", sanitize(reason)), theme.bad),
-        _ => match targets.obstacle(target) {
-            Some(why) => (format!("cannot: {}", sanitize(&why)), theme.faint),
-            None => ("can be captured".to_owned(), Style::new()),
         },
     }
 }

@@ -20,11 +20,11 @@ const SPARK_LONG: usize = 16;
 const SPARK_SHORT: usize = 5;
 
 /// One thing that is said, in a long and a short form.
-struct Part {
+pub(super) struct Part {
     long: String,
     short: String,
     style: Style,
-    /// Where room is short, the lowest is shortened first, and then dropped.
+    /// Where room is short, the lowest is shortened first, and dropped first.
     weight: u8,
 }
 
@@ -36,39 +36,38 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) {
     let mut saving = vec![saving(app, theme)];
     saving.extend(forced(app, theme));
     saving.extend(paused(app, theme));
+    saving.extend(warnings(app, theme));
     saving.extend(catching_up(app, theme));
     saving.extend(counts(app, theme));
     draw_parts(buf, line(area, 1), saving);
 }
 
-fn part(long: String, short: String, style: Style, weight: u8) -> Part {
+pub(super) fn part(long: String, short: String, style: Style, weight: u8) -> Part {
     Part { long, short, style, weight }
 }
 
-fn draw_parts(buf: &mut Buffer, area: Rect, mut parts: Vec<Part>) {
-    let needed = |parts: &[Part]| {
-        parts.iter().map(|part| width(&part.long) + GAP).sum::<u16>().saturating_sub(GAP)
-    };
-    while needed(&parts) > area.width {
-        let lightest = |parts: &[Part], shortenable: bool| {
-            let candidates =
-                parts.iter().enumerate().filter(|(_, p)| !shortenable || p.long != p.short);
-            candidates.min_by_key(|(_, part)| part.weight).map(|(index, _)| index)
-        };
-        if let Some(index) = lightest(&parts, true) {
-            parts[index].long = parts[index].short.clone();
-            parts.retain(|part| !part.long.is_empty());
-        } else if parts.len() > 1
-            && let Some(index) = lightest(&parts, false)
-        {
-            parts.remove(index);
-        } else {
-            break;
+/// First the heaviest get their place in the short form, then, as far as there is room, the long one.
+pub(super) fn draw_parts(buf: &mut Buffer, area: Rect, parts: Vec<Part>) {
+    let mut order: Vec<usize> = (0..parts.len()).collect();
+    order.sort_by_key(|&index| std::cmp::Reverse(parts[index].weight));
+    let columns = |text: &str| if text.is_empty() { 0 } else { width(text).saturating_add(GAP) };
+    // Behind the last one there is no gap.
+    let mut room = area.width.saturating_add(GAP);
+    let mut texts = vec![""; parts.len()];
+    for is_long in [false, true] {
+        for &index in &order {
+            let part = &parts[index];
+            let text = if is_long { &part.long } else { &part.short };
+            let more = columns(text).saturating_sub(columns(texts[index]));
+            if let Some(left) = room.checked_sub(more) {
+                room = left;
+                texts[index] = text.as_str();
+            }
         }
     }
     let mut x = 0;
-    for part in &parts {
-        x = put(buf, area, x, 0, &part.long, part.style) + GAP;
+    for (part, text) in parts.iter().zip(texts).filter(|(_, text)| !text.is_empty()) {
+        x = put(buf, area, x, 0, text, part.style) + GAP;
     }
 }
 
@@ -123,7 +122,7 @@ fn saving(app: &App, theme: &Theme) -> Part {
         SavingState::On => part(form("●", "saving to ", 40), form("●", "", 14), theme.good, 8),
         SavingState::Failing(reason) => {
             let waiting = grouped(saving.pending() as u64);
-            let short = format!("{}, {waiting} waiting", form("!", "FAILING ", 12));
+            let short = format!("! FAILING {}, {waiting} waiting", clip_start(&path, 9));
             let reason = sanitize(reason);
             let long =
                 format!("! SAVING FAILS, {lines} lines, {waiting} waiting: {}", clip(&reason, 50));
@@ -163,13 +162,23 @@ fn position(app: &App, theme: &Theme) -> Option<Part> {
     Some(part(text.clone(), text, theme.key, 2))
 }
 
+/// Until the view that shows them was looked at.
+fn warnings(app: &App, theme: &Theme) -> Option<Part> {
+    let long = match app.ui.images.unseen() {
+        0 => return None,
+        1 => "! 1 warning".to_owned(),
+        count => format!("! {count} warnings"),
+    };
+    Some(part(long.clone(), long, theme.caution, 5))
+}
+
 /// Whose open connections are looked for, and how long at the most.
 fn catching_up(app: &App, theme: &Theme) -> Option<Part> {
     let (count, left) = app.model.catching_up.progress(app.model.now)?;
     let processes = if count == 1 { "process" } else { "processes" };
     let left = left.as_secs();
-    let long = format!("catching up with {count} {processes}, {left} s");
-    Some(part(long, format!("catching up {count}, {left} s"), theme.key, 4))
+    let long = format!("open connections: looking in {count} {processes}, ≤{left} s");
+    Some(part(long, format!("open conns: {count}, ≤{left} s"), theme.key, 4))
 }
 
 fn counts(app: &App, theme: &Theme) -> Vec<Part> {
@@ -178,14 +187,16 @@ fn counts(app: &App, theme: &Theme) -> Vec<Part> {
         let value = grouped(value);
         part(format!("{long} {value}"), format!("{short} {value}"), style, weight)
     };
+    // What is 0 goes before what is not.
+    let weight = |value, weight| if value == 0 { 1 } else { weight };
     let trouble = |value| if value == 0 { Style::new() } else { theme.caution };
     let nulls = app.ui.list.null_sessions(&app.model.sessions) as u64;
     let nulls_word = if app.ui.list.hides_nulls() { "nulls hidden" } else { "nulls shown" };
-    let conflicts = trouble(stats.conflicts);
+    let (duplicates, conflicts) = (stats.duplicates, stats.conflicts);
     let mut parts = vec![
-        count(nulls, nulls_word, "nulls", 3, Style::new()),
-        count(stats.duplicates, "duplicates", "dup", 2, Style::new()),
-        count(stats.conflicts, "conflicts", "conflicts", 5, conflicts),
+        count(nulls, nulls_word, "nulls", weight(nulls, 3), Style::new()),
+        count(duplicates, "duplicates", "dup", weight(duplicates, 2), Style::new()),
+        count(conflicts, "conflicts", "conflicts", weight(conflicts, 6).max(2), trouble(conflicts)),
     ];
     if stats.rejected > 0 {
         parts.push(count(stats.rejected, "rejected", "rejected", 5, theme.caution));
@@ -197,7 +208,7 @@ fn counts(app: &App, theme: &Theme) -> Vec<Part> {
 }
 
 /// `1,234,567`.
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {

@@ -16,10 +16,9 @@ mod toast;
 
 pub use detail::{CommandLine, Detail, Secrets, rows as detail_rows};
 pub use export::{Exported, Files};
-pub use images::Images;
+pub use images::{ImageLine, Images, Warning};
 pub use lines::Lines;
-use picker::Confirmed;
-pub use picker::{Mark, Picker, Row};
+pub use picker::{Highlighter, Line, Mark, Picker, Row};
 pub use pointing::Hit;
 pub use prompt::{Prompt, Purpose};
 pub use sessions::SessionList;
@@ -194,6 +193,7 @@ impl App {
         self.tell_of_saving(now, opened);
         for effect in &effects {
             if let Effect::Warn(text) = effect {
+                self.ui.images.warn(now, text);
                 self.tell(now, Level::Warning, text);
             }
         }
@@ -245,7 +245,7 @@ impl App {
                 self.ui.view = View::Picker;
                 return vec![Effect::Rescan];
             }
-            Action::Images => self.ui.view = View::Images,
+            Action::Images => self.open_images(),
             Action::Help => self.ui.help = Some(0),
             Action::Quit => return self.quit(),
             _ => {}
@@ -339,70 +339,6 @@ impl App {
         Vec::new()
     }
 
-    fn act_in_picker(&mut self, now: Time, action: Action) -> Vec<Effect> {
-        let targets = &self.model.targets;
-        let picker = &mut self.ui.picker;
-        match action {
-            Action::Up => picker.up(targets, 1),
-            Action::Down => picker.down(targets, 1),
-            Action::PageUp => picker.up(targets, self.ui.pages.picker),
-            Action::PageDown => picker.down(targets, self.ui.pages.picker),
-            Action::First => picker.first(),
-            Action::Last => picker.last(targets),
-            Action::Mark => {
-                if let Err(why) = picker.toggle(targets) {
-                    self.tell(now, Level::Warning, &why);
-                }
-            }
-            Action::Confirm => return self.confirm_picker(now),
-            Action::Rescan => {
-                self.tell(now, Level::Info, "looking at the processes again");
-                return vec![Effect::Rescan];
-            }
-            Action::Processes => self.ui.view = View::Sessions,
-            Action::Back => {
-                picker.forget_marks();
-                self.ui.view = View::Sessions;
-            }
-            Action::Search => {
-                let text = picker.search_text().to_owned();
-                self.open_prompt(Purpose::Search, text);
-            }
-            _ => return self.act_in_every_view(now, action),
-        }
-        Vec::new()
-    }
-
-    fn confirm_picker(&mut self, now: Time) -> Vec<Effect> {
-        let Confirmed { msgs, ended } = match self.ui.picker.confirm(&self.model.targets) {
-            Ok(confirmed) => confirmed,
-            Err(why) => {
-                self.tell(now, Level::Warning, &why);
-                return Vec::new();
-            }
-        };
-        let changed = !msgs.is_empty();
-        let effects = msgs.into_iter().flat_map(|msg| self.receive(now, msg)).collect();
-        if changed {
-            let selection = &self.model.targets.selection;
-            let mut text = match (selection.all, selection.pids.len()) {
-                (true, _) => "attaching to everything, now and in future".to_owned(),
-                (false, 0) if selection.is_empty() => "nothing is attached any more".to_owned(),
-                (false, 0) => "attaching to what the command line names".to_owned(),
-                (false, 1) => "attaching to 1 process".to_owned(),
-                (false, count) => format!("attaching to {count} processes"),
-            };
-            match ended {
-                0 => {}
-                1 => text.push_str("; 1 that was marked has ended"),
-                count => text.push_str(&format!("; {count} that were marked have ended")),
-            }
-            self.tell(now, Level::Info, &text);
-        }
-        self.ui.view = View::Sessions;
-        effects
-    }
-
     fn quit(&mut self) -> Vec<Effect> {
         let unsaved = match self.model.saving.state {
             SavingState::On => 0,
@@ -440,6 +376,8 @@ impl App {
         self.ui.picker.settle(&self.model.targets, pages.picker);
         let detail = &mut self.ui.detail;
         detail.past = detail.past.min(pages.detail_past);
+        let is_shown = self.ui.view == View::Images && !pages.too_small;
+        self.ui.images.settle(&self.model.targets, pages.images, is_shown);
         if let Some(scroll) = &mut self.ui.help {
             *scroll = (*scroll).min(pages.help_lines.saturating_sub(pages.help));
         }

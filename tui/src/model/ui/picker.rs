@@ -1,7 +1,15 @@
 //! The processes to choose from: marks are collected, and carried out together.
 
+mod act;
+mod search;
+mod tree;
+
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use search::Highlighter;
+use search::Search;
+use tree::tree;
 
 use crate::model::Msg;
 use crate::model::target::{Target, Targets};
@@ -38,7 +46,7 @@ struct Pending {
 
 /// What the marks ask for.
 #[derive(Debug)]
-pub(super) struct Confirmed {
+struct Confirmed {
     /// What changes; nothing when all is chosen already.
     pub msgs: Vec<Msg>,
     /// Marked processes that have ended.
@@ -48,6 +56,21 @@ pub(super) struct Confirmed {
 /// Why a row is not marked, or Enter does nothing.
 type Refusal = Cow<'static, str>;
 
+/// A line of the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// What it shows.
+    pub row: Row,
+    /// In a tree, the lines that lead to it.
+    pub guide: String,
+}
+
+impl Line {
+    fn new(row: Row) -> Self {
+        Self { row, guide: String::new() }
+    }
+}
+
 /// Cursor, marks and scroll position.
 #[derive(Clone, Debug)]
 pub struct Picker {
@@ -55,7 +78,16 @@ pub struct Picker {
     /// What was marked and unmarked since the last confirmation.
     marks: BTreeMap<Row, Pending>,
     /// Which processes are shown, as it was typed.
-    search: String,
+    search_text: String,
+    search: Option<Search>,
+    /// The search and the cursor before it was changed.
+    before_search: (String, Row),
+    /// Parents above their children.
+    tree: bool,
+    /// Everything, and the processes that are shown; made anew when something changed.
+    lines: Vec<Line>,
+    /// The look at the machine that they are of; `None` when something else changed.
+    lines_of: Option<u64>,
     top: usize,
     page: usize,
 }
@@ -65,7 +97,12 @@ impl Default for Picker {
         Self {
             cursor: Row::Everything,
             marks: BTreeMap::new(),
-            search: String::new(),
+            search_text: String::new(),
+            search: None,
+            before_search: (String::new(), Row::Everything),
+            tree: false,
+            lines: vec![Line::new(Row::Everything)],
+            lines_of: None,
             top: 0,
             page: 0,
         }
@@ -75,11 +112,50 @@ impl Default for Picker {
 impl Picker {
     /// The search as it was typed; empty shows all.
     pub fn search_text(&self) -> &str {
-        &self.search
+        &self.search_text
     }
 
-    pub(super) fn set_search(&mut self, text: &str) {
-        text.clone_into(&mut self.search);
+    /// Where there is a search, what finds its letters in a text.
+    pub fn highlighter(&self) -> Option<Highlighter<'_>> {
+        self.search.as_ref().map(Highlighter::new)
+    }
+
+    /// The processes that are shown, by the search.
+    pub fn matches(&self) -> usize {
+        self.lines.len() - 1
+    }
+
+    /// Whether parents are shown above their children. Not in a search, where the best match is first.
+    pub fn is_tree(&self) -> bool {
+        self.tree && self.search.is_none()
+    }
+
+    fn toggle_tree(&mut self) {
+        self.tree = !self.tree;
+        self.lines_of = None;
+    }
+
+    /// Remembers where the cursor is, for a search that is given up.
+    fn begin_search(&mut self) {
+        self.before_search = (self.search_text.clone(), self.cursor);
+    }
+
+    /// Shows what matches, with the cursor on the best.
+    pub(super) fn set_search(&mut self, targets: &Targets, text: &str) {
+        text.clone_into(&mut self.search_text);
+        self.search = Search::new(text);
+        self.lines_of = None;
+        self.refresh(targets);
+        if self.before_search.0 == text {
+            self.cursor = self.before_search.1;
+            // It may be gone.
+            self.lines_of = None;
+            self.refresh(targets);
+        } else if self.search.is_some() {
+            let best = self.lines.get(1).or(self.lines.first());
+            self.cursor = best.map_or(Row::Everything, |line| line.row);
+            self.top = 0;
+        }
     }
 
     /// The row under the cursor.
@@ -92,13 +168,16 @@ impl Picker {
         !self.marks.is_empty()
     }
 
-    /// The rows to show, with the process where the row is one.
+    /// The lines to show, with the process where the row is one.
     pub fn rows<'a>(
-        &self,
+        &'a self,
         targets: &'a Targets,
-    ) -> impl Iterator<Item = (Row, Option<&'a Target>)> {
-        let processes = targets.processes.iter().map(|(pid, t)| (Row::Process(*pid), Some(t)));
-        std::iter::once((Row::Everything, None)).chain(processes).skip(self.top).take(self.page)
+    ) -> impl Iterator<Item = (&'a Line, Option<&'a Target>)> {
+        let lines = self.lines.iter().skip(self.top).take(self.page);
+        lines.filter_map(|line| match line.row {
+            Row::Everything => Some((line, None)),
+            Row::Process(pid) => Some((line, Some(targets.processes.get(&pid)?))),
+        })
     }
 
     /// Whether a row is chosen or marked.
@@ -119,7 +198,7 @@ impl Picker {
         }
     }
 
-    pub(super) fn toggle(&mut self, targets: &Targets) -> Result<(), Refusal> {
+    fn toggle(&mut self, targets: &Targets) -> Result<(), Refusal> {
         let row = self.cursor;
         let on = match self.mark(targets, row) {
             Mark::Off => true,
@@ -146,13 +225,13 @@ impl Picker {
         };
     }
 
-    pub(super) fn forget_marks(&mut self) {
+    fn forget_marks(&mut self) {
         self.marks.clear();
     }
 
     /// What the marks ask for; without marks, what the row under the cursor does. Never that row instead
     /// of marked processes that have ended.
-    pub(super) fn confirm(&mut self, targets: &Targets) -> Result<Confirmed, Refusal> {
+    fn confirm(&mut self, targets: &Targets) -> Result<Confirmed, Refusal> {
         let row = self.cursor;
         if self.marks.is_empty() {
             match self.mark(targets, row) {
@@ -176,17 +255,42 @@ impl Picker {
         }
     }
 
-    fn index(&self, targets: &Targets) -> usize {
-        match self.cursor {
-            Row::Everything => 0,
-            Row::Process(pid) => 1 + targets.processes.range(..pid).count(),
+    /// Makes the lines anew when processes or what is shown of them changed. The cursor stays on its row, or goes
+    /// to the nearest that is still there.
+    fn refresh(&mut self, targets: &Targets) {
+        if self.lines_of == Some(targets.looks) {
+            return;
+        }
+        self.lines_of = Some(targets.looks);
+        let line = |pid: &u32| Line::new(Row::Process(*pid));
+        let processes: Vec<Line> = match &self.search {
+            Some(search) => search.find(targets).iter().map(line).collect(),
+            None if self.tree => tree(targets)
+                .into_iter()
+                .map(|(pid, guide)| Line { row: Row::Process(pid), guide })
+                .collect(),
+            None => targets.processes.keys().map(line).collect(),
+        };
+        let lines = std::iter::once(Line::new(Row::Everything)).chain(processes).collect();
+        let old = std::mem::replace(&mut self.lines, lines);
+        let there: BTreeSet<Row> = self.lines.iter().map(|line| line.row).collect();
+        if !there.contains(&self.cursor) {
+            let at = old.iter().position(|line| line.row == self.cursor).unwrap_or_default();
+            let below = old[at..].iter().enumerate().find(|(_, line)| there.contains(&line.row));
+            // The first row is always there, but is no process: only when there is no other.
+            let above = old[..at].iter().rev().filter(|line| line.row != Row::Everything);
+            let above = above.enumerate().find(|(_, line)| there.contains(&line.row));
+            let nearest = match (below, above) {
+                (Some((down, _)), Some((up, line))) if up + 1 < down => Some(line),
+                (Some((_, line)), _) | (None, Some((_, line))) => Some(line),
+                (None, None) => None,
+            };
+            self.cursor = nearest.map_or(Row::Everything, |line| line.row);
         }
     }
 
-    fn go_to(&mut self, targets: &Targets, index: usize) {
-        let index = index.min(targets.processes.len());
-        let pid = index.checked_sub(1).and_then(|n| targets.processes.keys().nth(n));
-        self.cursor = pid.map_or(Row::Everything, |pid| Row::Process(*pid));
+    fn index(&self) -> usize {
+        self.lines.iter().position(|line| line.row == self.cursor).unwrap_or_default()
     }
 
     /// Puts the cursor on a row that is shown.
@@ -194,30 +298,26 @@ impl Picker {
         self.cursor = row;
     }
 
-    pub(super) fn up(&mut self, targets: &Targets, rows: usize) {
-        self.go_to(targets, self.index(targets).saturating_sub(rows.max(1)));
+    fn go_to(&mut self, index: usize) {
+        let line = self.lines.get(index).or(self.lines.last());
+        self.cursor = line.map_or(Row::Everything, |line| line.row);
     }
 
-    pub(super) fn down(&mut self, targets: &Targets, rows: usize) {
-        self.go_to(targets, self.index(targets) + rows.max(1));
+    fn up(&mut self, rows: usize) {
+        self.go_to(self.index().saturating_sub(rows.max(1)));
     }
 
-    pub(super) fn first(&mut self) {
-        self.cursor = Row::Everything;
-    }
-
-    pub(super) fn last(&mut self, targets: &Targets) {
-        self.go_to(targets, targets.processes.len());
+    fn down(&mut self, rows: usize) {
+        self.go_to(self.index() + rows.max(1));
     }
 
     /// Finds cursor and scroll position for a page of rows. Marks of processes that have ended stay, so that
     /// the confirmation can tell.
     pub(super) fn settle(&mut self, targets: &Targets, page: usize) {
+        self.refresh(targets);
         self.page = page.max(1);
-        let index = self.index(targets);
-        self.go_to(targets, index);
-        let index = self.index(targets);
-        let lowest_top = (targets.processes.len() + 1).saturating_sub(self.page);
+        let index = self.index();
+        let lowest_top = self.lines.len().saturating_sub(self.page);
         self.top = self.top.clamp((index + 1).saturating_sub(self.page), index).min(lowest_top);
     }
 }
@@ -246,3 +346,6 @@ fn refusal(targets: &Targets, row: Row) -> Refusal {
     let why = targets.obstacle(target).unwrap_or_default();
     format!("{} ({pid}) cannot be captured: {why}", target.process.comm).into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,7 +33,7 @@ impl App {
             Hit::Header(column) => self.click_header(now, &column),
             Hit::Process { row, on_mark } => {
                 let rows = self.ui.picker.rows(&self.model.targets);
-                let Some(row) = rows.map(|(row, _)| row).nth(row) else { return Vec::new() };
+                let Some(row) = rows.map(|(line, _)| line.row).nth(row) else { return Vec::new() };
                 self.ui.picker.point_at(row);
                 if on_mark { self.act(now, Action::Mark) } else { Vec::new() }
             }

@@ -74,7 +74,7 @@ impl App {
     fn prompt_changed(&mut self, _now: Time, purpose: Purpose, text: &str) -> Vec<Effect> {
         match purpose {
             Purpose::Filter => self.ui.list.set_filter(text),
-            Purpose::Search => self.ui.picker.set_search(text),
+            Purpose::Search => self.ui.picker.set_search(&self.model.targets, text),
             Purpose::SavePath | Purpose::ExportPath => {}
         }
         Vec::new()
