@@ -6,6 +6,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use super::session::{Captured, Entry, Outcome, Session, SessionKey};
+use super::touched::{Touched, Watch};
 use crate::tls::{ClientRandom, KeyLine, Label, LineId, ValueTag};
 
 /// Finds one session again, or finds that it is gone.
@@ -27,6 +28,10 @@ pub struct Store {
     changed: Option<VecDeque<SessionRef>>,
     /// Serials of the sessions that have only null secrets.
     nulls: BTreeSet<u64>,
+    /// Number of sessions with a server name or a peer.
+    named: usize,
+    /// What changed or went, for who keeps rows in an order of their own.
+    watch: Watch,
     limit: usize,
     next_serial: u64,
 }
@@ -62,6 +67,8 @@ impl Store {
             by_random: HashMap::new(),
             changed: None,
             nulls: BTreeSet::new(),
+            named: 0,
+            watch: Watch::default(),
             limit: limit.max(1),
             next_serial: 0,
         }
@@ -92,6 +99,31 @@ impl Store {
     pub fn forward_from(&self, serial: u64) -> impl Iterator<Item = &Session> {
         let start = self.order.partition_point(|&slot| self.sessions[slot].serial < serial);
         self.order.range(start..).map(|&slot| &self.sessions[slot])
+    }
+
+    /// The session with this serial, if it is still kept.
+    pub fn by_serial(&self, serial: u64) -> Option<&Session> {
+        self.back_from(serial).next().filter(|session| session.serial == serial)
+    }
+
+    /// Number of sessions from a serial on.
+    pub fn sessions_from(&self, serial: u64) -> usize {
+        self.order.len() - self.order.partition_point(|&slot| self.sessions[slot].serial < serial)
+    }
+
+    /// Number of sessions with a server name or a peer.
+    pub fn named_sessions(&self) -> usize {
+        self.named
+    }
+
+    /// From now on, or no more, `take_touched` is called again and again.
+    pub fn watch(&mut self, on: bool) {
+        self.watch.set(on);
+    }
+
+    /// The sessions that are new, changed in any way, or went, since this was asked last.
+    pub fn take_touched(&mut self) -> Touched {
+        self.watch.take()
     }
 
     /// The serial that the next new session will have.
@@ -132,11 +164,14 @@ impl Store {
         let session = &mut self.sessions[slot];
         let was_complete = session.state() == super::SecretState::Complete;
         let was_changed = session.changed && known.is_some();
+        let was_named = session.server().is_some();
         let outcome = session.take(event);
         match session.is_null() {
             true => self.nulls.insert(session.serial),
             false => self.nulls.remove(&session.serial),
         };
+        self.named += usize::from(!was_named && session.server().is_some());
+        self.watch.touch(session.serial);
         let reference = SessionRef { slot, serial: session.serial };
         let completed = !was_complete && session.state() == super::SecretState::Complete;
         let changed = session.changed && !was_changed;
@@ -207,6 +242,7 @@ impl Store {
             let other = &mut self.sessions[slot];
             if other.entries.iter().any(differs) {
                 other.conflicts = other.conflicts.saturating_add(1);
+                self.watch.touch(other.serial);
                 conflict = true;
             }
             already_saved |= other
@@ -270,6 +306,7 @@ impl Store {
             && let Some(entry) = held.entries.iter_mut().rfind(|entry| entry.label == *label)
         {
             change(entry);
+            self.watch.touch(session.serial);
         }
     }
 
@@ -277,6 +314,7 @@ impl Store {
     pub fn mark_saved(&mut self, random: &ClientRandom, line: LineId, tag: ValueTag) {
         let Some(slots) = self.by_random.get(random) else { return };
         for &slot in slots {
+            self.watch.touch(self.sessions[slot as usize].serial);
             for entry in &mut self.sessions[slot as usize].entries {
                 if !entry.is_null()
                     && LineId::new(&entry.label, random, &entry.secret) == line
@@ -304,6 +342,7 @@ impl Store {
 
     /// Forgets what was saved: the key log is another file now.
     pub fn clear_saved(&mut self) {
+        self.watch.touch_all();
         for (_, session) in &mut self.sessions {
             for entry in &mut session.entries {
                 entry.saved = false;
@@ -351,6 +390,8 @@ impl Store {
     fn remove(&mut self, slot: usize) {
         let session = self.sessions.remove(slot);
         self.nulls.remove(&session.serial);
+        self.named -= usize::from(session.server().is_some());
+        self.watch.touch(session.serial);
         if let Some(slots) = self.by_random.get_mut(&session.key.client_random) {
             slots.retain(|other| *other as usize != slot);
             if slots.is_empty() {

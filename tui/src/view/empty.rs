@@ -19,6 +19,12 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) {
             format!("The view is paused, and holds {held_back} new back"),
             format!("{} lets them in", key(Action::Pause)),
         ]
+    } else if let (0, all @ 1..) = app.ui.list.counts(&app.model.sessions) {
+        let sessions = if all == 1 { "session" } else { "sessions" };
+        [
+            format!("No match for the filter among {all} {sessions}"),
+            format!("{} drops it", key(Action::Back)),
+        ]
     } else if app.ui.list.hides_nulls() && nulls > 0 && nulls == app.model.sessions.len() {
         [
             "Only sessions with null secrets so far".to_owned(),

@@ -5,11 +5,16 @@ use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 
 use super::Theme;
-use super::paint::{put, width};
+use super::paint::{clip, put, width};
+use super::status::grouped;
 use crate::model::ui::{App, Prompt, Purpose};
 use crate::text::sanitize;
 
-pub(super) fn draw(buf: &mut Buffer, area: Rect, _app: &App, prompt: &Prompt, theme: &Theme) {
+pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, prompt: &Prompt, theme: &Theme) {
+    let area = match prompt.purpose {
+        Purpose::Filter => draw_filter_side(buf, area, app, theme),
+        _ => area,
+    };
     let title = match prompt.purpose {
         Purpose::Filter => "filter: ",
         Purpose::Search => "search: ",
@@ -27,4 +32,26 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, _app: &App, prompt: &Prompt, th
     if let Some(cell) = buf.cell_mut((cursor, area.y)) {
         cell.set_style(Style::new().add_modifier(Modifier::REVERSED));
     }
+}
+
+/// At the right, what is wrong with the filter, and how many sessions match; the room left of that.
+fn draw_filter_side(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) -> Rect {
+    let count = matches(app);
+    let mut left = area.width.saturating_sub(width(&count));
+    put(buf, area, left, 0, &count, Style::new());
+    // What is typed keeps half of the line.
+    let room = left.saturating_sub(area.width / 2 + 2);
+    if let Some(error) = app.ui.list.filter().error().filter(|_| room > 2) {
+        let error = format!("! {}", sanitize(error));
+        let error = clip(&error, room);
+        left -= width(&error) + 2;
+        put(buf, area, left, 0, &error, theme.caution);
+    }
+    Rect { width: left.saturating_sub(2), ..area }
+}
+
+/// `37 of 1,204`.
+pub(super) fn matches(app: &App) -> String {
+    let (shown, all) = app.ui.list.counts(&app.model.sessions);
+    format!("{} of {}", grouped(shown as u64), grouped(all as u64))
 }

@@ -5,16 +5,21 @@
 mod copy;
 mod detail;
 mod export;
+mod filter;
 mod images;
+mod index;
 mod lines;
+mod order;
 mod picker;
 mod prompt;
 mod sessions;
 mod toast;
 
 pub use detail::Detail;
+pub use filter::Filter;
 pub use images::Images;
 pub use lines::Lines;
+pub use order::{Column, Columns, Order};
 use picker::Confirmed;
 pub use picker::{Mark, Picker, Row};
 pub use prompt::{Prompt, Purpose};
@@ -64,6 +69,8 @@ pub struct Pages {
     pub help: usize,
     /// Lines that the help has.
     pub help_lines: usize,
+    /// The columns of the table of sessions.
+    pub columns: Columns,
     /// The screen has no room for any of them, and shows nothing but that, or a question.
     pub too_small: bool,
 }
@@ -259,6 +266,7 @@ impl App {
     }
 
     fn act_in_sessions(&mut self, now: Time, action: Action) -> Vec<Effect> {
+        self.ui.list.sync(&mut self.model.sessions, &self.model.targets);
         let store = &self.model.sessions;
         let list = &mut self.ui.list;
         match action {
@@ -293,10 +301,30 @@ impl App {
                 let text = self.ui.list.filter_text().to_owned();
                 self.open_prompt(Purpose::Filter, text);
             }
-            Action::Back => self.ui.list.set_filter(""),
+            Action::Back => list.set_filter(""),
+            Action::Sort => {
+                list.sort_by_next(self.ui.pages.columns);
+                self.tell_order(now);
+            }
+            Action::ReverseSort => {
+                let column = list.order().column;
+                self.sort_by(now, column);
+            }
             _ => return self.act_in_every_view(now, action),
         }
         Vec::new()
+    }
+
+    /// Sorts the sessions by a column; the other way round when they are sorted by that already.
+    pub fn sort_by(&mut self, now: Time, column: Column) {
+        self.ui.list.sort_by(column);
+        self.tell_order(now);
+    }
+
+    fn tell_order(&mut self, now: Time) {
+        let order = self.ui.list.order();
+        let text = format!("sorted by {}, {}", order.column.name(), order.direction());
+        self.tell(now, Level::Info, &text);
     }
 
     fn act_in_picker(&mut self, now: Time, action: Action) -> Vec<Effect> {
@@ -403,6 +431,7 @@ impl App {
     /// Brings selections and scroll positions in line with the rows that are there, before a frame.
     pub fn settle(&mut self, pages: Pages) {
         self.ui.pages = pages;
+        self.ui.list.sync(&mut self.model.sessions, &self.model.targets);
         self.ui.list.settle(&self.model.sessions, pages.sessions);
         self.ui.picker.settle(&self.model.targets, pages.picker);
         if let Some(scroll) = &mut self.ui.help {
@@ -411,5 +440,7 @@ impl App {
     }
 }
 
+#[cfg(test)]
+mod list_tests;
 #[cfg(test)]
 mod tests;
