@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 
 use super::Theme;
-use super::paint::{clip, put, width};
+use super::paint::{clip, clip_start, put, width};
 use super::status::grouped;
 use crate::model::ui::{App, Prompt, Purpose};
 use crate::text::sanitize;
@@ -22,13 +22,14 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, prompt: &Prompt, the
         Purpose::ExportPath => "export to: ",
     };
     let x = put(buf, area, 0, 0, title, theme.key);
-    let room = usize::from(area.width.saturating_sub(x + 1));
-    let scroll = prompt.input.visual_scroll(room);
-    let text: String = prompt.input.value().chars().skip(scroll).collect();
-    put(buf, area, x, 0, &sanitize(&text), Style::new());
-    let before: String = prompt.input.value().chars().take(prompt.input.cursor()).collect();
-    let before: String = before.chars().skip(scroll).collect();
-    let cursor = area.x + (x + width(&sanitize(&before))).min(area.width.saturating_sub(1));
+    let value = prompt.input.value();
+    let split = value.char_indices().nth(prompt.input.cursor()).map_or(value.len(), |(at, _)| at);
+    let (before, after) = (sanitize(&value[..split]), sanitize(&value[split..]));
+    // The cursor has a column of its own behind what is before it.
+    let before = clip_start(&before, area.width.saturating_sub(x + 1));
+    let end = put(buf, area, x, 0, &before, Style::new());
+    put(buf, area, end, 0, &after, Style::new());
+    let cursor = area.x + end.min(area.width.saturating_sub(1));
     if let Some(cell) = buf.cell_mut((cursor, area.y)) {
         cell.set_style(Style::new().add_modifier(Modifier::REVERSED));
     }
@@ -39,8 +40,7 @@ fn draw_filter_side(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) -> R
     let count = matches(app);
     let mut left = area.width.saturating_sub(width(&count));
     put(buf, area, left, 0, &count, Style::new());
-    // What is typed keeps half of the line.
-    let room = left.saturating_sub(area.width / 2 + 2);
+    let room = left.saturating_sub(TYPED + 2);
     if let Some(error) = app.ui.list.filter().error().filter(|_| room > 2) {
         let error = format!("! {}", sanitize(error));
         let error = clip(&error, room);
@@ -49,6 +49,9 @@ fn draw_filter_side(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) -> R
     }
     Rect { width: left.saturating_sub(2), ..area }
 }
+
+/// What is typed keeps this much of the line, its title included.
+const TYPED: u16 = 24;
 
 /// `37 of 1,204`.
 pub(super) fn matches(app: &App) -> String {

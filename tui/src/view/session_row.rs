@@ -30,10 +30,10 @@ const fn column(
 const COLUMNS: [Slot<Column>; 13] = [
     column(Column::Time, "TIME", 8, 8, 3),
     column(Column::Pid, "PID", 7, 7, 2),
-    column(Column::Process, "PROCESS", 15, 24, 0),
+    column(Column::Process, "PROCESS", 15, 16, 0),
     column(Column::Role, "ROLE", 6, 6, 5),
     column(Column::Server, "SERVER", 16, 32, 4),
-    column(Column::Library, "LIBRARY", 14, 20, 6),
+    column(Column::Library, "LIBRARY", 14, 16, 6),
     column(Column::Version, "TLS", 4, 4, 0),
     column(Column::Cipher, "CIPHER", 18, 37, 0),
     column(Column::State, "SECRETS", 10, 10, 0),

@@ -150,8 +150,12 @@ fn filter(app: &App, theme: &Theme) -> Option<Part> {
         return None;
     }
     let (text, count) = (sanitize(text), matches(app));
-    let form = |columns| format!("filter: {}  {count}", clip(&text, columns));
-    Some(part(form(30), form(12), theme.key, 7))
+    let (sign, style) = match app.ui.list.filter().error() {
+        Some(_) => ("! ", theme.caution),
+        None => ("", theme.key),
+    };
+    let form = |columns| format!("{sign}filter: {}  {count}", clip(&text, columns));
+    Some(part(form(30), form(12), style, 7))
 }
 
 fn paused(app: &App, theme: &Theme) -> Option<Part> {

@@ -114,9 +114,7 @@ fn is_key(key: &str) -> bool {
 
 fn read(key: &str, value: &str) -> Result<Option<Test>, String> {
     match KEYS.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)) {
-        Some((name, read)) => {
-            read(value).map(Some).map_err(|wanted| format!("{name}: wants {wanted}"))
-        }
+        Some((name, read)) => read(value).map(Some).map_err(|wanted| format!("{name}: {wanted}")),
         None => Err(format!("no key {key}: (quote it to find it)")),
     }
 }

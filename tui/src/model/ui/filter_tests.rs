@@ -132,13 +132,13 @@ fn what_is_not_understood_is_told_and_does_not_filter() {
     let session = session(|_| {});
     for (text, error) in [
         ("colour:red", "no key colour: (quote it to find it)"),
-        ("pid:x", "pid: wants a process id"),
-        ("pid:", "pid: wants a process id"),
-        ("proc:", "proc: wants a process name"),
-        ("tls:1.4", "tls: wants 1.3, 1.2, 1.1 or 1.0"),
-        ("!state:done", "state: wants null, partial, complete or waiting"),
-        ("role:both", "role: wants client or server"),
-        ("saved:maybe", "saved: wants yes or no"),
+        ("pid:x", "pid: a process id"),
+        ("pid:", "pid: a process id"),
+        ("proc:", "proc: a process name"),
+        ("tls:1.4", "tls: 1.3, 1.2, 1.1 or 1.0"),
+        ("!state:done", "state: null, partial, complete or waiting"),
+        ("role:both", "role: client or server"),
+        ("saved:maybe", "saved: yes or no"),
     ] {
         let filter = Filter::parse(text);
         assert_eq!(filter.error(), Some(error), "{text}");
