@@ -25,6 +25,8 @@ mod toast;
 mod tests;
 #[cfg(test)]
 mod tests_sessions;
+#[cfg(test)]
+mod tests_speed;
 
 use ratatui::Frame;
 use ratatui::layout::{Position, Rect, Size};

@@ -6,8 +6,6 @@
 //! proc:"my server"  quotes keep spaces together
 //! ```
 
-use std::borrow::Cow;
-
 use crate::model::{SecretState, Session};
 use crate::text::Foreign;
 use crate::tls::{Role, Version};
@@ -261,7 +259,7 @@ impl Needle {
     }
 }
 
-fn file_name<'a>(path: &'a Cow<'_, str>) -> &'a str {
+fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or_default()
 }
 

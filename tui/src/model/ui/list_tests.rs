@@ -1,13 +1,11 @@
 //! The table of sessions with a filter, or in another order.
 
-use std::time::Instant;
-
 use proptest::prelude::*;
 
 use super::*;
 use crate::model::fixture::*;
 use crate::model::target::ImageId;
-use crate::model::{DEFAULT_SESSION_LIMIT, Session, Store};
+use crate::model::{Session, Store};
 use crate::tls::{CipherSuite, Label, Role, Version};
 use tui_input::InputRequest;
 
@@ -346,80 +344,4 @@ proptest! {
 
 fn serials<'a>(sessions: impl Iterator<Item = &'a Session>) -> Vec<u64> {
     sessions.map(|session| session.serial).collect()
-}
-
-/// `cargo test --release -p tlskeytop --lib -- --ignored --nocapture figures`.
-#[test]
-#[ignore = "prints times, which say something in a release build only"]
-fn figures() {
-    let mut app = app(everything());
-    let names = ["nginx", "curl", "node", "envoy", "postgres", "python3", "java", "Firefox"];
-    let labels = Label::TLS13_COMPLETE.into_iter().chain([Label::Exporter]);
-    let labels: Vec<_> = labels.collect();
-    let processes: Vec<_> =
-        (0..200).map(|n| process(1000 + n, names[n as usize % names.len()])).collect();
-    let add = |app: &mut App, n: u32| {
-        for label in if n.is_multiple_of(3) { &[Label::ClientRandom][..] } else { &labels } {
-            let process = &processes[n.wrapping_mul(2_654_435_761) as usize % processes.len()];
-            let mut event = secret(at(u64::from(n)), process, 0, label.clone(), 1);
-            event.client_random.0[..4]
-                .copy_from_slice(&n.wrapping_mul(2_654_435_761).to_be_bytes());
-            event.client_random.0[4] = 0xff;
-            event.image = ImageId(1 + n % 3);
-            event.facts.cipher = Some(CipherSuite(0x1301 + (n % 3) as u16));
-            app.receive(event.time, Msg::Secret(event));
-        }
-    };
-    let count = DEFAULT_SESSION_LIMIT as u32;
-    (0..count).for_each(|n| add(&mut app, n));
-    let pages = Pages { sessions: 50, ..PAGES };
-    app.settle(pages);
-    let time = |what: &str, app: &mut App, mut step: Box<dyn FnMut(&mut App, u32) + '_>| {
-        let mut worst = std::time::Duration::ZERO;
-        let mut sum = std::time::Duration::ZERO;
-        for round in 0..10 {
-            let start = Instant::now();
-            step(app, round);
-            app.settle(pages);
-            let took = start.elapsed();
-            worst = worst.max(took);
-            sum += took;
-        }
-        let shown = app.ui.list.counts(&app.model.sessions).0;
-        println!("{what:40} {:9.3?} mean {worst:9.3?} worst  {shown} rows", sum / 10);
-    };
-    time(
-        "moving, newest first",
-        &mut app,
-        Box::new(|app, _| drop(app.act(at(1), Action::PageDown))),
-    );
-    for column in Column::ALL {
-        let what = format!("sort by {}", column.name());
-        time(&what, &mut app, Box::new(move |app, _| app.sort_by(at(1), column)));
-    }
-    time("moving, sorted", &mut app, Box::new(|app, _| drop(app.act(at(1), Action::PageDown))));
-    let mut next = count;
-    time(
-        "500 new sessions, sorted",
-        &mut app,
-        Box::new(|app, _| {
-            (0..500).for_each(|n| add(app, next + n));
-            next += 500;
-        }),
-    );
-    app.sort_by(at(1), Column::Process);
-    app.settle(pages);
-    for text in
-        ["nginx", "zzz", "tls:1.2 !curl", "abc12", "state:complete proc:n saved:no", "日本", "1.3"]
-    {
-        let what = format!("filter {text}, sorted by process");
-        time(
-            &what,
-            &mut app,
-            Box::new(|app, _| {
-                app.ui.list.set_filter("");
-                app.ui.list.set_filter(text);
-            }),
-        );
-    }
 }
