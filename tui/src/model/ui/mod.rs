@@ -315,18 +315,6 @@ impl App {
         Vec::new()
     }
 
-    /// Sorts the sessions by a column; the other way round when they are sorted by that already.
-    pub fn sort_by(&mut self, now: Time, column: Column) {
-        self.ui.list.sort_by(column);
-        self.tell_order(now);
-    }
-
-    fn tell_order(&mut self, now: Time) {
-        let order = self.ui.list.order();
-        let text = format!("sorted by {}, {}", order.column.name(), order.direction());
-        self.tell(now, Level::Info, &text);
-    }
-
     fn act_in_picker(&mut self, now: Time, action: Action) -> Vec<Effect> {
         let targets = &self.model.targets;
         let picker = &mut self.ui.picker;

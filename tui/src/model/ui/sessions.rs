@@ -7,8 +7,9 @@
 use super::filter::Filter;
 use super::index::{Index, Rule};
 use super::order::{Column, Columns, Order, Place};
+use super::{App, Level};
 use crate::model::target::Targets;
-use crate::model::{Session, Store, Touched};
+use crate::model::{Session, Store, Time, Touched};
 
 /// The rows above the first shown one are counted up to here.
 const ABOVE_COUNTED: usize = 1000;
@@ -349,5 +350,19 @@ impl SessionList {
     fn rows_above(&self, store: &Store, place: &Place, rows: usize) -> Place {
         let above = self.above(store, place).take(rows).last();
         above.map_or_else(|| place.clone(), |session| self.place_of(session))
+    }
+}
+
+impl App {
+    /// Sorts the sessions by a column; the other way round when they are sorted by that already.
+    pub fn sort_by(&mut self, now: Time, column: Column) {
+        self.ui.list.sort_by(column);
+        self.tell_order(now);
+    }
+
+    pub(super) fn tell_order(&mut self, now: Time) {
+        let order = self.ui.list.order();
+        let text = format!("sorted by {}, {}", order.column.name(), order.direction());
+        self.tell(now, Level::Info, &text);
     }
 }
