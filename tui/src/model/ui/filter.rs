@@ -209,7 +209,8 @@ impl Needle {
 
     fn is_in(&self, text: &str) -> bool {
         if !self.is_ascii {
-            return text.to_lowercase().contains(&*self.text);
+            // What is ASCII stays so in lower case.
+            return !text.is_ascii() && text.to_lowercase().contains(&*self.text);
         }
         // Without a copy: this is done for each of many sessions.
         let needle = self.text.as_bytes();

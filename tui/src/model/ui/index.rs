@@ -7,7 +7,7 @@ use std::iter::Rev;
 use std::sync::Arc;
 
 use super::filter::Filter;
-use super::order::{Order, Place, lower};
+use super::order::{Order, Place, Texts};
 use crate::model::target::{Image, ImageId, Targets};
 use crate::model::{Session, Store};
 
@@ -22,12 +22,12 @@ pub(super) struct Rule<'a> {
 }
 
 impl Rule<'_> {
-    fn place(&self, session: &Session, libraries: &Libraries) -> Option<Place> {
+    fn place(&self, session: &Session, libraries: &Libraries, texts: &mut Texts) -> Option<Place> {
         if session.serial >= self.end || (self.hide_nulls && session.is_null()) {
             return None;
         }
         let library = libraries.of(session.image);
-        self.filter.matches(session, library).then(|| self.order.place(session, library))
+        self.filter.matches(session, library).then(|| self.order.place(session, library, texts))
     }
 }
 
@@ -45,10 +45,11 @@ impl Index {
     /// One pass over all sessions.
     pub fn build(store: &Store, targets: &Targets, rule: &Rule<'_>) -> Self {
         let libraries = Libraries::new(targets);
+        let mut texts = Texts::default();
         let places: Vec<_> = store
             .newest_first()
             .rev()
-            .filter_map(|session| rule.place(session, &libraries))
+            .filter_map(|session| rule.place(session, &libraries, &mut texts))
             .collect();
         // Both sets are made at once from what is sorted, which is far quicker than row by row.
         Self {
@@ -65,9 +66,12 @@ impl Index {
 
     /// Brings the rows of some sessions in line.
     pub fn update(&mut self, store: &Store, rule: &Rule<'_>, touched: &[u64]) {
+        // Not kept for the next time: it would grow with every process that ever was.
+        let mut texts = Texts::default();
         for &serial in touched {
             let session = store.by_serial(serial);
-            let place = session.and_then(|session| rule.place(session, &self.libraries));
+            let place =
+                session.and_then(|session| rule.place(session, &self.libraries, &mut texts));
             if self.places.get(&serial) == place.as_ref() {
                 continue;
             }
@@ -85,7 +89,7 @@ impl Index {
     pub fn place_of(&self, session: &Session, order: Order) -> Place {
         match self.places.get(&session.serial) {
             Some(place) => place.clone(),
-            None => order.place(session, self.libraries.of(session.image)),
+            None => order.place(session, self.libraries.of(session.image), &mut Texts::default()),
         }
     }
 
@@ -124,7 +128,8 @@ struct Libraries {
 
 impl Libraries {
     fn new(targets: &Targets) -> Self {
-        let name = |image: &Image| lower(&image.library());
+        let mut texts = Texts::default();
+        let mut name = |image: &Image| texts.get(&image.library());
         let names = targets.images.iter().map(|(id, image)| (*id, name(image))).collect();
         Self { names, unknown: "".into() }
     }

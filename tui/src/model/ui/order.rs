@@ -1,6 +1,8 @@
 //! The columns of the sessions, and the order in which these stand.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::model::{SecretState, Session, Store};
@@ -139,9 +141,9 @@ impl Order {
     }
 
     /// Where a session stands in this order, of which `library` made the secrets.
-    pub(super) fn place(self, session: &Session, library: &Arc<str>) -> Place {
+    pub(super) fn place(self, session: &Session, library: &Arc<str>, texts: &mut Texts) -> Place {
         let serial = Reverse(session.serial);
-        let key = match (self.value(session, library), self.descending) {
+        let key = match (self.value(session, library, texts), self.descending) {
             _ if self == Self::default() => Key::Arrival,
             (None, _) => Key::Unknown,
             (Some(value), false) => Key::Up(value),
@@ -150,20 +152,20 @@ impl Order {
         Place { key, serial }
     }
 
-    fn value(self, session: &Session, library: &Arc<str>) -> Option<Value> {
+    fn value(self, session: &Session, library: &Arc<str>, texts: &mut Texts) -> Option<Value> {
         let number = |number: u64| Some(Value::Number(number));
         match self.column {
             // In the order of arrival, which a clock that is set back does not change.
             Column::Time => number(session.serial),
             Column::Pid => number(session.key.pid.into()),
-            Column::Process => Some(Value::text(&session.process.comm.shown())),
+            Column::Process => Some(texts.value(&session.process.comm.shown())),
             Column::Role => number(session.facts.role? as u64),
-            Column::Server => Some(Value::text(&session.server()?)),
+            Column::Server => Some(texts.value(&session.server()?)),
             Column::Library => Some(Value::Text(Arc::clone(library))),
             Column::Version => number(session.facts.version? as u64),
             Column::Cipher => {
                 let cipher = session.facts.cipher?;
-                Some(cipher.name().map_or_else(|| Value::text(&cipher.to_string()), Value::Name))
+                Some(cipher.name().map_or_else(|| texts.value(&cipher.to_string()), Value::Name))
             }
             Column::State => number(match session.state() {
                 SecretState::Waiting => 0,
@@ -184,7 +186,7 @@ impl Order {
                 let random = &session.key.client_random.0;
                 number(random.iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
             }
-            Column::Executable => Some(Value::text(&session.process.exe.as_ref()?.shown())),
+            Column::Executable => Some(texts.value(&session.process.exe.as_ref()?.shown())),
         }
     }
 }
@@ -215,17 +217,26 @@ enum Value {
     Text(Arc<str>),
 }
 
-impl Value {
-    fn text(text: &str) -> Self {
-        Self::Text(lower(text))
-    }
-}
+/// Texts as they are sorted: in lower case, and each only once, since many sessions share few names.
+#[derive(Debug, Default)]
+pub(super) struct Texts(HashSet<Arc<str>>);
 
-/// A text as it is sorted.
-pub(super) fn lower(text: &str) -> Arc<str> {
-    match text.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii()) {
-        true => text.to_lowercase().into(),
-        false => text.into(),
+impl Texts {
+    pub fn get(&mut self, text: &str) -> Arc<str> {
+        let lower = match text.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii()) {
+            true => Cow::Owned(text.to_lowercase()),
+            false => Cow::Borrowed(text),
+        };
+        if let Some(known) = self.0.get(&*lower) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = lower.into();
+        self.0.insert(Arc::clone(&new));
+        new
+    }
+
+    fn value(&mut self, text: &str) -> Value {
+        Value::Text(self.get(text))
     }
 }
 
