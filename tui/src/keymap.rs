@@ -92,7 +92,7 @@ const DEFAULTS: &[Default] = &[
     bind(&[Picker], &[key(KeyCode::Esc)], Action::Back, "", "Show all again; then forget the marks, and go to the sessions"),
     bind(&[Sessions], &[key(KeyCode::Enter)], Action::Open, "open", "Look at the session: each secret, and where it came from"),
     bind(&[Sessions, Detail], &[ch('p'), key(KeyCode::Tab)], Action::Processes, "processes", "Choose the processes to attach to"),
-    bind(&[Sessions], &[ch('/')], Action::Filter, "filter", "Filter: text, pid: proc: lib: tls: cipher: state: peer: name:, ! negates"),
+    bind(&[Sessions], &[ch('/')], Action::Filter, "filter", "Show some sessions only: text, or words like tls:1.2 and !pid:7"),
     bind(VIEWS, &[ch('w')], Action::Save, "save", "Turn saving to the key log on or off"),
     bind(&[Sessions], &[ch('y')], Action::CopyLine, "copy", "Copy a key line of the session; of several, choose one"),
     bind(&[Detail], &[ch('y')], Action::CopyLine, "copy", "Copy the key line under the cursor"),

@@ -1,5 +1,6 @@
 //! The one place where text from other processes and files is made safe to show.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -23,6 +24,15 @@ impl Foreign {
         &self.0
     }
 
+    /// The text as it is shown: what `Display` writes, without a copy where nothing is replaced.
+    pub fn shown(&self) -> Cow<'_, str> {
+        let is_plain = self.0.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        match is_plain || !self.0.chars().any(is_dangerous) {
+            true => Cow::Borrowed(&self.0),
+            false => Cow::Owned(sanitize(&self.0)),
+        }
+    }
+
     /// The last part of a path.
     pub fn file_name(&self) -> Self {
         Self(self.0.rsplit('/').next().unwrap_or_default().into())
@@ -43,7 +53,7 @@ impl From<&str> for Foreign {
 
 impl fmt::Display for Foreign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.chars().any(is_dangerous) { f.pad(&sanitize(&self.0)) } else { f.pad(&self.0) }
+        f.pad(&self.shown())
     }
 }
 

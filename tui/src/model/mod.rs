@@ -14,6 +14,7 @@ pub mod target;
 #[cfg(test)]
 mod tests;
 mod time;
+mod touched;
 pub mod ui;
 
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ pub use session::{Captured, Entry, Facts, Method, Outcome, SecretState, Session,
 pub use stats::{KernelCounters, Rate, Stats};
 pub use store::{Evicted, SessionRef, Store};
 pub use time::Time;
+pub use touched::Touched;
 
 use target::{ImageState, Selection, Targets};
 

@@ -1,9 +1,12 @@
 //! One handshake as seen in one process.
 
+use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Time;
 use super::target::{ImageId, Process};
+use crate::text::Foreign;
 use crate::tls::{CipherSuite, ClientRandom, KeyLine, Label, Role, Secret, Version};
 
 /// How a secret was captured.
@@ -174,6 +177,10 @@ pub struct Session {
     pub last_seen: Time,
     /// As far as the labels and the library's structures tell.
     pub facts: Facts,
+    /// The name that the client asked for, where it is known.
+    pub server_name: Option<Foreign>,
+    /// The other end of the connection, where it is known.
+    pub peer: Option<SocketAddr>,
     /// In the order of arrival.
     pub entries: Vec<Entry>,
     /// Values that were there already.
@@ -200,6 +207,8 @@ impl Session {
             first_seen: event.time,
             last_seen: event.time,
             facts: Facts::default(),
+            server_name: None,
+            peer: None,
             entries: Vec::new(),
             duplicates: 0,
             conflicts: 0,
@@ -321,6 +330,12 @@ impl Session {
     /// Whether it has only null secrets.
     pub fn is_null(&self) -> bool {
         !self.entries.is_empty() && self.entries.iter().all(Entry::is_null)
+    }
+
+    /// The server name, or else the peer.
+    pub fn server(&self) -> Option<Cow<'_, str>> {
+        let name = self.server_name.as_ref().map(Foreign::shown);
+        name.or_else(|| self.peer.map(|peer| peer.to_string().into()))
     }
 
     /// Whether every secret that can be written is in the key log, and there is one.

@@ -6,6 +6,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use super::session::{Captured, Entry, Outcome, Session, SessionKey};
+use super::touched::{Touched, Watch};
 use crate::tls::{ClientRandom, KeyLine, Label, LineId, ValueTag};
 
 /// Finds one session again, or finds that it is gone.
@@ -27,6 +28,10 @@ pub struct Store {
     changed: Option<VecDeque<SessionRef>>,
     /// Serials of the sessions that have only null secrets.
     nulls: BTreeSet<u64>,
+    /// Number of sessions with a server name or a peer.
+    named: usize,
+    /// What changed or went, for who keeps rows in an order of their own.
+    watch: Watch,
     limit: usize,
     next_serial: u64,
 }
@@ -62,6 +67,8 @@ impl Store {
             by_random: HashMap::new(),
             changed: None,
             nulls: BTreeSet::new(),
+            named: 0,
+            watch: Watch::default(),
             limit: limit.max(1),
             next_serial: 0,
         }
@@ -92,6 +99,31 @@ impl Store {
     pub fn forward_from(&self, serial: u64) -> impl Iterator<Item = &Session> {
         let start = self.order.partition_point(|&slot| self.sessions[slot].serial < serial);
         self.order.range(start..).map(|&slot| &self.sessions[slot])
+    }
+
+    /// The session with this serial, if it is still kept.
+    pub fn by_serial(&self, serial: u64) -> Option<&Session> {
+        self.back_from(serial).next().filter(|session| session.serial == serial)
+    }
+
+    /// Number of sessions from a serial on.
+    pub fn sessions_from(&self, serial: u64) -> usize {
+        self.order.len() - self.order.partition_point(|&slot| self.sessions[slot].serial < serial)
+    }
+
+    /// Number of sessions with a server name or a peer.
+    pub fn named_sessions(&self) -> usize {
+        self.named
+    }
+
+    /// From now on, or no more, `take_touched` is called again and again.
+    pub fn watch(&mut self, on: bool) {
+        self.watch.set(on);
+    }
+
+    /// The sessions that are new, changed in any way, or went, since this was asked last.
+    pub fn take_touched(&mut self) -> Touched {
+        self.watch.take()
     }
 
     /// The serial that the next new session will have.
@@ -138,11 +170,14 @@ impl Store {
         let session = &mut self.sessions[slot];
         let was_complete = session.state() == super::SecretState::Complete;
         let was_changed = session.changed && known.is_some();
+        let was_named = session.server().is_some();
         let outcome = session.take(event);
         match session.is_null() {
             true => self.nulls.insert(session.serial),
             false => self.nulls.remove(&session.serial),
         };
+        self.named += usize::from(!was_named && session.server().is_some());
+        self.watch.touch(session.serial);
         let reference = SessionRef { slot, serial: session.serial };
         let completed = !was_complete && session.state() == super::SecretState::Complete;
         let changed = session.changed && !was_changed;
@@ -213,6 +248,7 @@ impl Store {
             let other = &mut self.sessions[slot];
             if other.entries.iter().any(differs) {
                 other.conflicts = other.conflicts.saturating_add(1);
+                self.watch.touch(other.serial);
                 conflict = true;
             }
             already_saved |= other
@@ -276,6 +312,7 @@ impl Store {
             && let Some(entry) = held.entries.iter_mut().rfind(|entry| entry.label == *label)
         {
             change(entry);
+            self.watch.touch(session.serial);
         }
     }
 
@@ -283,6 +320,7 @@ impl Store {
     pub fn mark_saved(&mut self, random: &ClientRandom, line: LineId, tag: ValueTag) {
         let Some(slots) = self.by_random.get(random) else { return };
         for &slot in slots {
+            self.watch.touch(self.sessions[slot as usize].serial);
             for entry in &mut self.sessions[slot as usize].entries {
                 if !entry.is_null()
                     && LineId::new(&entry.label, random, &entry.secret) == line
@@ -310,6 +348,7 @@ impl Store {
 
     /// Forgets what was saved: the key log is another file now.
     pub fn clear_saved(&mut self) {
+        self.watch.touch_all();
         for (_, session) in &mut self.sessions {
             for entry in &mut session.entries {
                 entry.saved = false;
@@ -357,6 +396,8 @@ impl Store {
     fn remove(&mut self, slot: usize) {
         let session = self.sessions.remove(slot);
         self.nulls.remove(&session.serial);
+        self.named -= usize::from(session.server().is_some());
+        self.watch.touch(session.serial);
         if let Some(slots) = self.by_random.get_mut(&session.key.client_random) {
             slots.retain(|other| *other as usize != slot);
             if slots.is_empty() {
@@ -367,37 +408,4 @@ impl Store {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::fixture::{START, process, secret};
-
-    fn store(limit: usize, fills: &[u8]) -> Store {
-        let mut store = Store::new(limit);
-        for (random, fill) in (0..).zip(fills) {
-            store.take(secret(START, &process(7, "nginx"), random, Label::ClientRandom, *fill));
-        }
-        store
-    }
-
-    #[test]
-    fn null_sessions_are_counted_until_they_have_a_value_or_go() {
-        let mut store = store(4, &[0, 0, 1, 0]);
-        assert_eq!(store.null_sessions(), 3);
-        store.take(secret(START, &process(7, "nginx"), 1, Label::ClientRandom, 5));
-        assert_eq!(store.null_sessions(), 2);
-        store.take(secret(START, &process(7, "nginx"), 9, Label::ClientRandom, 5));
-        store.evict();
-        assert_eq!((store.len(), store.null_sessions()), (4, 1));
-    }
-
-    #[test]
-    fn sessions_are_walked_from_a_serial_that_may_be_gone() {
-        let mut store = store(3, &[1, 1, 1, 1, 1]);
-        store.evict();
-        let serials = |it: &mut dyn Iterator<Item = &Session>| it.map(|s| s.serial).collect();
-        let back: Vec<u64> = serials(&mut store.back_from(3));
-        let forward: Vec<u64> = serials(&mut store.forward_from(0));
-        assert_eq!((back, forward), (vec![3, 2], vec![2, 3, 4]));
-        assert_eq!(store.back_from(1).count(), 0);
-    }
-}
+mod tests;

@@ -60,6 +60,18 @@ impl Label {
     pub const TLS13_COMPLETE: [Self; 4] =
         [Self::ClientHandshake, Self::ServerHandshake, Self::ClientTraffic0, Self::ServerTraffic0];
 
+    /// Those that have a letter in the table of sessions: the one of TLS 1.2, and of TLS 1.3 the one of
+    /// 0-RTT data, the four with which a session is complete, and the exporter.
+    pub const SHOWN: [Self; 7] = [
+        Self::ClientRandom,
+        Self::ClientEarlyTraffic,
+        Self::ClientHandshake,
+        Self::ServerHandshake,
+        Self::ClientTraffic0,
+        Self::ServerTraffic0,
+        Self::Exporter,
+    ];
+
     /// Reads a label from the bytes of a process or a file.
     ///
     /// # Errors

@@ -57,6 +57,12 @@ impl Version {
         }
     }
 
+    /// In full.
+    pub fn name(self) -> &'static str {
+        let row = VERSIONS.iter().find(|(_, version, ..)| *version == self);
+        row.map_or("TLS 1.2 or older", |row| row.2)
+    }
+
     /// Short form for narrow columns.
     pub fn short(self) -> &'static str {
         VERSIONS.iter().find(|(_, version, ..)| *version == self).map_or("≤1.2", |row| row.3)
@@ -65,8 +71,7 @@ impl Version {
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let row = VERSIONS.iter().find(|(_, version, ..)| version == self);
-        f.pad(row.map_or("TLS 1.2 or older", |row| row.2))
+        f.pad(self.name())
     }
 }
 

@@ -6,6 +6,7 @@ use ratatui::style::Style;
 
 use super::layout::SMALLEST;
 use super::paint::{put, width};
+use super::status::grouped;
 use super::{Theme, question};
 use crate::action::{Action, Context};
 use crate::model::ui::App;
@@ -14,7 +15,13 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) {
     let key = |action| app.keymap.key_name(Context::Sessions, action);
     let nulls = app.model.sessions.null_sessions();
     let held_back = app.ui.list.held_back(&app.model.sessions).unwrap_or_default();
-    let lines = if held_back > 0 {
+    let lines = if let (0, all @ 1..) = app.ui.list.counts(&app.model.sessions) {
+        let sessions = if all == 1 { "session" } else { "sessions" };
+        [
+            format!("No match for the filter among {} {sessions}", grouped(all as u64)),
+            format!("{} drops it", key(Action::Back)),
+        ]
+    } else if held_back > 0 {
         [
             format!("The view is paused, and holds {held_back} new back"),
             format!("{} lets them in", key(Action::Pause)),

@@ -31,17 +31,21 @@ mod tests_detail;
 #[cfg(test)]
 mod tests_picker;
 #[cfg(test)]
+mod tests_sessions;
+#[cfg(test)]
+mod tests_speed;
+#[cfg(test)]
 mod tests_styles;
 
 use ratatui::Frame;
-use ratatui::layout::{Rect, Size};
+use ratatui::layout::{Position, Rect, Size};
 use time::UtcOffset;
 
 pub use hit::hit;
 pub use session_row::{REQUIRED_COLUMNS, column_names};
 pub use theme::{Background, Choice, Depth, Override, Role, Surroundings, Theme, parse_style};
 
-use crate::model::ui::{App, Pages, View};
+use crate::model::ui::{App, Column, Pages, View};
 
 /// How things are shown, apart from what is shown.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +60,7 @@ pub struct Look {
 
 /// The rows that each list has on a screen of this size: what [`App::settle`] needs before a frame.
 pub fn pages(app: &App, size: Size, look: &Look) -> Pages {
-    let area = Rect::from((ratatui::layout::Position::ORIGIN, size));
+    let area = Rect::from((Position::ORIGIN, size));
     let screen = layout::screen(area, look.reveal);
     Pages {
         sessions: usize::from(screen.list.height.saturating_sub(1)),
@@ -69,8 +73,17 @@ pub fn pages(app: &App, size: Size, look: &Look) -> Pages {
         images: usize::from(screen.wide.height),
         help: usize::from(help::inner(screen.wide).height),
         help_lines: help::lines(app),
+        columns: sessions::shown(app, screen.list),
         too_small: layout::is_too_small(area),
     }
+}
+
+/// The column of the sessions whose heading is at this place of the screen: for a click.
+pub fn header_column_at(app: &App, size: Size, look: &Look, at: Position) -> Option<Column> {
+    let area = Rect::from((Position::ORIGIN, size));
+    let list = layout::screen(area, look.reveal).list;
+    let is_header = app.ui.view == View::Sessions && !layout::is_too_small(area) && at.y == list.y;
+    is_header.then(|| sessions::header_column_at(app, list, at.x.checked_sub(list.x)?)).flatten()
 }
 
 /// Draws everything.

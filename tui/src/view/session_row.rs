@@ -6,49 +6,41 @@ use ratatui::style::Style;
 use time::OffsetDateTime;
 
 use super::Look;
-use super::columns::Column;
+use super::columns::Column as Slot;
 use crate::model::target::Targets;
-use crate::model::{SecretState, Session, Time};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Field {
-    Time,
-    Pid,
-    Process,
-    Role,
-    Library,
-    Version,
-    Cipher,
-    Secrets,
-    Saved,
-    ClientRandom,
-    Executable,
-}
+use crate::model::ui::{App, Column};
+use crate::model::{Entry, SecretState, Session, Time};
+use crate::text::Foreign;
+use crate::tls::{Label, Version};
 
 const fn column(
-    field: Field,
+    field: Column,
     title: &'static str,
     width: u16,
     widest: u16,
     drop: u8,
-) -> Column<Field> {
-    Column { field, title, width, widest, drop }
+) -> Slot<Column> {
+    Slot { field, title, width, widest, drop }
 }
 
-/// As the screen narrows, they drop in this order: executable, client random, library, role, time, pid,
-/// saved, cipher. Process, TLS version and secrets stay.
-pub(super) const COLUMNS: [Column<Field>; 11] = [
-    column(Field::Time, "TIME", 8, 8, 4),
-    column(Field::Pid, "PID", 7, 7, 3),
-    column(Field::Process, "PROCESS", 15, 24, 0),
-    column(Field::Role, "ROLE", 6, 6, 5),
-    column(Field::Library, "LIBRARY", 14, 20, 6),
-    column(Field::Version, "TLS", 4, 4, 0),
-    column(Field::Cipher, "CIPHER", 24, 37, 1),
-    column(Field::Secrets, "SECRETS", 10, 10, 0),
-    column(Field::Saved, "SAVED", 5, 5, 2),
-    column(Field::ClientRandom, "RANDOM", 8, 8, 7),
-    column(Field::Executable, "EXECUTABLE", 16, 200, 8),
+/// As the screen narrows, they drop in this order: executable, client random, library, role, server name
+/// or peer, time, pid, saved. Process, TLS version, cipher, state and labels stay. All that are not
+/// dropped there take 80 columns.
+#[rustfmt::skip]
+const COLUMNS: [Slot<Column>; 13] = [
+    column(Column::Time, "TIME", 8, 8, 3),
+    column(Column::Pid, "PID", 7, 7, 2),
+    column(Column::Process, "PROCESS", 15, 16, 0),
+    column(Column::Role, "ROLE", 6, 6, 5),
+    column(Column::Server, "SERVER", 16, 32, 4),
+    column(Column::Library, "LIBRARY", 14, 16, 6),
+    column(Column::Version, "TLS", 4, 4, 0),
+    column(Column::Cipher, "CIPHER", 18, 37, 0),
+    column(Column::State, "SECRETS", 10, 10, 0),
+    column(Column::Labels, "LABELS", 6, 6, 0),
+    column(Column::Saved, "SAVED", 5, 5, 1),
+    column(Column::ClientRandom, "RANDOM", 8, 8, 7),
+    column(Column::Executable, "EXECUTABLE", 16, 200, 8),
 ];
 
 /// Without these a row says nothing; they stay at every width.
@@ -59,72 +51,106 @@ pub fn column_names() -> impl Iterator<Item = String> {
     COLUMNS.iter().map(name)
 }
 
-pub(super) fn name(column: &Column<Field>) -> String {
-    column.title.to_lowercase().replace(' ', "-")
+fn name(slot: &Slot<Column>) -> String {
+    slot.title.to_lowercase().replace(' ', "-")
 }
 
 /// The columns of these names, in their order; without any, all of them.
-pub(super) fn chosen(names: &[String]) -> Cow<'static, [Column<Field>]> {
+fn chosen(names: &[String]) -> Vec<Slot<Column>> {
     if names.is_empty() {
-        return Cow::Borrowed(&COLUMNS);
+        return COLUMNS.to_vec();
     }
-    let column = |wanted: &String| COLUMNS.iter().find(|column| name(column) == *wanted).copied();
-    names.iter().filter_map(column).collect()
+    let slot = |wanted: &String| COLUMNS.iter().find(|slot| name(slot) == *wanted).copied();
+    names.iter().filter_map(slot).collect()
 }
 
-impl Field {
-    /// Numbers are at the right of their column.
-    pub(super) fn is_number(self) -> bool {
-        self == Self::Pid
-    }
+/// The columns that were chosen and have something to say, before any drops.
+pub(super) fn columns(app: &App) -> Vec<Slot<Column>> {
+    let says = |slot: &Slot<Column>| {
+        slot.field != Column::Server || app.model.sessions.named_sessions() > 0
+    };
+    chosen(&app.ui.columns).into_iter().filter(says).collect()
+}
 
-    /// The end of a path says more than its start.
-    pub(super) fn is_path(self) -> bool {
-        self == Self::Executable
-    }
+/// Numbers are at the right of their column.
+pub(super) fn is_number(column: Column) -> bool {
+    column == Column::Pid
+}
 
-    pub(super) fn text<'a>(
-        self,
-        session: &'a Session,
-        targets: &Targets,
-        look: &Look,
-    ) -> Cow<'a, str> {
-        match self {
-            Self::Time => local_time(session.first_seen, look).into(),
-            Self::Pid => session.key.pid.to_string().into(),
-            Self::Process => session.process.comm.to_string().into(),
-            Self::Library => match targets.images.get(&session.image) {
-                Some(image) => image.library().into(),
-                None => "?".into(),
-            },
-            Self::Version => session.facts.version.map_or("?", |version| version.short()).into(),
-            Self::Role => session.facts.role.map_or("?", |role| role.as_str()).into(),
-            Self::Cipher => match session.facts.cipher {
-                // Every name begins so: what tells them apart is behind it.
-                Some(cipher) => cipher.to_string().trim_start_matches("TLS_").to_owned().into(),
-                None => "?".into(),
-            },
-            Self::Secrets => state(session.state()),
-            Self::Saved => saved(session).into(),
-            Self::ClientRandom => session.key.client_random.short().into(),
-            Self::Executable => {
-                session.process.exe.as_ref().map_or("?".into(), |e| e.to_string().into())
-            }
+/// The end of a path says more than its start.
+pub(super) fn is_path(column: Column) -> bool {
+    column == Column::Executable
+}
+
+pub(super) fn text<'a>(
+    column: Column,
+    session: &'a Session,
+    targets: &Targets,
+    look: &Look,
+) -> Cow<'a, str> {
+    match column {
+        Column::Time => local_time(session.first_seen, look).into(),
+        Column::Pid => session.key.pid.to_string().into(),
+        Column::Process => session.process.comm.shown(),
+        Column::Role => session.facts.role.map_or("?", |role| role.as_str()).into(),
+        Column::Server => session.server().unwrap_or("?".into()),
+        Column::Library => match targets.images.get(&session.image) {
+            Some(image) => image.library().into(),
+            None => "?".into(),
+        },
+        Column::Version => session.facts.version.map_or("?", |version| version.short()).into(),
+        Column::Cipher => match session.facts.cipher {
+            // Every name begins so: what tells them apart is behind it.
+            Some(cipher) => cipher.to_string().trim_start_matches("TLS_").to_owned().into(),
+            None => "?".into(),
+        },
+        Column::State => state(session.state()),
+        Column::Labels => labels(session).into(),
+        Column::Saved => saved(session).into(),
+        Column::ClientRandom => session.key.client_random.short().into(),
+        Column::Executable => session.process.exe.as_ref().map_or("?".into(), Foreign::shown),
+    }
+}
+
+pub(super) fn style(column: Column, session: &Session, look: &Look) -> Style {
+    match column {
+        Column::State => match session.state() {
+            SecretState::Complete => look.theme.good,
+            SecretState::Partial { .. } => look.theme.caution,
+            SecretState::Waiting | SecretState::Null => look.theme.faint,
+        },
+        Column::Saved if session.conflicts > 0 => look.theme.caution,
+        Column::Saved if session.is_saved() => look.theme.good,
+        Column::Time | Column::ClientRandom => look.theme.faint,
+        _ => Style::new(),
+    }
+}
+
+/// The letters of TLS 1.3's labels, in the order in which a handshake makes them.
+const LETTERS: [(Label, char); 6] = [
+    (Label::ClientEarlyTraffic, 'E'),
+    (Label::ClientHandshake, 'H'),
+    (Label::ServerHandshake, 'h'),
+    (Label::ClientTraffic0, 'A'),
+    (Label::ServerTraffic0, 'a'),
+    (Label::Exporter, 'X'),
+];
+
+/// `-HhAaX`: a letter for each that was captured, `∅` for a null one, `-` for one that is missing.
+/// TLS 1.2 has its master secret alone: `M`.
+fn labels(session: &Session) -> String {
+    let mark = |label: &Label, letter| {
+        let of_label = |entry: &&Entry| entry.label == *label;
+        match session.entries.iter().filter(of_label).map(Entry::is_null).reduce(|a, b| a && b) {
+            None => '-',
+            Some(true) => '∅',
+            Some(false) => letter,
         }
-    }
-
-    pub(super) fn style(self, session: &Session, look: &Look) -> Style {
-        match self {
-            Self::Secrets => match session.state() {
-                SecretState::Complete => look.theme.good,
-                SecretState::Partial { .. } => look.theme.caution,
-                SecretState::Waiting | SecretState::Null => look.theme.faint,
-            },
-            Self::Saved if session.conflicts > 0 => look.theme.caution,
-            Self::Saved if session.is_saved() => look.theme.good,
-            Self::Time | Self::ClientRandom => look.theme.faint,
-            _ => Style::new(),
-        }
+    };
+    let traffic = session.facts.version.is_some_and(Version::has_traffic_secrets);
+    match traffic || LETTERS.iter().any(|(label, letter)| mark(label, *letter) != '-') {
+        true => LETTERS.iter().map(|(label, letter)| mark(label, *letter)).collect(),
+        false => mark(&Label::ClientRandom, 'M').into(),
     }
 }
 

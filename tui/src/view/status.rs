@@ -6,10 +6,11 @@ use ratatui::style::Style;
 
 use super::Theme;
 use super::paint::{clip, clip_start, line, put, width};
+use super::prompt::matches;
 use super::sparkline::sparkline;
 use crate::model::SavingState;
 use crate::model::target::Image;
-use crate::model::ui::{App, View};
+use crate::model::ui::{App, Order, View};
 use crate::target::layout::How;
 use crate::text::sanitize;
 
@@ -34,6 +35,7 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) {
     capture.extend(position(app, theme));
     draw_parts(buf, line(area, 0), capture);
     let mut saving = vec![saving(app, theme)];
+    saving.extend(filter(app, theme));
     saving.extend(forced(app, theme));
     saving.extend(paused(app, theme));
     saving.extend(warnings(app, theme));
@@ -140,6 +142,21 @@ fn forced(app: &App, theme: &Theme) -> Option<Part> {
     any.then(|| part(text(), text(), theme.bad, 7))
 }
 
+/// Which sessions are shown, and how many of how many.
+fn filter(app: &App, theme: &Theme) -> Option<Part> {
+    let text = app.ui.list.filter_text().trim();
+    if text.is_empty() {
+        return None;
+    }
+    let (text, count) = (sanitize(text), matches(app));
+    let (sign, style) = match app.ui.list.filter().error() {
+        Some(_) => ("! ", theme.caution),
+        None => ("", theme.key),
+    };
+    let form = |columns| format!("{sign}filter: {}  {count}", clip(&text, columns));
+    Some(part(form(30), form(12), style, 7))
+}
+
 fn paused(app: &App, theme: &Theme) -> Option<Part> {
     let new = app.ui.list.held_back(&app.model.sessions)?;
     let text = format!("PAUSED +{} new", grouped(new));
@@ -154,10 +171,12 @@ fn position(app: &App, theme: &Theme) -> Option<Part> {
     if app.ui.list.follows() {
         return Some(part("following".to_owned(), String::new(), theme.faint, 1));
     }
-    let text = match app.ui.list.newer(&app.model.sessions) {
+    // Those above are newer in the order of arrival only.
+    let word = if app.ui.list.order() == Order::default() { "newer" } else { "above" };
+    let text = match app.ui.list.rows_hidden_above(&app.model.sessions) {
         0 => return None,
-        1000.. => "↑ 1000+ newer".to_owned(),
-        count => format!("↑ {count} newer"),
+        1000.. => format!("↑ 1000+ {word}"),
+        count => format!("↑ {count} {word}"),
     };
     Some(part(text.clone(), text, theme.key, 2))
 }

@@ -211,6 +211,7 @@ mod tests {
         sessions: 5,
         picker: 5,
         detail_past: 0,
+        columns: crate::model::ui::Columns::ALL,
         detail: 5,
         images: 9,
         help: 5,

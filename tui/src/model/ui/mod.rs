@@ -5,8 +5,11 @@
 mod copy;
 mod detail;
 mod export;
+mod filter;
 mod images;
+mod index;
 mod lines;
+mod order;
 mod picker;
 mod pointing;
 mod prompt;
@@ -16,8 +19,10 @@ mod toast;
 
 pub use detail::{CommandLine, Detail, Secrets, rows as detail_rows};
 pub use export::{Exported, Files};
+pub use filter::Filter;
 pub use images::{ImageLine, Images, Warning};
 pub use lines::Lines;
+pub use order::{Column, Columns, Order};
 pub use picker::{Highlighter, Line, Mark, Picker, Row};
 pub use pointing::Hit;
 pub use prompt::{Prompt, Purpose};
@@ -71,6 +76,8 @@ pub struct Pages {
     pub help: usize,
     /// Lines that the help has.
     pub help_lines: usize,
+    /// The columns of the table of sessions.
+    pub columns: Columns,
     /// The screen has no room for any of them, and shows nothing but that, or a question.
     pub too_small: bool,
 }
@@ -297,6 +304,7 @@ impl App {
     }
 
     fn act_in_sessions(&mut self, now: Time, action: Action) -> Vec<Effect> {
+        self.ui.list.sync(&mut self.model.sessions, &self.model.targets);
         let store = &self.model.sessions;
         let list = &mut self.ui.list;
         match action {
@@ -333,7 +341,15 @@ impl App {
                 let text = self.ui.list.filter_text().to_owned();
                 self.open_prompt(Purpose::Filter, text);
             }
-            Action::Back => self.ui.list.set_filter(""),
+            Action::Back => list.set_filter(""),
+            Action::Sort => {
+                list.sort_by_next(self.ui.pages.columns);
+                self.tell_order(now);
+            }
+            Action::ReverseSort => {
+                let column = list.order().column;
+                self.sort_by(now, column);
+            }
             _ => return self.act_in_every_view(now, action),
         }
         Vec::new()
@@ -372,6 +388,7 @@ impl App {
     /// Brings selections and scroll positions in line with the rows that are there, before a frame.
     pub fn settle(&mut self, pages: Pages) {
         self.ui.pages = pages;
+        self.ui.list.sync(&mut self.model.sessions, &self.model.targets);
         self.ui.list.settle(&self.model.sessions, pages.sessions);
         self.ui.picker.settle(&self.model.targets, pages.picker);
         let detail = &mut self.ui.detail;
@@ -384,6 +401,8 @@ impl App {
     }
 }
 
+#[cfg(test)]
+mod list_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

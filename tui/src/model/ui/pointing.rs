@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::App;
+use super::{App, Column};
 use crate::action::Action;
 use crate::model::{Effect, Time};
 
@@ -15,7 +15,7 @@ pub enum Hit {
     /// So many rows below the first one of the table of sessions.
     Session(usize),
     /// The heading of this column of it.
-    Header(String),
+    Header(Column),
     /// So many rows below the first one of the picker.
     Process {
         /// The row.
@@ -30,7 +30,10 @@ impl App {
     pub fn click(&mut self, now: Time, hit: Hit) -> Vec<Effect> {
         match hit {
             Hit::Session(row) => self.click_session(now, row),
-            Hit::Header(column) => self.click_header(now, &column),
+            Hit::Header(column) => {
+                self.sort_by(now, column);
+                Vec::new()
+            }
             Hit::Process { row, on_mark } => {
                 let rows = self.ui.picker.rows(&self.model.targets);
                 let Some(row) = rows.map(|(line, _)| line.row).nth(row) else { return Vec::new() };
@@ -42,19 +45,14 @@ impl App {
 
     /// Selects the row; the second click opens it. Rows move on, so it is the session that counts.
     fn click_session(&mut self, now: Time, row: usize) -> Vec<Effect> {
-        let serial = self.ui.list.rows(&self.model.sessions).nth(row).map(|session| session.serial);
-        let Some(serial) = serial else { return Vec::new() };
-        self.ui.list.select(Some(serial));
+        let Some(serial) = self.ui.list.select_row(&self.model.sessions, row) else {
+            return Vec::new();
+        };
         let before = self.ui.clicked.replace((now, serial));
         if before.is_some_and(|(then, same)| same == serial && now.since(then) <= DOUBLE) {
             self.ui.clicked = None;
             return self.act(now, Action::Open);
         }
-        Vec::new()
-    }
-
-    /// HOOK for sorting: the column of this name (see [`crate::view::column_names`]) was clicked.
-    fn click_header(&mut self, _now: Time, _column: &str) -> Vec<Effect> {
         Vec::new()
     }
 }

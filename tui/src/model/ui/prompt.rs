@@ -2,7 +2,7 @@
 
 use tui_input::{Input, InputRequest};
 
-use super::App;
+use super::{App, Level};
 use crate::action::Action;
 use crate::model::{Effect, Time};
 
@@ -83,7 +83,14 @@ impl App {
     /// The user took the text.
     fn prompt_taken(&mut self, now: Time, purpose: Purpose, text: &str) -> Vec<Effect> {
         match purpose {
-            Purpose::Filter | Purpose::Search => Vec::new(),
+            Purpose::Filter => {
+                if let Some(error) = self.ui.list.filter().error() {
+                    let text = format!("a word of the filter is left out: {error}");
+                    self.tell(now, Level::Warning, &text);
+                }
+                Vec::new()
+            }
+            Purpose::Search => Vec::new(),
             Purpose::SavePath => self.save_to(now, text),
             Purpose::ExportPath => self.export_to(now, text),
         }

@@ -10,6 +10,7 @@ const PAGES: Pages = Pages {
     images: 5,
     help: 5,
     help_lines: 12,
+    columns: Columns::ALL,
     too_small: false,
 };
 
@@ -63,7 +64,7 @@ fn new_rows_leave_the_selection_and_the_view_where_they_are() {
     app.settle(PAGES);
     assert_eq!(shown(&app), [9, 8, 7, 6, 5]);
     assert_eq!(selected(&app), Some(8));
-    assert_eq!(app.ui.list.newer(&app.model.sessions), 4, "the null one is hidden");
+    assert_eq!(app.ui.list.rows_hidden_above(&app.model.sessions), 4, "the null one is hidden");
 }
 
 #[test]

@@ -12,6 +12,7 @@ const PAGES: Pages = Pages {
     sessions: 5,
     picker: 4,
     detail_past: 0,
+    columns: crate::model::ui::Columns::ALL,
     detail: 5,
     images: 5,
     help: 5,

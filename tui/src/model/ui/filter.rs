@@ -1,0 +1,296 @@
+//! Which sessions are shown: a line of words, parsed once, all of which must hold.
+//!
+//! ```text
+//! curl              process, executable, library, version, cipher, client random or pid
+//! tls:1.2 !curl     a word with a key looks at one thing; ! negates
+//! proc:"my server"  quotes keep spaces together
+//! ```
+
+use crate::model::{SecretState, Session};
+use crate::text::Foreign;
+use crate::tls::{Role, Version};
+
+/// A filter, and what of its text could not be understood.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    words: Vec<Word>,
+    errors: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Word {
+    negated: bool,
+    test: Test,
+}
+
+/// What one word asks of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Test {
+    Anything(Needle),
+    Pid(u32),
+    Process(Needle),
+    Library(Needle),
+    Version(Version),
+    Cipher(Needle),
+    State(StateName),
+    Peer(Needle),
+    Name(Needle),
+    Role(Role),
+    Saved(bool),
+}
+
+/// A secret state, without how many of how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StateName {
+    Waiting,
+    Partial,
+    Complete,
+    Null,
+}
+
+/// Reads a key's value; what it should have been when it is wrong.
+type ReadValue = fn(&str) -> Result<Test, &'static str>;
+
+/// Every key, and how its value is read.
+const KEYS: [(&str, ReadValue); 10] = [
+    ("pid", |value| value.parse().map(Test::Pid).map_err(|_| "a process id")),
+    ("proc", |value| Needle::new(value).map(Test::Process).ok_or("a process name")),
+    ("lib", |value| Needle::new(value).map(Test::Library).ok_or("a library or version")),
+    ("tls", |value| version(value).map(Test::Version).ok_or("1.3, 1.2, 1.1 or 1.0")),
+    ("cipher", |value| Needle::new(value).map(Test::Cipher).ok_or("a cipher suite")),
+    ("state", |value| state(value).map(Test::State).ok_or("null, partial, complete or waiting")),
+    ("peer", |value| Needle::new(value).map(Test::Peer).ok_or("an address")),
+    ("name", |value| Needle::new(value).map(Test::Name).ok_or("a server name")),
+    ("role", |value| role(value).map(Test::Role).ok_or("client or server")),
+    ("saved", |value| yes_or_no(value).map(Test::Saved).ok_or("yes or no")),
+];
+
+impl Filter {
+    /// Reads a line. What is not understood is an error, and does not filter.
+    pub fn parse(text: &str) -> Self {
+        let mut filter = Self::default();
+        for raw in split(text) {
+            let plain = &raw.text[..raw.quoted_from.unwrap_or(raw.text.len())];
+            let marks = plain.len() - plain.trim_start_matches('!').len();
+            let (negated, plain) = (marks % 2 == 1, &plain[marks..]);
+            let test = match plain.split_once(':') {
+                Some((key, _)) if is_key(key) => {
+                    let value = &raw.text[marks + key.len() + 1..];
+                    read(key, value)
+                }
+                // Nothing, or nothing but a `!`: the word is not there yet.
+                _ => Ok(Needle::new(&raw.text[marks..]).map(Test::Anything)),
+            };
+            match test {
+                Ok(test) => filter.words.extend(test.map(|test| Word { negated, test })),
+                Err(error) => filter.errors.push(error),
+            }
+        }
+        filter
+    }
+
+    /// Whether every session is shown.
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// The first word that was not understood, and what was expected.
+    pub fn error(&self) -> Option<&str> {
+        self.errors.first().map(String::as_str)
+    }
+
+    /// Whether all words hold for a session, of which `library` made the secrets.
+    pub fn matches(&self, session: &Session, library: &str) -> bool {
+        self.words.iter().all(|word| word.test.holds(session, library) != word.negated)
+    }
+}
+
+/// A colon behind anything else, as in an address, makes no key.
+fn is_key(key: &str) -> bool {
+    !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphabetic())
+}
+
+fn read(key: &str, value: &str) -> Result<Option<Test>, String> {
+    match KEYS.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)) {
+        Some((name, read)) => read(value).map(Some).map_err(|wanted| format!("{name}: {wanted}")),
+        None => Err(format!("no key {key}: (quote it to find it)")),
+    }
+}
+
+/// As a column shows it: `1.2`, `D1.2`, `SSL3`.
+fn version(value: &str) -> Option<Version> {
+    const ALL: [Version; 8] = [
+        Version::Tls13,
+        Version::Tls12,
+        Version::Tls11,
+        Version::Tls10,
+        Version::Ssl3,
+        Version::Dtls13,
+        Version::Dtls12,
+        Version::Dtls10,
+    ];
+    ALL.into_iter().find(|version| version.short().eq_ignore_ascii_case(value))
+}
+
+fn state(value: &str) -> Option<StateName> {
+    match &*value.to_ascii_lowercase() {
+        "waiting" => Some(StateName::Waiting),
+        "partial" => Some(StateName::Partial),
+        "complete" => Some(StateName::Complete),
+        "null" => Some(StateName::Null),
+        _ => None,
+    }
+}
+
+fn role(value: &str) -> Option<Role> {
+    [Role::Client, Role::Server].into_iter().find(|role| role.as_str().eq_ignore_ascii_case(value))
+}
+
+fn yes_or_no(value: &str) -> Option<bool> {
+    match &*value.to_ascii_lowercase() {
+        "yes" => Some(true),
+        "no" => Some(false),
+        _ => None,
+    }
+}
+
+impl Test {
+    fn holds(&self, session: &Session, library: &str) -> bool {
+        match self {
+            Self::Anything(needle) => needle.is_anywhere(session, library),
+            Self::Pid(pid) => session.key.pid == *pid,
+            Self::Process(needle) => needle.is_in_process(session),
+            Self::Library(needle) => needle.is_in(library),
+            // What is only known to be 1.2 or older most likely is 1.2: hiding it would be worse than showing it.
+            Self::Version(Version::Tls12) => {
+                matches!(session.facts.version, Some(Version::Tls12 | Version::Tls12OrOlder))
+            }
+            Self::Version(version) => session.facts.version == Some(*version),
+            Self::Cipher(needle) => needle.is_in_cipher(session),
+            Self::State(name) => StateName::of(session.state()) == *name,
+            Self::Peer(needle) => session.peer.is_some_and(|peer| needle.is_in(&peer.to_string())),
+            Self::Name(needle) => {
+                session.server_name.as_ref().is_some_and(|name| needle.is_in(&name.shown()))
+            }
+            Self::Role(role) => session.facts.role == Some(*role),
+            Self::Saved(saved) => session.is_saved() == *saved,
+        }
+    }
+}
+
+impl StateName {
+    fn of(state: SecretState) -> Self {
+        match state {
+            SecretState::Waiting => Self::Waiting,
+            SecretState::Partial { .. } => Self::Partial,
+            SecretState::Complete => Self::Complete,
+            SecretState::Null => Self::Null,
+        }
+    }
+}
+
+/// A text that is looked for, whatever its case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Needle {
+    /// In lower case.
+    text: Box<str>,
+    is_ascii: bool,
+    /// It may be a part of a client random.
+    is_hex: bool,
+}
+
+impl Needle {
+    fn new(text: &str) -> Option<Self> {
+        let text: Box<str> = text.to_lowercase().into();
+        let is_ascii = text.is_ascii();
+        let is_hex = text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        (!text.is_empty()).then_some(Self { text, is_ascii, is_hex })
+    }
+
+    fn is_in(&self, text: &str) -> bool {
+        if !self.is_ascii {
+            // What is ASCII stays so in lower case.
+            return !text.is_ascii() && text.to_lowercase().contains(&*self.text);
+        }
+        // Without a copy: this is done for each of many sessions.
+        let needle = self.text.as_bytes();
+        let Some((&first, rest)) = needle.split_first() else { return true };
+        let text = text.as_bytes();
+        memchr::memchr2_iter(first, first.to_ascii_uppercase(), text).any(|at| {
+            text.get(at + 1..at + needle.len()).is_some_and(|part| part.eq_ignore_ascii_case(rest))
+        })
+    }
+
+    fn is_in_process(&self, session: &Session) -> bool {
+        let name = |exe: &Foreign| self.is_in(file_name(&exe.shown()));
+        self.is_in(&session.process.comm.shown()) || session.process.exe.as_ref().is_some_and(name)
+    }
+
+    fn is_in_cipher(&self, session: &Session) -> bool {
+        session.facts.cipher.is_some_and(|cipher| match cipher.name() {
+            Some(name) => self.is_in(name),
+            None => self.is_in(&cipher.to_string()),
+        })
+    }
+
+    fn is_anywhere(&self, session: &Session, library: &str) -> bool {
+        let process = &session.process;
+        self.is_in(&process.comm.shown())
+            || process.exe.as_ref().is_some_and(|exe| self.is_in(&exe.shown()))
+            || self.is_in(library)
+            || self.is_in_version(session)
+            || self.is_in_cipher(session)
+            || self.is_hex && self.is_in_hex(session)
+            || session.server_name.as_ref().is_some_and(|name| self.is_in(&name.shown()))
+            || session.peer.is_some_and(|peer| self.is_in(&peer.to_string()))
+    }
+
+    fn is_in_version(&self, session: &Session) -> bool {
+        let Some(version) = session.facts.version else { return false };
+        self.is_in(version.short()) || self.is_in(version.name())
+    }
+
+    /// Client random and process id: they need digits to match.
+    fn is_in_hex(&self, session: &Session) -> bool {
+        let mut hex = [0; 64];
+        let random = hex::encode_to_slice(session.key.client_random.0, &mut hex);
+        random.is_ok() && memchr::memmem::find(&hex, self.text.as_bytes()).is_some()
+            || self.text.bytes().all(|byte| byte.is_ascii_digit())
+                && session.key.pid.to_string().contains(&*self.text)
+    }
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
+/// A word as it was typed, without its quotes.
+#[derive(Default)]
+struct Raw {
+    text: String,
+    /// From this byte on it was in quotes at least once: a `!` or a key stands before.
+    quoted_from: Option<usize>,
+}
+
+/// The words of a line. A quote that is not closed reaches to the end.
+fn split(text: &str) -> Vec<Raw> {
+    let mut words = Vec::new();
+    let mut word = Raw::default();
+    let mut quoted = false;
+    for c in text.chars() {
+        match c {
+            '"' => {
+                quoted = !quoted;
+                word.quoted_from.get_or_insert(word.text.len());
+            }
+            c if c.is_whitespace() && !quoted => words.push(std::mem::take(&mut word)),
+            c => word.text.push(c),
+        }
+    }
+    words.push(word);
+    words
+}
+
+#[cfg(test)]
+#[path = "filter_tests.rs"]
+mod tests;
