@@ -1,5 +1,6 @@
 //! Build, test and run tlskeytop.
 
+mod bench;
 mod demo;
 mod ebpf;
 mod run;
@@ -33,6 +34,8 @@ enum Task {
         #[arg(last = true)]
         tlskeytop: Vec<std::ffi::OsString>,
     },
+    /// Measure: the interface with 100,000 sessions
+    Bench,
     /// Rebuild the eBPF object that is embedded, or check that it is the one its sources give
     Ebpf {
         /// Fail when the sources changed and the object did not
@@ -46,6 +49,7 @@ fn main() -> anyhow::Result<std::process::ExitCode> {
         Task::Setup => setup::all()?.or_fail()?,
         Task::Test { nextest } => test::all(&nextest)?,
         Task::Run { demo, release, tlskeytop } => return run::tlskeytop(demo, release, &tlskeytop),
+        Task::Bench => bench::all()?,
         Task::Ebpf { check: true } => ebpf::check()?,
         Task::Ebpf { check: false } => ebpf::build()?,
     }

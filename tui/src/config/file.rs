@@ -79,7 +79,7 @@ pub fn load(named: Option<&Path>) -> Result<Config, FileError> {
     let usual = || Some(user.folder.as_ref()?.join("tlskeytop/config.toml"));
     let Some(path) = named.map(Path::to_owned).or_else(usual) else { return Ok(Config::default()) };
     let text = match read(&path, &user) {
-        Err(FileError::Read { source, .. }) if named.is_none() && is_absence(&source) => {
+        Err(FileError::Read { source, .. }) if named.is_none() && is_absence(&path, &source) => {
             return Ok(Config::default());
         }
         text => text?,
@@ -88,8 +88,13 @@ pub fn load(named: Option<&Path>) -> Result<Config, FileError> {
         .map_err(|error| FileError::Text { path: Foreign::from(path.as_os_str()), error })
 }
 
-fn is_absence(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+/// Whether there is no such file; or a folder on the way that is closed to us, as somebody else's home is.
+fn is_absence(path: &Path, error: &io::Error) -> bool {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => true,
+        io::ErrorKind::PermissionDenied => path.symlink_metadata().is_err(),
+        _ => false,
+    }
 }
 
 impl User {

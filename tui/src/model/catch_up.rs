@@ -225,9 +225,13 @@ impl CatchingUp {
             if !targets.selection.chooses(&target.process) {
                 continue;
             }
+            let parent = targets.processes.get(&target.process.parent);
             for id in &target.images {
                 let can = |image: &super::target::Image| image.plan.can_catch_up(ways);
-                let covered = self.covered_since.get(id).is_some_and(|&since| ticks > since);
+                // A process that was forked may have its parent's connections.
+                let forked = parent.is_some_and(|parent| parent.images.contains(id));
+                let covered =
+                    !forked && self.covered_since.get(id).is_some_and(|&since| ticks > since);
                 if !covered && is_attached(targets, *id) && targets.images.get(id).is_some_and(can)
                 {
                     wanted.insert((pid, *id), ticks);
@@ -338,6 +342,14 @@ mod tests {
         catching.looked(&targets, 1000);
         // The fixture's processes start at their pid: only those up to 1000 were there before.
         assert_eq!(catching.reconcile(&targets), [begin(FIRST), begin((901, ImageId(2)))]);
+        // A fork of a process with the same image may have its connections.
+        let mut forked = targets;
+        let mut child = forked.processes[&1202].clone();
+        let mut process = (*child.process).clone();
+        process.parent = 7;
+        child.process = process.into();
+        forked.processes.insert(1202, child);
+        assert_eq!(catching.reconcile(&forked), [begin((1202, ImageId(1)))]);
         // What is chosen one by one was running before it was chosen.
         let targets = self::targets(only(1202));
         let mut catching = CatchingUp::new(DEFAULT_LIMIT, 32);

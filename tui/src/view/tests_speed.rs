@@ -2,7 +2,7 @@
 //! build only, and nothing is asserted:
 //!
 //! ```text
-//! cargo test --release -p tlskeytop --lib -- --ignored --nocapture figures
+//! cargo xtask bench
 //! ```
 
 use std::time::{Duration, Instant};
@@ -52,6 +52,23 @@ impl Bench {
         self.app.settle(pages(&self.app, SIZE, &LOOK));
         let app = &self.app;
         self.terminal.draw(|frame| draw(frame, app, &LOOK)).unwrap();
+    }
+
+    /// Prints what a second with so many secrets and twenty frames costs, with a filter and without.
+    fn second_of_events(&mut self, secrets: u32) {
+        for filter in ["", "tls:1.3 !curl"] {
+            self.app.ui.list.set_filter_for_test(filter);
+            let start = Instant::now();
+            for _ in 0..20 {
+                // Of three sessions, two with five secrets and one with one.
+                (0..secrets * 3 / 11 / 20).for_each(|_| self.add());
+                self.frame();
+            }
+            let share = start.elapsed().as_secs_f64() * 100.0;
+            println!(
+                "{secrets} secrets a second, 20 frames, filter {filter:?}: {share:.1}% of one core"
+            );
+        }
     }
 
     /// Prints how long the steps and the frame behind each of them take.
@@ -112,4 +129,5 @@ fn figures() {
     bench.time("moving, filtered", [Action::PageDown; 20], act);
     bench.time("500 new sessions, filtered", 0..20, |bench, _| (0..500).for_each(|_| bench.add()));
     bench.time("filter dropped", [Action::Back], act);
+    bench.second_of_events(10_000);
 }
