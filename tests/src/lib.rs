@@ -38,7 +38,7 @@ pub use keylog::{AFTER_THE_HANDSHAKE, KeyLog, Line, check_capture};
 pub use lab::{Lab, require_live};
 pub use nginx::Nginx;
 pub use open::{JsServers, Open, python_client};
-pub use peer::{Peer, Protocol, Version, whole_truth};
+pub use peer::{Peer, Protocol, Version, interactive_server, openssl, whole_truth};
 pub use process::{Ended, Process};
 pub use programs::{
     LIBSSL, PYTHON, old_library, peer_script, private_libssl, program, shared_library,

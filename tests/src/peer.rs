@@ -137,6 +137,27 @@ pub fn whole_truth(path: &Path, handshakes: usize) -> Result<KeyLog> {
     truth.with_context(|| format!("{}: {wrong:?}", path.display()))
 }
 
+/// A TLS 1.3 `s_server` that answers to what is typed into it, and its address. Its key log is at `s_server` in the lab.
+///
+/// # Errors
+/// When it does not come up.
+pub fn interactive_server(lab: &Lab) -> Result<(Process, String)> {
+    let mut server = openssl(lab, &["s_server", "-accept", "127.0.0.1:0", "-tls1_3"]);
+    server.arg("-cert").arg(&lab.certificate.certificate).arg("-key").arg(&lab.certificate.key);
+    let server = Process::start(&mut server)?;
+    let address = server.wait_stdout("ACCEPT", |line| {
+        line.strip_prefix("ACCEPT ").map(|address| address.trim().to_owned())
+    })?;
+    Ok((server, address))
+}
+
+/// `s_server` or `s_client`, which write their key log to a file of their name.
+pub fn openssl(lab: &Lab, args: &[&str]) -> Command {
+    let mut command = Command::new("openssl");
+    command.args(args).arg("-keylogfile").arg(lab.path(args[0]));
+    command
+}
+
 fn s_server(lab: &Lab, version: Version, truth: &Path) -> Command {
     let mut command = Command::new("openssl");
     command

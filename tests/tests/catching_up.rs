@@ -6,8 +6,8 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use tlskeytop_tests::{
     AFTER_THE_HANDSHAKE, Bench, Capture, JsServers, KeyLog, Lab, Nginx, Open, PYTHON, Peer,
-    Process, Protocol, Tlskeytop, VERSIONS, Version, check_capture, decrypted_http, peer_script,
-    program, python_client, until, whole_truth,
+    Process, Protocol, Tlskeytop, VERSIONS, Version, check_capture, decrypted_http,
+    interactive_server, openssl, peer_script, program, python_client, until, whole_truth,
 };
 
 /// Connections with each peer.
@@ -172,24 +172,12 @@ fn nginx_keep_alive_and_tshark_decrypts_what_follows() -> Result<()> {
     Ok(())
 }
 
-/// `s_server` or `s_client`, which say their key log to a file of their name.
-fn openssl(lab: &Lab, args: &[&str]) -> Command {
-    let mut command = Command::new("openssl");
-    command.args(args).arg("-keylogfile").arg(lab.path(args[0]));
-    command
-}
-
 #[test]
 fn after_a_key_update_the_first_traffic_secrets_are_right() -> Result<()> {
     let Some(lab) = Lab::open()? else {
         return Ok(());
     };
-    let mut server = openssl(&lab, &["s_server", "-accept", "127.0.0.1:0", "-tls1_3"]);
-    server.arg("-cert").arg(&lab.certificate.certificate).arg("-key").arg(&lab.certificate.key);
-    let mut server = Process::start(&mut server)?;
-    let address = server.wait_stdout("ACCEPT", |line| {
-        line.strip_prefix("ACCEPT ").map(|address| address.trim().to_owned())
-    })?;
+    let (mut server, address) = interactive_server(&lab)?;
     let mut client = Process::start(&mut openssl(&lab, &["s_client", "-connect", &address]))?;
     let truth = whole_truth(&lab.path("s_server"), 1)?;
     let updated = |end: &str, label: &str| {

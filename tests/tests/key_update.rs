@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Result, ensure};
-use tlskeytop_tests::{Lab, Process, Tlskeytop, until};
+use tlskeytop_tests::{Lab, Process, Tlskeytop, interactive_server, openssl, until};
 
 /// More than a plausible table of labels for one session would hold.
 const UPDATES: usize = 24;
@@ -15,13 +14,6 @@ const UPDATES: usize = 24;
 fn lines(path: &Path) -> Result<BTreeSet<String>> {
     let text = fs::read_to_string(path)?;
     Ok(text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect())
-}
-
-/// `s_server` or `s_client`, and where it writes its own key log.
-fn openssl(lab: &Lab, args: &[&str]) -> Command {
-    let mut command = Command::new("openssl");
-    command.args(args).args(["-keylogfile"]).arg(lab.path(args[0]));
-    command
 }
 
 /// Waits until this end has derived as many secrets with this label.
@@ -37,12 +29,7 @@ fn each_secret_of_many_updates_is_a_line() -> Result<()> {
     let Some(lab) = Lab::open()? else {
         return Ok(());
     };
-    let mut server = openssl(&lab, &["s_server", "-accept", "127.0.0.1:0", "-tls1_3"]);
-    server.arg("-cert").arg(&lab.certificate.certificate).arg("-key").arg(&lab.certificate.key);
-    let mut server = Process::start(&mut server)?;
-    let address = server.wait_stdout("ACCEPT", |line| {
-        line.strip_prefix("ACCEPT ").map(|address| address.trim().to_owned())
-    })?;
+    let (mut server, address) = interactive_server(&lab)?;
     let mut tlskeytop = Tlskeytop::keylog(&lab, ["--name", "openssl"])?;
     let mut client = Process::start(&mut openssl(&lab, &["s_client", "-connect", &address]))?;
     wait_for_secrets(&lab, "s_server", "CLIENT_TRAFFIC_SECRET_0 ", 1)?;

@@ -4,6 +4,8 @@ use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
+use rustix::process::Gid;
+
 use crate::keylog::Owner;
 
 /// The home directory of the user whose files we create: of the user behind sudo by the user database, else `HOME`.
@@ -11,26 +13,56 @@ pub fn home_of(owner: Owner) -> Option<PathBuf> {
     let variable = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
     match owner.uid == rustix::process::geteuid().as_raw() {
         true => variable,
-        false => home_in_database(owner.uid),
+        false => account(owner).0,
     }
 }
 
-/// getpwuid_r(3): the database may be more than `/etc/passwd`.
-fn home_in_database(uid: u32) -> Option<PathBuf> {
-    // More than any entry has: glibc suggests 1 KiB (sysconf(3), _SC_GETPW_R_SIZE_MAX).
-    let mut text = vec![0; 16 * 1024];
-    let mut found = std::ptr::null_mut();
-    // SAFETY: all zero is a valid passwd: numbers and null pointers.
-    let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
-    // SAFETY: the pointers are to live values, and the length is that of the buffer.
-    let error =
-        unsafe { libc::getpwuid_r(uid, &mut entry, text.as_mut_ptr(), text.len(), &mut found) };
-    if error != 0 || found.is_null() || entry.pw_dir.is_null() {
-        return None;
+/// Home folder and groups of a user by the databases; no home and the one group when it has no entry.
+pub(crate) fn account(owner: Owner) -> (Option<PathBuf>, Vec<Gid>) {
+    let only = vec![Gid::from_raw(owner.gid)];
+    // Room for the texts of an entry; more is asked for with ERANGE.
+    let mut texts = vec![0; 4096];
+    loop {
+        // SAFETY: `passwd` is a struct of integers and pointers, for which zeros are valid.
+        let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
+        let mut found = std::ptr::null_mut();
+        // SAFETY: all pointers are to live, writable memory, and the length is that of `texts`.
+        let result = unsafe {
+            libc::getpwuid_r(owner.uid, &mut entry, texts.as_mut_ptr(), texts.len(), &mut found)
+        };
+        if result == libc::ERANGE && texts.len() < 1 << 20 {
+            texts.resize(texts.len() * 2, 0);
+            continue;
+        }
+        if result != 0 || found.is_null() {
+            return (None, only);
+        }
+        // SAFETY: on success both point to NUL-terminated texts in `texts` (getpwuid_r(3)).
+        let (name, home) = unsafe { (CStr::from_ptr(entry.pw_name), CStr::from_ptr(entry.pw_dir)) };
+        let home = PathBuf::from(OsStr::from_bytes(home.to_bytes()));
+        return (home.is_absolute().then_some(home), groups(name, owner.gid).unwrap_or(only));
     }
-    // SAFETY: on success it is a string that ends with NUL within the buffer, which is still there.
-    let home = unsafe { CStr::from_ptr(entry.pw_dir) };
-    (!home.is_empty()).then(|| OsStr::from_bytes(home.to_bytes()).into())
+}
+
+fn groups(name: &CStr, gid: libc::gid_t) -> Option<Vec<Gid>> {
+    /// `NGROUPS_MAX` of `linux/limits.h`.
+    const MOST: libc::c_int = 65536;
+    let mut groups: Vec<libc::gid_t> = vec![0; 64];
+    loop {
+        let mut count = libc::c_int::try_from(groups.len()).ok()?;
+        // SAFETY: `name` is NUL-terminated, and `count` is the length of `groups`.
+        let result =
+            unsafe { libc::getgrouplist(name.as_ptr(), gid, groups.as_mut_ptr(), &mut count) };
+        if result >= 0 {
+            groups.truncate(usize::try_from(count).ok()?);
+            return Some(groups.into_iter().map(Gid::from_raw).collect());
+        }
+        // Too few: `count` says how many there are (getgrouplist(3)).
+        if count > MOST || usize::try_from(count).ok()? <= groups.len() {
+            return None;
+        }
+        groups.resize(usize::try_from(count).ok()?, 0);
+    }
 }
 
 #[cfg(test)]
@@ -39,8 +71,15 @@ mod tests {
 
     #[test]
     fn the_home_is_that_of_the_user_behind_sudo() {
-        assert_eq!(home_in_database(0), Some("/root".into()));
-        assert_eq!(home_in_database(u32::MAX - 7), None);
         assert_eq!(home_of(Owner::of_this_run()), std::env::var_os("HOME").map(PathBuf::from));
+    }
+
+    #[test]
+    fn accounts_have_a_home() {
+        let (home, groups) = account(Owner { uid: 0, gid: 0 });
+        assert_eq!(home, Some(PathBuf::from("/root")));
+        assert!(groups.contains(&Gid::from_raw(0)));
+        let (home, groups) = account(Owner { uid: 3_999_999_999, gid: 7 });
+        assert_eq!((home, groups), (None, vec![Gid::from_raw(7)]));
     }
 }

@@ -4,10 +4,8 @@
 //! any file of the machine read, and be told what is wrong with its lines.
 
 use std::env;
-use std::ffi::{CStr, OsStr};
 use std::fs::OpenOptions;
 use std::io::{self, Read as _};
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -16,6 +14,7 @@ use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::{Config, ConfigError};
+use crate::home::account;
 use crate::keylog::Owner;
 use crate::text::Foreign;
 
@@ -173,54 +172,6 @@ fn read_bounded(path: &Path) -> io::Result<Bytes> {
     Ok(if bytes.len() as u64 > LARGEST { Bytes::TooMany } else { Bytes::All(bytes) })
 }
 
-/// Home folder and groups of a user by the databases; no home and the one group when it has no entry.
-fn account(owner: Owner) -> (Option<PathBuf>, Vec<Gid>) {
-    let only = vec![Gid::from_raw(owner.gid)];
-    // Room for the texts of an entry; more is asked for with ERANGE.
-    let mut texts = vec![0; 4096];
-    loop {
-        // SAFETY: `passwd` is a struct of integers and pointers, for which zeros are valid.
-        let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
-        let mut found = std::ptr::null_mut();
-        // SAFETY: all pointers are to live, writable memory, and the length is that of `texts`.
-        let result = unsafe {
-            libc::getpwuid_r(owner.uid, &mut entry, texts.as_mut_ptr(), texts.len(), &mut found)
-        };
-        if result == libc::ERANGE && texts.len() < 1 << 20 {
-            texts.resize(texts.len() * 2, 0);
-            continue;
-        }
-        if result != 0 || found.is_null() {
-            return (None, only);
-        }
-        // SAFETY: on success both point to NUL-terminated texts in `texts` (getpwuid_r(3)).
-        let (name, home) = unsafe { (CStr::from_ptr(entry.pw_name), CStr::from_ptr(entry.pw_dir)) };
-        let home = PathBuf::from(OsStr::from_bytes(home.to_bytes()));
-        return (home.is_absolute().then_some(home), groups(name, owner.gid).unwrap_or(only));
-    }
-}
-
-fn groups(name: &CStr, gid: libc::gid_t) -> Option<Vec<Gid>> {
-    /// `NGROUPS_MAX` of `linux/limits.h`.
-    const MOST: libc::c_int = 65536;
-    let mut groups: Vec<libc::gid_t> = vec![0; 64];
-    loop {
-        let mut count = libc::c_int::try_from(groups.len()).ok()?;
-        // SAFETY: `name` is NUL-terminated, and `count` is the length of `groups`.
-        let result =
-            unsafe { libc::getgrouplist(name.as_ptr(), gid, groups.as_mut_ptr(), &mut count) };
-        if result >= 0 {
-            groups.truncate(usize::try_from(count).ok()?);
-            return Some(groups.into_iter().map(Gid::from_raw).collect());
-        }
-        // Too few: `count` says how many there are (getgrouplist(3)).
-        if count > MOST || usize::try_from(count).ok()? <= groups.len() {
-            return None;
-        }
-        groups.resize(usize::try_from(count).ok()?, 0);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -311,14 +262,5 @@ mod tests {
         assert_eq!(rustix::process::geteuid().as_raw(), 0);
         assert_eq!(fs::read_to_string(&path).unwrap(), "secret");
         thread::spawn(move || fs::read_to_string(&path).unwrap()).join().unwrap();
-    }
-
-    #[test]
-    fn accounts_have_a_home() {
-        let (home, groups) = account(Owner { uid: 0, gid: 0 });
-        assert_eq!(home, Some(PathBuf::from("/root")));
-        assert!(groups.contains(&Gid::from_raw(0)));
-        let (home, groups) = account(Owner { uid: 3_999_999_999, gid: 7 });
-        assert_eq!((home, groups), (None, vec![Gid::from_raw(7)]));
     }
 }

@@ -11,6 +11,7 @@ pub mod boringssl;
 pub mod callers;
 pub mod field;
 mod forced;
+mod judgement;
 pub mod libressl;
 pub mod openssl;
 mod prove;
