@@ -533,3 +533,18 @@ proptest! {
         prop_assert_eq!(model.saving.pending(), 0);
     }
 }
+
+#[test]
+fn what_a_key_update_may_have_replaced_contradicts_nothing() {
+    let mut model = all();
+    model.update(NOW, Msg::Secret(event(5, 1, Label::ClientTraffic0, 7)));
+    let later = Captured {
+        may_be_updated: true,
+        caught_up: Some(0x7000),
+        ..event(5, 1, Label::ClientTraffic0, 8)
+    };
+    model.update(NOW, Msg::Secret(later));
+    assert_eq!((model.stats.conflicts, model.stats.duplicates), (0, 0));
+    model.update(NOW, Msg::Secret(event(5, 1, Label::ClientTraffic0, 8)));
+    assert_eq!(model.stats.conflicts, 1);
+}

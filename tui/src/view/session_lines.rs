@@ -166,6 +166,10 @@ impl Page<'_> {
         let (method, time) = (entry.method.as_str(), date_time(entry.time, self.look));
         let told = format!("captured by {method} at {time}, {}", story(entry));
         self.wrapped(1, &told, self.look.theme.faint);
+        if entry.may_be_updated {
+            let told = "the connection was open already, and a KeyUpdate may have replaced the first value";
+            self.wrapped(1, told, self.look.theme.caution);
+        }
     }
 
     fn session(&mut self, session: &Session) {
