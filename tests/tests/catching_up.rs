@@ -300,3 +300,24 @@ fn when_the_time_is_up_it_is_told_and_over() -> Result<()> {
     // It lived all the time.
     client.request(0)
 }
+
+/// `s_server -www` reads and writes through a BIO filter, which calls none of the usual functions.
+#[test]
+fn behind_a_bio_filter() -> Result<()> {
+    let Some(bench) = Bench::open(Protocol::Http)? else {
+        return Ok(());
+    };
+    // It serves one connection after the other.
+    let mut client = Open::start(&mut bench.client(Path::new(PYTHON), "open_ssl.py", 1))?;
+    let pids = bench.peers.iter().map(|peer| peer.pid().to_string());
+    let pids = pids.flat_map(|pid| ["--pid".to_owned(), pid]);
+    let tlskeytop = Tlskeytop::keylog(&bench.lab, pids)?;
+    client.request(0)?;
+    let mut truth = KeyLog::default();
+    for peer in &bench.peers {
+        truth.merge(peer.whole_truth(1)?)?;
+    }
+    wait_for(&tlskeytop, &truth)?;
+    let (ours, _) = tlskeytop.stop()?;
+    check_capture(&ours, &truth)
+}

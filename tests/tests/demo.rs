@@ -62,7 +62,7 @@ fn shows_a_session_within_10_s(lab: &Lab) -> Result<()> {
     shown.with_context(|| screen.text().unwrap_or_default())?;
     screen.press("q")?;
     // Nothing was saved, and it asks.
-    screen.wait_for("question", |line| line.contains("in no file").then_some(()))?;
+    screen.wait_for("question", |line| line.contains("not in the key log").then_some(()))?;
     screen.press("y")?;
     screen.wait_for("exit code 0", |line| (line == "exit=0").then_some(()))?;
     all_are_gone()

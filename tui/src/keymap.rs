@@ -84,7 +84,7 @@ const VIEWS: &[Context] = &[Sessions, Detail, Picker, Images];
 #[rustfmt::skip]
 const DEFAULTS: &[Default] = &[
     bind(&[Picker], &[key(KeyCode::Enter)], Action::Confirm, "attach", "Attach to what is marked, or to the row under the cursor"),
-    bind(&[Picker], &[ch(' ')], Action::Mark, "mark", "Mark or unmark a process, or everything"),
+    bind(&[Picker], &[ch(' ')], Action::Mark, "mark", "Mark or unmark a process, or everything; Enter then attaches and detaches"),
     bind(&[Picker], &[ch('/')], Action::Search, "search", "Search among the processes; empty shows all"),
     bind(&[Picker], &[ch('t')], Action::Tree, "tree", "Show the processes as a tree, or by their ids"),
     bind(&[Picker], &[key(KeyCode::Tab), ch('p')], Action::Processes, "sessions", "Go to the sessions"),
@@ -105,7 +105,7 @@ const DEFAULTS: &[Default] = &[
     bind(&[Sessions], &[ch('n')], Action::NullFilter, "nulls", "Hide or show sessions that have only null secrets"),
     bind(&[Sessions], &[ch('s')], Action::Sort, "sort", "Sort by the next column"),
     bind(&[Sessions], &[ch('S')], Action::ReverseSort, "", "Sort the other way round"),
-    bind(&[Sessions], &[ch('e')], Action::Export, "", "Write the key lines of the sessions that are shown to a file"),
+    bind(&[Sessions], &[ch('e')], Action::Export, "", "Add the key lines of the sessions that are shown to a file"),
     bind(&[Sessions], &[key(KeyCode::Esc)], Action::Back, "", "Show all sessions: drop the filter"),
     bind(&[Sessions, Picker, Detail], &[ch('i')], Action::Images, "images", "Show what is attached where, and the last warnings"),
     bind(&[Images], &[key(KeyCode::Esc), ch('i')], Action::Back, "back", "Back"),
@@ -124,7 +124,7 @@ const DEFAULTS: &[Default] = &[
     bind(LISTS, &[ch('g'), key(KeyCode::Home)], Action::First, "", "To the first row"),
     bind(LISTS, &[ch('G'), key(KeyCode::End)], Action::Last, "", "To the last row"),
     bind(VIEWS, &[ch('?'), key(KeyCode::F(1))], Action::Help, "help", "Show the keys of this view, and what its symbols mean"),
-    bind(&[Sessions, Detail, Picker, Images, Help], &[ch('q'), ctrl('c')], Action::Quit, "quit", "Quit; asks first when secrets are in no file"),
+    bind(&[Sessions, Detail, Picker, Images, Help], &[ch('q'), ctrl('c')], Action::Quit, "quit", "Quit; asks first when secrets are not in the key log"),
     bind(&Context::ALL, &[ctrl('z')], Action::Suspend, "", "Back to the shell; fg resumes"),
     bind(&Context::ALL, &[ctrl('l')], Action::Redraw, "", "Draw the screen anew"),
 ];

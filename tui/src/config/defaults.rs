@@ -40,7 +40,7 @@ save-path = {path}
 follow = {follow}
 # Hide sessions that have only null secrets (n).
 hide-nulls = {hide_nulls}
-# Ask before quitting when there are secrets that are in no file.
+# Ask before quitting when there are secrets that are not in the key log.
 confirm-quit = {confirm_quit}
 # Use the mouse (--mouse). The terminal then selects text only with Shift held.
 mouse = {mouse}

@@ -94,6 +94,7 @@ pub fn scan() -> Scan {
     let target = |pid, comm: &str, images: &[u32]| Target {
         process: process(pid, comm),
         images: images.iter().copied().map(ImageId).collect(),
+        command: Some(Foreign::from(format!("{comm} --serve {pid}").as_str())),
     };
     Scan {
         targets: vec![

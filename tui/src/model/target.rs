@@ -81,6 +81,8 @@ pub struct Target {
     pub process: Arc<Process>,
     /// The images with TLS code that it has mapped.
     pub images: Vec<ImageId>,
+    /// Its command line, as it was when it was looked at; `None` when it could not be read.
+    pub command: Option<Foreign>,
 }
 
 /// What a look at the machine found.

@@ -378,7 +378,8 @@ fn what_was_not_chosen_is_dropped_and_the_kernel_is_told() {
 #[test]
 fn only_images_of_chosen_processes_are_attached() {
     let mut model = Model::new(Selection::default(), PathBuf::from("k"), 10);
-    let target = |pid, image| Target { process: process(pid), images: vec![ImageId(image)] };
+    let target =
+        |pid, image| Target { process: process(pid), images: vec![ImageId(image)], command: None };
     let scan = Scan {
         targets: vec![target(1, 0), target(2, 1)],
         images: vec![image(0), image(1)],
@@ -406,7 +407,11 @@ fn only_images_of_chosen_processes_are_attached() {
 fn only_process(pid: u32, ticks: u64) -> Scan {
     let process = Process { start_ticks: ticks, ..Process::clone(&process(pid)) };
     Scan {
-        targets: vec![Target { process: Arc::new(process), images: vec![ImageId(0)] }],
+        targets: vec![Target {
+            process: Arc::new(process),
+            images: vec![ImageId(0)],
+            command: None,
+        }],
         images: vec![image(0)],
         pids: Some([pid].into()),
         ..Scan::default()

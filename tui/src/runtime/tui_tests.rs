@@ -229,7 +229,7 @@ async fn messages_are_shown_without_a_key() {
 #[tokio::test(start_paused = true)]
 async fn quitting_with_unsaved_secrets_asks() {
     let ran = run(everything(), secrets(), FakeConsole::typing("q")).await;
-    assert!(ran.screen.to_string().contains("2 sessions hold secrets that are in no file"));
+    assert!(ran.screen.to_string().contains("2 sessions hold secrets that are not in the key log"));
     let ran = run(everything(), secrets(), FakeConsole::typing("qyyyy")).await;
     assert_eq!(ran.console.steps.len(), 4, "y ended it");
     let ran = run(everything(), secrets(), FakeConsole::typing("qw\nyyy")).await;

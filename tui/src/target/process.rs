@@ -46,10 +46,10 @@ pub fn read(pid: u32) -> io::Result<Process> {
 }
 
 /// Most bytes read of a command line.
-const COMMAND_LINE: u64 = 4096;
+const COMMAND_LINE: u64 = 1024;
 
 /// The command line that a process shows (`/proc/PID/cmdline`), with spaces between its arguments, and an ellipsis
-/// where it is longer than 4096 bytes. It may block: the kernel reads the process's own memory.
+/// where it is longer than 1024 bytes. It may block: the kernel reads the process's own memory.
 ///
 /// # Errors
 ///
@@ -173,7 +173,8 @@ mod tests {
     fn our_own_process_is_read() {
         let process = read(std::process::id()).unwrap();
         assert_eq!(process.parent, std::os::unix::process::parent_id());
-        let target = Target { process: Arc::new(process.clone()), images: Vec::new() };
+        let target =
+            Target { process: Arc::new(process.clone()), images: Vec::new(), command: None };
         let above = ancestors(&[target]);
         assert!(process.parent == 0 || above.contains_key(&process.parent), "{above:?}");
         assert!(process.start_ticks > 0 && process.start_ticks <= ticks_since_boot());
@@ -191,8 +192,8 @@ mod tests {
         assert!(command_line((1 << 22) + 1, 0).is_err());
         let text = command_line_text(b"nginx\0-g\0daemon off;\0".to_vec());
         assert_eq!(text.raw(), "nginx -g daemon off;");
-        let long = command_line_text(vec![b'x'; 4096]);
-        assert_eq!(long.raw().chars().count(), 4097);
+        let long = command_line_text(vec![b'x'; COMMAND_LINE as usize]);
+        assert_eq!(long.raw().chars().count() as u64, COMMAND_LINE + 1);
         assert!(long.raw().ends_with('…'));
         assert_eq!(command_line_text(b"a\x1b[2J\0".to_vec()).to_string(), "a\\x1b[2J");
     }

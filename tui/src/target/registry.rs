@@ -229,7 +229,8 @@ impl Registry {
                 }
             }
             if let Ok(process) = process::read(pid) {
-                targets.push(Target { process: Arc::new(process), images });
+                let command = process::command_line(pid, process.start_ticks).ok();
+                targets.push(Target { process: Arc::new(process), images, command });
             }
         }
         self.drop_overwritten();

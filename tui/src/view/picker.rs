@@ -6,7 +6,7 @@ use ratatui::style::Style;
 
 use super::Theme;
 use super::columns::{Column, Placed, place};
-use super::paint::{clip, clip_start, line, put, put_letters, width};
+use super::paint::{clip, line, put, put_letters, width};
 use super::picker_capture::{capture, library};
 use crate::model::target::Target;
 use crate::model::ui::{App, Highlighter, Line, Mark, Row};
@@ -20,7 +20,7 @@ enum Field {
     Library,
     Capture,
     Container,
-    Executable,
+    Command,
 }
 
 const fn column(
@@ -56,7 +56,7 @@ const WIDE: [Column<Field>; 7] = [
     // `tap, 2 probes; open connections: yes`
     column(Field::Capture, "CAPTURE", 38, 62, 0),
     column(Field::Container, "CONTAINER", 12, 12, 2),
-    column(Field::Executable, "EXECUTABLE", 16, 200, 1),
+    column(Field::Command, "COMMAND", 16, 200, 1),
 ];
 /// From this width on.
 const WIDE_FROM: u16 = 100;
@@ -133,9 +133,10 @@ fn draw_row(
                 let id = process.container.as_ref().map_or_else(String::new, ToString::to_string);
                 (id.chars().take(12).collect(), theme.faint)
             }
-            Field::Executable => {
-                let path = process.exe.as_ref().map_or_else(|| "?".to_owned(), ToString::to_string);
-                (clip_start(&path, room).into_owned(), theme.faint)
+            Field::Command => {
+                let command = row.target.command.as_ref().filter(|text| !text.raw().is_empty());
+                let command = command.or(process.exe.as_ref());
+                (command.map_or_else(|| "?".to_owned(), ToString::to_string), theme.faint)
             }
         };
         x += indent(placed, &text);
@@ -143,7 +144,7 @@ fn draw_row(
         if let Some(highlighter) = &mut highlighter
             && !matches!(field, Field::Mark | Field::Capture)
         {
-            let whole = matches!(field, Field::Pid | Field::Container);
+            let whole = matches!(field, Field::Pid | Field::Container | Field::Command);
             found.push((x, room, highlighter.letters(&text, whole), text));
         }
     }

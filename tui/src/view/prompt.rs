@@ -20,8 +20,8 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, prompt: &Prompt, the
     let title = match prompt.purpose {
         Purpose::Filter => "filter: ",
         Purpose::Search => "search: ",
-        Purpose::SavePath => "save to: ",
-        Purpose::ExportPath => "export to: ",
+        Purpose::SavePath => "save all to: ",
+        Purpose::ExportPath => "export, adding to: ",
     };
     let x = put(buf, area, 0, 0, title, theme.key);
     let value = prompt.input.value();

@@ -32,9 +32,11 @@ pub(super) fn draw(
 /// What it is about, and what is asked.
 pub(super) fn lines(question: &Question, keymap: &Keymap) -> [String; 2] {
     let what = match question {
-        Question::Quit { unsaved: 1 } => "1 session holds secrets that are in no file".to_owned(),
+        Question::Quit { unsaved: 1 } => {
+            "1 session holds secrets that are not in the key log".to_owned()
+        }
         Question::Quit { unsaved } => {
-            format!("{unsaved} sessions hold secrets that are in no file")
+            format!("{unsaved} sessions hold secrets that are not in the key log")
         }
     };
     let key = |action| keymap.key_name(Context::Question, action);

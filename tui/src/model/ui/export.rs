@@ -124,6 +124,12 @@ impl App {
 
     /// Writes the lines of the sessions that are shown now.
     pub(super) fn export_to(&mut self, now: Time, text: &str) -> Vec<Effect> {
+        // Else more would be in the file than the user asked for.
+        if let Some(error) = self.ui.list.filter().error() {
+            let text = format!("not exported: the filter is not understood: {error}");
+            self.tell(now, Level::Warning, &text);
+            return Vec::new();
+        }
         let saving = &self.model.saving;
         let path = match resolve(text, self.ui.files.home.as_deref()) {
             // Two writers would each write what the other one has on its way.

@@ -54,7 +54,7 @@ pub enum View {
 pub enum Question {
     /// Whether to quit, although secrets would be lost.
     Quit {
-        /// Sessions with a secret that is in no file.
+        /// Sessions with a secret that is not in the key log.
         unsaved: usize,
     },
 }
@@ -109,7 +109,7 @@ pub struct Ui {
     pub files: Files,
     /// Names of the columns of the table of sessions; none for the usual ones.
     pub columns: Vec<String>,
-    /// Quitting asks when secrets are in no file.
+    /// Quitting asks when secrets are not in the key log.
     pub confirm_quit: bool,
     /// How long secrets are shown in full.
     pub reveal: Duration,

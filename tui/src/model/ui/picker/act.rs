@@ -3,7 +3,7 @@
 use super::Confirmed;
 use crate::action::Action;
 use crate::model::ui::{App, Level, Purpose, View};
-use crate::model::{Effect, Time};
+use crate::model::{Effect, Msg, Time};
 
 impl App {
     pub(in crate::model::ui) fn act_in_picker(&mut self, now: Time, action: Action) -> Vec<Effect> {
@@ -56,6 +56,8 @@ impl App {
             }
         };
         let changed = !msgs.is_empty();
+        let drops = |msg: &Msg| matches!(msg, Msg::ChooseAll(false) | Msg::ChoosePid(_, false));
+        let only_drops = msgs.iter().all(drops);
         let effects = msgs.into_iter().flat_map(|msg| self.receive(now, msg)).collect();
         if changed {
             let selection = &self.model.targets.selection;
@@ -63,6 +65,8 @@ impl App {
                 (true, _) => "attaching to everything, now and in future".to_owned(),
                 (false, 0) if selection.is_empty() => "nothing is attached any more".to_owned(),
                 (false, 0) => "attaching to what the command line names".to_owned(),
+                (false, 1) if only_drops => "detached; 1 process stays".to_owned(),
+                (false, count) if only_drops => format!("detached; {count} processes stay"),
                 (false, 1) => "attaching to 1 process".to_owned(),
                 (false, count) => format!("attaching to {count} processes"),
             };

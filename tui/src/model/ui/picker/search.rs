@@ -57,6 +57,7 @@ impl Search {
         let fuzzy: Vec<_> = names.into_iter().chain(libraries).chain(paths).collect();
         let whole = [
             process.pid.to_string(),
+            target.command.as_ref().map_or_else(String::new, ToString::to_string),
             process.container.as_ref().map_or_else(String::new, ToString::to_string),
         ];
         let mut buffer = Vec::new();

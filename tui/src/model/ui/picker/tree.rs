@@ -86,6 +86,7 @@ mod tests {
         let target = |&(pid, parent)| Target {
             process: Arc::new(Process { parent, ..(*process(pid, "x")).clone() }),
             images: Vec::new(),
+            command: None,
         };
         let mut targets = Targets::new(Selection::default());
         targets.merge(Scan {
