@@ -2,9 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use tlskeytop_tests::{
-    Bench, KeyLog, OwnCurl, Process, Protocol, Screen, Tlskeytop, check_capture, until,
-};
+use tlskeytop_tests::{Bench, KeyLog, OwnCurl, Process, Protocol, Screen, Tlskeytop, until};
 
 /// Starts the TUI with these options in a terminal, and waits until it has drawn.
 fn start(bench: &Bench, options: &str) -> Result<Screen> {
@@ -64,8 +62,11 @@ fn shows_and_saves_a_session_and_restores_the_terminal_on_quit() -> Result<()> {
     screen.press("q")?;
     is_over(&screen)?;
     let saved = KeyLog::strict(&bench.lab.path("saved"))?;
-    // Turned round: each saved line is the truth.
-    check_capture(&truth, &saved)
+    // Each saved line is the truth; of a handshake that ran while it was attached some may be missing.
+    let mut both = truth.clone();
+    both.merge(saved)?;
+    ensure!(both.lines() == truth.lines(), "lines that are not in the truth");
+    Ok(())
 }
 
 #[test]

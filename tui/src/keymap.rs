@@ -110,7 +110,7 @@ const DEFAULTS: &[Default] = &[
     bind(&[Sessions, Picker, Detail], &[ch('i')], Action::Images, "images", "Show what is attached where, and the last warnings"),
     bind(&[Images], &[key(KeyCode::Esc), ch('i')], Action::Back, "back", "Back"),
     bind(&[Lines], &[key(KeyCode::Enter), ch('y')], Action::Confirm, "copy", "Copy this key line"),
-    bind(&[Lines], &[key(KeyCode::Esc), ch('q')], Action::Back, "back", "Copy nothing"),
+    bind(&[Lines], &[key(KeyCode::Esc), ch('q'), ctrl('c')], Action::Back, "back", "Copy nothing"),
     bind(&[Prompt], &[key(KeyCode::Enter)], Action::Confirm, "done", "Take the text"),
     bind(&[Prompt], &[key(KeyCode::Esc), ctrl('c')], Action::Back, "cancel", "As it was before"),
     bind(&[Help], &[key(KeyCode::Esc), ch('?'), key(KeyCode::F(1))], Action::Back, "close", "Close the help"),

@@ -73,6 +73,10 @@ impl FromStr for Key {
         let function = || name.strip_prefix('f')?.parse().ok().map(KeyCode::F);
         match named.or_else(function) {
             Some(KeyCode::F(n)) if n == 0 || n > FUNCTION_KEYS => Err(KeyError::Unknown),
+            // Terminals send the same with Ctrl and without.
+            Some(KeyCode::Enter | KeyCode::Esc | KeyCode::Tab | KeyCode::Backspace) if ctrl => {
+                Err(KeyError::Unknown)
+            }
             Some(code) => Ok(Self { code, ctrl }),
             None => Err(KeyError::Unknown),
         }

@@ -11,7 +11,8 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use super::terminal::{TerminalGuard, watch_hang_up, write_unbuffered};
+use super::frames::Frames;
+use super::terminal::{TerminalGuard, watch_hang_up};
 use crate::clipboard::{Display, DisplayCopy, describe_osc52, osc52};
 
 /// Keys that can wait for the loop.
@@ -26,6 +27,8 @@ pub(super) enum Input {
     Key(KeyEvent),
     /// The mouse was clicked, or its wheel turned.
     Mouse(MouseEvent),
+    /// A text was pasted.
+    Pasted(String),
     /// The screen has another size.
     Resized,
     /// The program shall end: SIGTERM, SIGINT, SIGHUP, or the terminal is gone.
@@ -49,6 +52,11 @@ pub(super) trait Console {
     /// Takes the terminal over again.
     fn resume(&mut self) -> io::Result<()>;
 
+    /// Whether the terminal has not taken the last frame yet.
+    fn is_busy(&self) -> bool {
+        false
+    }
+
     /// Puts a text on the clipboard, and says what to tell the user.
     fn copy(&mut self, text: Zeroizing<String>, what: String) -> io::Result<String>;
 }
@@ -58,7 +66,8 @@ pub(super) struct TerminalConsole {
     guard: TerminalGuard,
     events: Receiver<io::Result<Event>>,
     gone: oneshot::Receiver<()>,
-    ends: [Signal; 3],
+    ends: [Signal; 4],
+    frames: Frames,
     stop: Signal,
     cont: Signal,
     display: Option<Display>,
@@ -67,12 +76,13 @@ pub(super) struct TerminalConsole {
 
 impl TerminalConsole {
     /// Takes the terminal over and starts to listen.
-    pub fn new(mouse: bool) -> io::Result<Self> {
+    pub fn new(mouse: bool, frames: Frames) -> io::Result<Self> {
         // Signals first: one that comes during the start must not find the terminal taken over.
         let ends = [
             signal(SignalKind::terminate())?,
             signal(SignalKind::interrupt())?,
             signal(SignalKind::hangup())?,
+            signal(SignalKind::quit())?,
         ];
         let stop = signal(SignalKind::from_raw(libc::SIGTSTP))?;
         let cont = signal(SignalKind::from_raw(libc::SIGCONT))?;
@@ -83,7 +93,7 @@ impl TerminalConsole {
         let guard = TerminalGuard::new(mouse)?;
         let (sender, events) = channel(KEYS);
         thread::Builder::new().name("keys".to_owned()).spawn(move || read_events(&sender))?;
-        Ok(Self { guard, events, gone, ends, stop, cont, display, copies })
+        Ok(Self { guard, frames, events, gone, ends, stop, cont, display, copies })
     }
 }
 
@@ -102,13 +112,14 @@ fn read_events(sender: &Sender<io::Result<Event>>) {
 
 impl Console for TerminalConsole {
     async fn next(&mut self) -> Input {
-        let [terminate, interrupt, hang_up] = &mut self.ends;
+        let [terminate, interrupt, hang_up, quit] = &mut self.ends;
         loop {
             tokio::select! {
                 biased;
                 _ = terminate.recv() => return Input::End,
                 _ = interrupt.recv() => return Input::End,
                 _ = hang_up.recv() => return Input::End,
+                _ = quit.recv() => return Input::End,
                 _ = &mut self.gone => return Input::End,
                 Some(()) = self.stop.recv() => return Input::Suspend,
                 Some(()) = self.cont.recv() => return Input::Resumed,
@@ -118,6 +129,7 @@ impl Console for TerminalConsole {
                     }
                     Some(Ok(Event::Mouse(mouse))) => return Input::Mouse(mouse),
                     Some(Ok(Event::Resize(..))) => return Input::Resized,
+                    Some(Ok(Event::Paste(text))) => return Input::Pasted(text),
                     Some(Ok(_)) => {}
                     Some(Err(_)) | None => return Input::End,
                 },
@@ -130,12 +142,16 @@ impl Console for TerminalConsole {
         self.guard.suspend()
     }
 
+    fn is_busy(&self) -> bool {
+        self.frames.is_busy()
+    }
+
     fn resume(&mut self) -> io::Result<()> {
         self.guard.enter()
     }
 
     fn copy(&mut self, text: Zeroizing<String>, what: String) -> io::Result<String> {
-        write_unbuffered(osc52(&text).as_bytes())?;
+        self.frames.send(osc52(&text).as_bytes())?;
         let told = describe_osc52(&what, env::var_os("TERM").as_deref());
         match &self.display {
             Some(display) if !display.copy(text, what, told.clone()) => {

@@ -4,6 +4,7 @@ mod background;
 mod console;
 mod errands;
 mod finish;
+mod frames;
 mod machine;
 mod mouse;
 mod printer;

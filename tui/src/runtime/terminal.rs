@@ -8,8 +8,10 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ThreadId};
+use std::time::Duration;
 
 use crossterm::cursor::{Hide, Show};
+use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
 use crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
@@ -18,6 +20,10 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Signal, kill_current_process_group};
 use tokio::sync::oneshot;
 
+use super::frames::wait_until_written;
+
+/// How long the terminal may take for the last frame.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Whether the terminal is taken over at the moment.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 /// Whether the mouse is, with it.
@@ -62,7 +68,8 @@ impl TerminalGuard {
         // First, so that a start that fails half-way is undone.
         TAKEN.store(true, Ordering::SeqCst);
         enable_raw_mode()?;
-        execute!(io::stdout(), EnterAlternateScreen, Hide)?;
+        // A paste is one event, and not a row of keys.
+        execute!(io::stdout(), EnterAlternateScreen, Hide, EnableBracketedPaste)?;
         if self.mouse {
             MOUSE.store(true, Ordering::SeqCst);
             execute!(io::stdout(), EnableMouse)?;
@@ -89,6 +96,12 @@ impl Drop for TerminalGuard {
 /// Undoes everything, as far as it can be; without effect when it is undone already.
 fn give_back() {
     if TAKEN.swap(false, Ordering::SeqCst) {
+        // One that does not read would hold us up for ever.
+        if !wait_until_written(PATIENCE) {
+            let _ = disable_raw_mode();
+            return;
+        }
+        let _ = execute!(io::stdout(), DisableBracketedPaste);
         // The terminal may be gone, and there is nobody left to tell.
         if MOUSE.swap(false, Ordering::SeqCst) {
             let _ = execute!(io::stdout(), DisableMouse);
@@ -117,20 +130,6 @@ fn install_panic_hook() {
             }
         }));
     });
-}
-
-/// Writes bytes to the terminal without a buffer that would keep them.
-pub(super) fn write_unbuffered(bytes: &[u8]) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.flush()?;
-    let mut left = bytes;
-    while !left.is_empty() {
-        match rustix::io::retry_on_intr(|| rustix::io::write(&stdout, left))? {
-            0 => return Err(io::ErrorKind::WriteZero.into()),
-            written => left = &left[written..],
-        }
-    }
-    Ok(())
 }
 
 /// Waits in a thread of its own until the terminal that keys come from is gone, and then says so.

@@ -1,19 +1,21 @@
 //! The one select loop: keys, messages and time come in, effects and frames go out.
 
-use std::io::{self, BufWriter};
+use std::io;
 use std::mem::ManuallyDrop;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use crossterm::event::KeyEvent;
+use crossterm::event::{KeyEvent, KeyModifiers};
 use futures_util::FutureExt as _;
 use ratatui::Terminal;
 use ratatui::backend::{Backend, CrosstermBackend};
 use ratatui::layout::{Position, Rect};
+use rustix::process::{getpid, getsid};
 use time::UtcOffset;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::console::{Console, Input, TerminalConsole};
+use super::frames::{FrameWriter, Frames};
 use super::{Engine, background, mouse};
 use crate::action::{Action, Context};
 use crate::config::Config;
@@ -30,8 +32,6 @@ const TICK: Duration = Duration::from_millis(250);
 const FRAME: Duration = Duration::from_millis(50);
 /// Inputs that are taken before one frame shows what they did.
 const INPUTS_A_FRAME: usize = 64;
-/// Room for a frame, so that it goes to the terminal with few writes.
-const FRAME_BYTES: usize = 64 * 1024;
 
 /// How the TUI looks and what it reacts to.
 #[derive(Clone, Debug)]
@@ -95,11 +95,12 @@ pub async fn run<E: Engine>(
     (main_loop.app.model, result)
 }
 
-type Screen = Terminal<CrosstermBackend<BufWriter<io::Stdout>>>;
+type Screen = Terminal<CrosstermBackend<FrameWriter>>;
 
 fn take_over(mouse: bool) -> io::Result<(TerminalConsole, ManuallyDrop<Screen>)> {
-    let console = TerminalConsole::new(mouse)?;
-    let backend = CrosstermBackend::new(BufWriter::with_capacity(FRAME_BYTES, io::stdout()));
+    let frames = Frames::start()?;
+    let console = TerminalConsole::new(mouse, frames.clone())?;
+    let backend = CrosstermBackend::new(FrameWriter::new(frames));
     // Not dropped: ratatui would show the cursor again, which the console does, and when the terminal is
     // gone it would print that to standard error and panic, since that is gone too.
     Ok((console, ManuallyDrop::new(Terminal::new(backend)?)))
@@ -187,6 +188,14 @@ where
         {
             return Ok(ControlFlow::Break(()));
         }
+        // However many keys come: what was captured and the time have their turn.
+        let mut messages = Vec::new();
+        if let Some(result) = self.engine.next(&mut messages).now_or_never() {
+            result.map_err(TuiError::Engine)?;
+        }
+        if self.receive_all(&mut messages).is_break() || self.tick().is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
         if !self.suspended {
             self.draw()?;
         }
@@ -204,6 +213,10 @@ where
                 return Ok(self.perform(effects));
             }
             Input::Resized => {}
+            Input::Pasted(text) => {
+                let effects = self.app.paste(self.engine.now(), &text);
+                return Ok(self.perform(effects));
+            }
             Input::Suspend => self.suspend()?,
             Input::Resumed => {
                 self.console.resume().map_err(TuiError::Terminal)?;
@@ -219,6 +232,10 @@ where
     }
 
     fn take_key(&mut self, key: KeyEvent) -> Result<ControlFlow<()>, TuiError> {
+        // No key is bound with Alt; Escape and a letter in quick succession look the same.
+        if key.modifiers.contains(KeyModifiers::ALT) && self.app.context() != Context::Prompt {
+            return Ok(ControlFlow::Continue(()));
+        }
         match self.app.keymap.action(self.app.context(), key) {
             None if self.app.context() == Context::Prompt => {
                 if let Some(request) = keymap::edit(key) {
@@ -238,6 +255,12 @@ where
     }
 
     fn suspend(&mut self) -> Result<(), TuiError> {
+        // The leader of a session has no shell that could resume it.
+        if getsid(None).is_ok_and(|leader| leader == getpid()) {
+            let text = "there is no shell to go back to";
+            self.app.tell(self.engine.now(), Level::Warning, text);
+            return Ok(());
+        }
         self.suspended = true;
         self.console.suspend().map_err(TuiError::Terminal)
     }
@@ -302,6 +325,12 @@ where
     }
 
     fn draw(&mut self) -> Result<(), TuiError> {
+        if self.console.is_busy() {
+            // Capture and saving go on; the screen follows when the terminal reads again.
+            self.dirty = true;
+            self.next_frame = Instant::now() + FRAME;
+            return Ok(());
+        }
         let size = self.terminal.size().map_err(draw_error)?;
         self.app.settle(view::pages(&self.app, size, &self.look));
         let (app, look) = (&self.app, &self.look);

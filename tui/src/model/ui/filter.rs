@@ -65,11 +65,18 @@ const KEYS: [(&str, ReadValue); 10] = [
     ("saved", |value| yes_or_no(value).map(Test::Saved).ok_or("yes or no")),
 ];
 
+/// Each word is looked for in each session, and nobody types more.
+const MOST_WORDS: usize = 32;
+
 impl Filter {
     /// Reads a line. What is not understood is an error, and does not filter.
     pub fn parse(text: &str) -> Self {
         let mut filter = Self::default();
-        for raw in split(text) {
+        for (index, raw) in split(text).into_iter().enumerate() {
+            if index == MOST_WORDS {
+                filter.errors.push(format!("more than {MOST_WORDS} words"));
+                break;
+            }
             let plain = &raw.text[..raw.quoted_from.unwrap_or(raw.text.len())];
             let marks = plain.len() - plain.trim_start_matches('!').len();
             let (negated, plain) = (marks % 2 == 1, &plain[marks..]);

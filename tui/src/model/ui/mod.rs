@@ -232,6 +232,8 @@ impl App {
                 Action::Quit => self.quit(),
                 // Else it would take the keys that quit.
                 Action::Back if self.ui.prompt.is_some() => self.act_in_prompt(now, action),
+                Action::Back if self.ui.lines.is_some() => self.act_in_lines(now, action),
+                Action::Back if self.ui.help.is_some() => self.act_in_help(action),
                 _ => Vec::new(),
             },
             Context::Help => self.act_in_help(action),

@@ -56,6 +56,20 @@ impl App {
         self.prompt_changed(now, purpose, &text)
     }
 
+    /// Takes a text that was pasted: into the line that is being typed, and nowhere else, since it is no row of keys.
+    pub fn paste(&mut self, now: Time, text: &str) -> Vec<Effect> {
+        let Some(prompt) = &mut self.ui.prompt else {
+            self.tell(now, Level::Info, "a pasted text goes into prompts only");
+            return Vec::new();
+        };
+        let room = LONGEST.saturating_sub(prompt.input.value().chars().count());
+        for c in text.chars().filter(|c| !c.is_control()).take(room) {
+            prompt.input.handle(InputRequest::InsertChar(c));
+        }
+        let (purpose, text) = (prompt.purpose, prompt.input.value().to_owned());
+        self.prompt_changed(now, purpose, &text)
+    }
+
     pub(super) fn act_in_prompt(&mut self, now: Time, action: Action) -> Vec<Effect> {
         match action {
             Action::Confirm => {

@@ -419,3 +419,31 @@ fn the_help_scrolls_to_its_end_and_closes() {
     act(&mut app, Action::Back);
     assert_eq!(app.ui.help, None);
 }
+
+#[test]
+fn a_paste_is_no_row_of_keys() {
+    let mut app = with_sessions(3);
+    assert!(app.paste(at(1), "e\nw\nq").is_empty());
+    assert_eq!((app.ui.view, app.model.saving.is_wanted()), (View::Sessions, false));
+    act(&mut app, Action::Filter);
+    app.paste(at(1), "curl\n!node\u{1b}[2J");
+    assert_eq!(app.ui.prompt.as_ref().map(|prompt| prompt.input.value()), Some("curl!node[2J"));
+    app.paste(at(1), &"x ".repeat(10_000));
+    let typed = app.ui.prompt.as_ref().map(|prompt| prompt.input.value().chars().count());
+    assert_eq!(typed, Some(4096));
+    assert!(app.ui.list.filter().error().is_some(), "too many words");
+}
+
+#[test]
+fn whatever_lies_over_a_screen_that_is_too_small_can_be_left() {
+    for open in [Action::CopyLine, Action::Help, Action::Filter] {
+        let mut app = with_sessions(3);
+        add_sessions(&mut app);
+        app.settle(PAGES);
+        act(&mut app, Action::First);
+        act(&mut app, open);
+        app.settle(Pages { too_small: true, ..PAGES });
+        app.act(at(11), Action::Back);
+        assert_eq!(app.context(), Context::Sessions, "{open:?}");
+    }
+}
