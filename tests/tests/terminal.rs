@@ -1,8 +1,12 @@
 //! The TUI in a real terminal.
 
+use std::process::Command;
+
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use tlskeytop_tests::{Bench, KeyLog, OwnCurl, Process, Protocol, Screen, Tlskeytop, until};
+use tlskeytop_tests::{
+    Bench, KeyLog, OwnCurl, PYTHON, Process, Protocol, Screen, Tlskeytop, peer_script, until,
+};
 
 /// Starts the TUI with these options in a terminal, and waits until it has drawn.
 fn start(bench: &Bench, options: &str) -> Result<Screen> {
@@ -125,4 +129,24 @@ fn ctrl_z_and_fg() -> Result<()> {
     wait_for_session(&bench, &own, &screen)?;
     screen.press("q")?;
     is_over(&screen)
+}
+
+/// A stalled ssh, a stopped terminal: capture and saving go on, and the program can be ended.
+#[test]
+fn a_terminal_that_does_not_read_holds_up_nothing() -> Result<()> {
+    let Some(bench) = Bench::open(Protocol::Http)? else {
+        return Ok(());
+    };
+    let own = OwnCurl::copy(&bench.lab)?;
+    let mut command = Command::new(PYTHON);
+    command.arg(peer_script("stalled_terminal.py")).arg(bench.lab.path("saved"));
+    command.arg(bench.peers[0].url("")).arg(own.program()).arg(Tlskeytop::binary()?);
+    command.args(["--name", &own.name, "-k"]).arg(bench.lab.path("saved"));
+    let ended = Process::run_ok(&mut command)?;
+    ensure!(
+        ended.stdout.contains("saved on") && ended.stdout.contains("ended 0"),
+        "{}",
+        ended.stdout
+    );
+    KeyLog::strict(&bench.lab.path("saved")).map(drop)
 }

@@ -6,6 +6,9 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use time::UtcOffset;
@@ -214,7 +217,7 @@ fn capture_logged(task: &CaptureTask, options: Option<runtime::Options>) -> anyh
                 result.map_err(anyhow::Error::from)
             }
         };
-        say(&headless::summary(&model));
+        say_in_time(headless::summary(&model));
         result
     })
 }
@@ -225,6 +228,19 @@ fn warn_of(layout: Option<&Forced>) {
         let warning = layout.warning();
         tracing::warn!("{warning}");
         say(&format!("warning: {warning}"));
+    }
+}
+
+/// Says the last words, but does not wait for a terminal that does not read.
+fn say_in_time(text: String) {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let (said, heard) = mpsc::channel();
+    let speaker = thread::Builder::new().name("summary".to_owned()).spawn(move || {
+        say(&text);
+        let _ = said.send(());
+    });
+    if speaker.is_ok() {
+        let _ = heard.recv_timeout(PATIENCE);
     }
 }
 
