@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -14,6 +15,9 @@ use crate::tls::{LineId, ParsedLine, ValueTag, parse_line};
 /// Why a file is not written to.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyLogError {
+    /// It is the file of `--log-file`.
+    #[error("{0} is the log: give the key log another file")]
+    IsLog(Foreign),
     /// It cannot be opened or created.
     #[error("{path}: {source}")]
     Open {
@@ -151,6 +155,20 @@ pub struct KeyLog {
     needs_newline: bool,
 }
 
+/// Device and inode of the log, which must not become the key log: it would spoil both.
+static LOG: OnceLock<(u64, u64)> = OnceLock::new();
+
+/// Notes that this file is the log. To be called once.
+pub fn keep_apart(log: &File) {
+    if let Some(file) = identity(log) {
+        let _ = LOG.set(file);
+    }
+}
+
+fn identity(file: &File) -> Option<(u64, u64)> {
+    file.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
 impl KeyLog {
     /// Opens or creates the file, and says which lines are in it.
     ///
@@ -159,6 +177,9 @@ impl KeyLog {
     /// [`KeyLogError`]; see [`open_private`].
     pub fn open(path: &Path, owner: Owner) -> Result<(Self, Vec<KnownLine>), KeyLogError> {
         let file = open_private(path, owner)?;
+        if identity(&file).is_some_and(|file| LOG.get() == Some(&file)) {
+            return Err(KeyLogError::IsLog(Foreign::from(path.as_os_str())));
+        }
         let (known, needs_newline) = read_lines(&file).map_err(|source| KeyLogError::Open {
             path: Foreign::from(path.as_os_str()),
             source,

@@ -18,7 +18,7 @@ use crate::cli::{self, CaptureTask, Mode, Task};
 use crate::config::file::FileError;
 use crate::config::{self, Config};
 use crate::headless::{self, say};
-use crate::keylog::{Owner, open_private};
+use crate::keylog::{Owner, keep_apart, open_private};
 use crate::logging;
 use crate::model::target::Selection;
 use crate::model::{
@@ -154,6 +154,7 @@ fn capture_checked(task: &CaptureTask, config: &Config, offset: UtcOffset) -> an
     }
     if let Some((file, _)) = &log {
         check_other_file(file, &task.keylog)?;
+        keep_apart(file);
     }
     let log = log.map(|(file, level)| logging::start(file, level));
     let result = capture_logged(task, options);
