@@ -51,10 +51,10 @@ const NARROW: [Column<Field>; 5] = columns(15, 16);
 const WIDE: [Column<Field>; 7] = [
     column(Field::Mark, "", 3, 3, 0),
     column(Field::Pid, "PID", 7, 7, 0),
-    column(Field::Process, "PROCESS", 15, 24, 0),
-    column(Field::Library, "LIBRARY", 14, 20, 0),
-    // `tap, 2 probes; open connections: yes`
-    column(Field::Capture, "CAPTURE", 38, 62, 0),
+    column(Field::Process, "PROCESS", 15, 16, 0),
+    column(Field::Library, "LIBRARY", 14, 17, 0),
+    // `attached: tap, 5 probes; catching up, 42 s`
+    column(Field::Capture, "CAPTURE", 38, 44, 0),
     column(Field::Container, "CONTAINER", 12, 12, 2),
     column(Field::Command, "COMMAND", 16, 200, 1),
 ];
@@ -136,7 +136,8 @@ fn draw_row(
             Field::Command => {
                 let command = row.target.command.as_ref().filter(|text| !text.raw().is_empty());
                 let command = command.or(process.exe.as_ref());
-                (command.map_or_else(|| "?".to_owned(), ToString::to_string), theme.faint)
+                let text = command.map_or_else(|| "?".to_owned(), ToString::to_string);
+                (without_folder(&text).to_owned(), theme.faint)
             }
         };
         x += indent(placed, &text);
@@ -159,6 +160,15 @@ fn indent(placed: &Placed<'_, Field>, text: &str) -> u16 {
     match placed.column.field {
         Field::Pid => placed.width.saturating_sub(width(text)),
         _ => 0,
+    }
+}
+
+/// A command line without the folder of the program: what tells processes apart is behind it.
+fn without_folder(command: &str) -> &str {
+    let program = command.split(' ').next().unwrap_or_default();
+    match program.rfind('/') {
+        Some(at) if program.starts_with('/') => &command[at + 1..],
+        _ => command,
     }
 }
 
