@@ -1,11 +1,13 @@
 //! The TUI in a real terminal.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tlskeytop_tests::{
-    Bench, KeyLog, OwnCurl, PYTHON, Process, Protocol, Screen, Tlskeytop, peer_script, until,
+    Bench, KeyLog, Open, OwnCurl, PYTHON, Process, Protocol, Screen, Tlskeytop, check_capture,
+    peer_script, until,
 };
 
 /// Starts the TUI with these options in a terminal, and waits until it has drawn.
@@ -149,4 +151,32 @@ fn a_terminal_that_does_not_read_holds_up_nothing() -> Result<()> {
         ended.stdout
     );
     KeyLog::strict(&bench.lab.path("saved")).map(drop)
+}
+
+/// The target is killed; its session stays, and the program goes on.
+#[test]
+fn a_killed_target_takes_nothing_with_it() -> Result<()> {
+    let Some(bench) = Bench::open(Protocol::KeepAlive)? else {
+        return Ok(());
+    };
+    let mut target = Open::start(&mut bench.client(Path::new(PYTHON), "open_ssl.py", 1))?;
+    let pid = target.0.pid().to_string();
+    let screen = start(&bench, &format!("--pid {pid} -k saved"))?;
+    let has = |text: &str| screen.wait_for(text, |line| line.contains(text).then_some(()));
+    has("attached: 1 process")?;
+    target.request(0)?;
+    has("complete")?;
+    target.0.signal(Signal::KILL)?;
+    has("attached: 0 processes")?;
+    // Its sessions are still there, and can be looked at.
+    screen.press("Enter")?;
+    has("KEY LINE")?;
+    screen.press("q")?;
+    is_over(&screen)?;
+    let saved = KeyLog::strict(&bench.lab.path("saved"))?;
+    let mut truth = KeyLog::default();
+    for peer in &bench.peers {
+        truth.merge(peer.whole_truth(1)?)?;
+    }
+    check_capture(&saved, &truth)
 }
