@@ -121,7 +121,8 @@ impl Model {
             Msg::SaveTo(path) => {
                 if path != self.saving.path {
                     self.save(false, &mut effects);
-                    self.saving.path = path;
+                    let before = std::mem::replace(&mut self.saving.path, path);
+                    self.saving.path_before.get_or_insert(before);
                 }
                 self.save(true, &mut effects);
             }
@@ -296,6 +297,9 @@ impl Model {
                 effects.push(Effect::Warn(reason.clone()));
                 self.saving.refusal = reason;
                 self.saving.state = SavingState::Off;
+                if let Some(before) = self.saving.path_before.take() {
+                    self.saving.path = before;
+                }
             }
             // Of a file that was closed since.
             KeyLogMsg::Wrote { .. } | KeyLogMsg::Checked { .. }

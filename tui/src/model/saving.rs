@@ -42,6 +42,8 @@ pub struct PendingLine {
 pub struct Saving {
     /// Where to.
     pub path: PathBuf,
+    /// The path before, until it is known that there can be a file at this one.
+    pub(super) path_before: Option<PathBuf>,
     /// On, off or failing.
     pub state: SavingState,
     /// Lines written since the start.
@@ -81,6 +83,7 @@ impl Saving {
     pub fn new(path: PathBuf) -> Self {
         Self {
             path,
+            path_before: None,
             state: SavingState::Off,
             lines: 0,
             known: HashMap::new(),
@@ -154,6 +157,7 @@ impl Saving {
             self.remember(line);
         }
         self.state = SavingState::On;
+        self.path_before = None;
     }
 
     /// Nothing is known of the file any more.

@@ -553,3 +553,16 @@ fn what_a_key_update_may_have_replaced_contradicts_nothing() {
     model.update(NOW, Msg::Secret(event(5, 1, Label::ClientTraffic0, 8)));
     assert_eq!(model.stats.conflicts, 1);
 }
+
+#[test]
+fn a_path_that_is_refused_does_not_replace_the_one_before() {
+    let mut model = all();
+    let before = model.saving.path.clone();
+    model.update(NOW, Msg::SaveTo("/no/such/folder/keys".into()));
+    let reason = "no such folder".to_owned();
+    model.update(NOW, Msg::KeyLog(KeyLogMsg::Refused { reason }));
+    assert_eq!(model.saving.path, before);
+    model.update(NOW, Msg::SaveTo("/tmp/keys".into()));
+    model.update(NOW, Msg::KeyLog(KeyLogMsg::Opened { generation: 1, known: Vec::new() }));
+    assert_eq!(model.saving.path, std::path::Path::new("/tmp/keys"));
+}

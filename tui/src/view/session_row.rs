@@ -23,22 +23,22 @@ const fn column(
     Slot { field, title, width, widest, drop }
 }
 
-/// As the screen narrows, they drop in this order: executable, client random, library, role, server name
-/// or peer, time, pid, saved. Process, TLS version, cipher, state and labels stay. All that are not
+/// As the screen narrows, they drop in this order: executable, client random, library, saved, server name
+/// or peer, time, pid, role. Process, TLS version, cipher, state and labels stay. All that are not
 /// dropped there take 80 columns.
 #[rustfmt::skip]
 const COLUMNS: [Slot<Column>; 13] = [
     column(Column::Time, "TIME", 8, 8, 3),
     column(Column::Pid, "PID", 7, 7, 2),
     column(Column::Process, "PROCESS", 15, 16, 0),
-    column(Column::Role, "ROLE", 6, 6, 5),
+    column(Column::Role, "ROLE", 6, 6, 1),
     column(Column::Server, "SERVER", 16, 32, 4),
     column(Column::Library, "LIBRARY", 14, 16, 6),
     column(Column::Version, "TLS", 4, 4, 0),
-    column(Column::Cipher, "CIPHER", 18, 37, 0),
+    column(Column::Cipher, "CIPHER", 17, 37, 0),
     column(Column::State, "SECRETS", 10, 10, 0),
     column(Column::Labels, "LABELS", 6, 6, 0),
-    column(Column::Saved, "SAVED", 5, 5, 1),
+    column(Column::Saved, "SAVED", 5, 5, 5),
     column(Column::ClientRandom, "RANDOM", 8, 8, 7),
     column(Column::Executable, "EXECUTABLE", 16, 200, 8),
 ];

@@ -151,7 +151,7 @@ fn a_click_finds_the_column_whose_heading_it_hits() {
     assert_eq!(at(8, 2), Some(Column::Time), "the gap belongs to the column before it");
     assert_eq!(at(9, 2), Some(Column::Pid));
     assert_eq!(at(17, 2), Some(Column::Process));
-    assert_eq!(at(79, 2), Some(Column::Saved));
+    assert_eq!(at(79, 2), Some(Column::Labels));
     assert_eq!(at(80, 2), None);
     assert_eq!(at(9, 1), None);
     assert_eq!(at(9, 3), None);
