@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::cache::{FileIdentity, PlanCache};
+use super::commands::Commands;
 use super::layout::Forced;
 use super::libcrypto::with_version;
 use super::maps::{self, Mapping};
@@ -117,6 +118,8 @@ pub struct Registry {
     files: ImageFiles,
     /// The layout that the user says.
     forced: Option<Forced>,
+    /// Where a thread for them could be started.
+    commands: Option<Commands>,
     /// Our own executable: it has the labels and names of every library in it, and no TLS.
     own: Option<FileIdentity>,
 }
@@ -133,6 +136,7 @@ impl Default for Registry {
             told_too_many: false,
             warnings: Vec::new(),
             files: ImageFiles::default(),
+            commands: Commands::start().ok(),
             forced: None,
             own: std::fs::metadata("/proc/self/exe").ok().map(|own| FileIdentity::of(&own)),
         }
@@ -229,11 +233,13 @@ impl Registry {
                 }
             }
             if let Ok(process) = process::read(pid) {
-                let command = process::command_line(pid, process.start_ticks).ok();
-                targets.push(Target { process: Arc::new(process), images, command });
+                targets.push(Target { process: Arc::new(process), images, command: None });
             }
         }
         self.drop_overwritten();
+        if let Some(commands) = &mut self.commands {
+            commands.fill_in(&mut targets);
+        }
         Scan {
             ancestors: process::ancestors(&targets),
             targets,
@@ -404,102 +410,4 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt as _;
-
-    use super::super::sample::{CLIENT_RANDOM, EXPORTER, FUNCTION, Sample};
-    use super::*;
-
-    /// A file with a tap, whose function is `moved` bytes further on.
-    fn sample(moved: u64) -> Vec<u8> {
-        let function = FUNCTION + moved;
-        let mut sample = Sample::new();
-        sample.lea_rsi(CLIENT_RANDOM).call(function).raw(&[0xc3]);
-        sample.lea_rsi(EXPORTER).call(function).raw(&[0xc3]);
-        sample.at(function).raw(&[
-            0x53, // push rbx
-            0x48, 0x8b, 0x57, 0x30, // mov rdx, [rdi+0x30]
-            0x48, 0x83, 0xc2, 0x30, // add rdx, 0x30
-            0xb9, 0x20, 0, 0, 0, // mov ecx, 32
-            0xe8, 0, 0, 0, 0, // call
-            0x5b, 0xc3,
-        ]);
-        sample.bytes()
-    }
-
-    fn add(registry: &mut Registry, path: &Path) -> Option<ImageId> {
-        registry.add(path, open(path).unwrap(), None).unwrap()
-    }
-
-    #[test]
-    fn a_file_whose_times_change_stays_the_same_image() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("libssl.so");
-        fs::write(&path, sample(0)).unwrap();
-        let mut registry = Registry::default();
-        let first = add(&mut registry, &path).unwrap();
-        let file = open(&path).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-        assert_ne!(registry.images[&first].identity, FileIdentity::of(&file.metadata().unwrap()));
-        assert_eq!(add(&mut registry, &path), Some(first));
-        // Deleted, and still mapped by somebody: another change of the inode.
-        fs::remove_file(&path).unwrap();
-        assert_eq!(registry.add(&path, file, None).unwrap(), Some(first));
-        assert_eq!((registry.images.len(), registry.by_identity.len()), (1, 1));
-    }
-
-    #[test]
-    fn a_file_that_was_overwritten_is_another_image() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("libssl.so");
-        fs::write(&path, sample(0)).unwrap();
-        let mut registry = Registry::default();
-        let first = registry.add_named(&path).unwrap();
-        fs::write(&path, sample(16)).unwrap();
-        let second = add(&mut registry, &path).unwrap();
-        assert_ne!(first, second);
-        // Until somebody has the new one mapped, both may be in use.
-        registry.scan = 1;
-        registry.drop_overwritten();
-        assert_eq!(registry.images.len(), 2);
-        registry.images.get_mut(&second).unwrap().last_mapped = 1;
-        registry.drop_overwritten();
-        assert_eq!(registry.images.keys().collect::<Vec<_>>(), [&second]);
-        assert!(registry.images[&second].image.named, "it was named by its path");
-        assert!(registry.files.get(first).is_none() && registry.files.get(second).is_some());
-    }
-
-    #[test]
-    fn the_image_that_was_unmapped_for_the_longest_makes_room() {
-        let folder = tempfile::tempdir().unwrap();
-        let paths: Vec<_> = (0..5).map(|n| folder.path().join(format!("{n}.so"))).collect();
-        for path in &paths {
-            fs::write(path, sample(0)).unwrap();
-        }
-        let mut registry = Registry { limit: 3, scan: 1, ..Registry::default() };
-        let named = registry.add_named(&paths[0]).unwrap();
-        let old = add(&mut registry, &paths[1]).unwrap();
-        let used = add(&mut registry, &paths[2]).unwrap();
-        registry.scan = 3;
-        registry.images.get_mut(&used).unwrap().last_mapped = 2;
-        let new = add(&mut registry, &paths[3]).unwrap();
-        assert!(![named, old, used].contains(&new), "an id is never used again");
-        assert_eq!(registry.images.keys().copied().collect::<Vec<_>>(), [named, used, new]);
-        // What is in use stays, and the user learns of it once.
-        assert_eq!(add(&mut registry, &paths[4]), None);
-        assert_eq!(add(&mut registry, &paths[4]), None);
-        assert_eq!(registry.warnings.len(), 1, "{:?}", registry.warnings);
-    }
-
-    #[test]
-    fn a_look_that_failed_is_not_remembered() {
-        let mut seen = HashMap::new();
-        let gone = || Err(io::ErrorKind::NotFound.into());
-        assert_eq!(look_once(&mut seen, 1, gone), None);
-        assert_eq!(look_once(&mut seen, 1, || Ok(Some(ImageId(4)))), Some(ImageId(4)));
-        assert_eq!(look_once(&mut seen, 1, gone), Some(ImageId(4)));
-        assert_eq!(look_once(&mut seen, 2, || Ok(None)), None);
-        assert_eq!(look_once(&mut seen, 2, || Ok(Some(ImageId(4)))), None);
-    }
-}
+mod tests;

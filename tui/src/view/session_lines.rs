@@ -242,12 +242,7 @@ impl Page<'_> {
             CommandLine::Reading => "…".to_owned(),
             CommandLine::Known(text) if text.raw().is_empty() => "empty".to_owned(),
             CommandLine::Known(text) => text.to_string(),
-            CommandLine::Unknown(why) => match app.model.targets.processes.get(&session.key.pid) {
-                Some(target) if target.process.start_ticks == session.process.start_ticks => {
-                    text(&target.command, "not known")
-                }
-                _ => format!("not known: {}", sanitize(why)),
-            },
+            CommandLine::Unknown(why) => format!("not known: {}", sanitize(why)),
         };
         self.field("command line", &command);
     }

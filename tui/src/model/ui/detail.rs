@@ -102,7 +102,13 @@ impl App {
         if self.detail_session().is_some_and(is_same) {
             self.ui.detail.command_line = match result {
                 Ok(text) => CommandLine::Known(text),
-                Err(why) => CommandLine::Unknown(why),
+                // It has ended; the last look at the machine may have seen it.
+                Err(why) => match self.model.targets.processes.get(&process.0) {
+                    Some(target) if target.process.start_ticks == process.1 => {
+                        target.command.clone().map_or(CommandLine::Unknown(why), CommandLine::Known)
+                    }
+                    _ => CommandLine::Unknown(why),
+                },
             };
         }
     }
