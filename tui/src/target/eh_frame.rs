@@ -145,8 +145,8 @@ fn read(window: &mut Window<'_>, elf: &Elf, address: u64, length: u64) -> Option
 
 #[cfg(test)]
 mod tests {
-    use super::super::elf::Segment;
     use super::super::sample::file_of;
+    use super::super::sample::one_segment;
     use super::*;
     use proptest::prelude::*;
 
@@ -178,22 +178,7 @@ mod tests {
     }
 
     fn function_at(table: &[u8], address: u64) -> Option<Range<u64>> {
-        let segment = Segment {
-            address: AT,
-            offset: 0,
-            size: table.len() as u64,
-            executable: false,
-            writable: false,
-        };
-        let elf = Elf {
-            fixed: false,
-            interpreter: false,
-            segments: vec![segment],
-            dynamic: None,
-            notes: Vec::new(),
-            unwind: Some(AT),
-            sections: (0, 0, 0),
-        };
+        let elf = Elf { unwind: Some(AT), ..one_segment(AT, table.len(), false) };
         let file = file_of(table);
         let mut window = Window::new(&file).unwrap();
         Frames::find(&mut window, &elf)?.function_at(&mut window, address)

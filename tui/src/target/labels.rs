@@ -149,28 +149,14 @@ impl Labels {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sample::one_segment;
     use super::*;
     use std::io::Write;
 
     fn labels_of(bytes: &[u8], executable: bool) -> Labels {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
-        let segment = Segment {
-            address: 0x1000,
-            offset: 0,
-            size: bytes.len() as u64,
-            executable,
-            writable: false,
-        };
-        let elf = Elf {
-            fixed: false,
-            interpreter: false,
-            segments: vec![segment],
-            dynamic: None,
-            notes: Vec::new(),
-            unwind: None,
-            sections: (0, 0, 0),
-        };
+        let elf = one_segment(0x1000, bytes.len(), executable);
         Labels::find(&mut Window::new(&file).unwrap(), &elf).unwrap()
     }
 

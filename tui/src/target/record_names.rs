@@ -246,6 +246,7 @@ fn ordered(records: &BTreeSet<Record>) -> Option<Vec<(u64, &'static str)>> {
 mod tests {
     use super::super::error_records::Strings as _;
     use super::super::sample::file_of;
+    use super::super::sample::one_segment;
     use super::*;
     use proptest::prelude::*;
 
@@ -284,22 +285,7 @@ mod tests {
     }
 
     fn strings(bytes: &[u8], family: Family) -> Strings {
-        let segment = Segment {
-            address: 0x1000,
-            offset: 0,
-            size: bytes.len() as u64,
-            executable: false,
-            writable: false,
-        };
-        let elf = Elf {
-            fixed: false,
-            interpreter: false,
-            segments: vec![segment],
-            dynamic: None,
-            notes: Vec::new(),
-            unwind: None,
-            sections: (0, 0, 0),
-        };
+        let elf = one_segment(0x1000, bytes.len(), false);
         let file = file_of(bytes);
         Strings::find(&mut Window::new(&file).unwrap(), &elf, family).unwrap()
     }

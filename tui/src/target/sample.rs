@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write;
 
 use super::arch::x86_64::X86_64;
-use super::elf::Elf;
+use super::elf::{Elf, Segment};
 use super::labels::Labels;
 use super::walk::Program;
 use super::window::Window;
@@ -140,4 +140,18 @@ pub fn file_of(bytes: &[u8]) -> File {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(bytes).unwrap();
     file
+}
+
+/// A file that is one segment at `address`, from its first byte on.
+pub fn one_segment(address: u64, size: usize, executable: bool) -> Elf {
+    let segment = Segment { address, offset: 0, size: size as u64, executable, writable: false };
+    Elf {
+        fixed: false,
+        interpreter: false,
+        segments: vec![segment],
+        dynamic: None,
+        notes: Vec::new(),
+        unwind: None,
+        sections: (0, 0, 0),
+    }
 }
