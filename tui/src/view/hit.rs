@@ -26,9 +26,7 @@ pub fn hit(app: &App, size: Size, look: &Look, at: Position) -> Option<Hit> {
     let row = usize::from(at.y - list.y).checked_sub(1);
     match (app.ui.view, row) {
         (View::Sessions, Some(row)) => Some(Hit::Session(row)),
-        (View::Sessions, None) => {
-            super::sessions::header_column_at(app, list, at.x - list.x).map(Hit::Header)
-        }
+        (View::Sessions, None) => super::header_column_at(app, size, look, at).map(Hit::Header),
         (_, Some(row)) => Some(Hit::Process { row, on_mark: at.x < list.x + MARK }),
         (_, None) => None,
     }

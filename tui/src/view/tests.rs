@@ -11,9 +11,10 @@ use crate::model::target::Selection;
 use crate::model::{KernelCounters, KeyLogMsg, Model, Msg};
 
 const SIZES: [(u16, u16); 3] = [(60, 12), (80, 24), (120, 40)];
-const LOOK: Look = Look { theme: Theme::MONOCHROME, offset: UtcOffset::UTC, reveal: false };
+pub(super) const LOOK: Look =
+    Look { theme: Theme::MONOCHROME, offset: UtcOffset::UTC, reveal: false };
 
-fn screen(app: &mut App, size: (u16, u16)) -> TestBackend {
+pub(super) fn screen(app: &mut App, size: (u16, u16)) -> TestBackend {
     screen_as(app, size, &LOOK)
 }
 

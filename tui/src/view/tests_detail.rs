@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use insta::assert_snapshot;
-use ratatui::Terminal;
-use ratatui::backend::TestBackend;
 
+use super::tests::screen;
 use super::*;
 use crate::action::Action;
 use crate::model::fixture::{
@@ -16,16 +15,6 @@ use crate::model::{Facts, KeyLogMsg, Method, Model, Msg, Time};
 use crate::tls::{CipherSuite, Label, Role, Version};
 
 const SIZES: [(u16, u16); 4] = [(60, 12), (80, 24), (120, 40), (200, 60)];
-const LOOK: Look = Look { theme: Theme::MONOCHROME, offset: UtcOffset::UTC, reveal: false };
-
-fn screen(app: &mut App, (width, height): (u16, u16)) -> TestBackend {
-    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    let pages = pages(app, Size { width, height }, &LOOK);
-    app.settle(pages);
-    terminal.draw(|frame| draw(frame, app, &LOOK)).unwrap();
-    terminal.backend().clone()
-}
-
 fn snapshots(name: &str, app: &mut App) {
     for (width, height) in SIZES {
         let screen = screen(app, (width, height));

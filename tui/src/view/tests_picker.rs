@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use insta::assert_snapshot;
-use ratatui::Terminal;
-use ratatui::backend::TestBackend;
 use ratatui::style::Modifier;
 use tui_input::InputRequest;
 
+use super::tests::screen;
 use super::*;
 use crate::action::Action;
 use crate::model::fixture::{self, add_many, add_sessions, at, everything, make_walkable};
@@ -17,15 +16,6 @@ use crate::target::plan::{FoundBy, Hook};
 use crate::text::Foreign;
 
 const SIZES: [(u16, u16); 4] = [(60, 12), (80, 24), (120, 40), (200, 60)];
-const LOOK: Look = Look { theme: Theme::MONOCHROME, offset: UtcOffset::UTC, reveal: false };
-
-fn screen(app: &mut App, (width, height): (u16, u16)) -> TestBackend {
-    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    app.settle(pages(app, Size { width, height }, &LOOK));
-    terminal.draw(|frame| draw(frame, app, &LOOK)).unwrap();
-    terminal.backend().clone()
-}
-
 fn snapshots(name: &str, app: &mut App) {
     for (width, height) in SIZES {
         assert_snapshot!(format!("{name}_{width}x{height}"), screen(app, (width, height)));

@@ -1,9 +1,8 @@
 //! The table of sessions with a filter, in another order, and with all that a session can tell.
 
 use insta::assert_snapshot;
-use ratatui::Terminal;
-use ratatui::backend::TestBackend;
 
+use super::tests::{LOOK, screen};
 use super::*;
 use crate::action::Action;
 use crate::model::Msg;
@@ -12,15 +11,6 @@ use crate::tls::{CipherSuite, Label, Role, Version};
 use tui_input::InputRequest;
 
 const SIZES: [(u16, u16); 4] = [(60, 12), (80, 24), (120, 40), (200, 60)];
-const LOOK: Look = Look { theme: Theme::MONOCHROME, offset: UtcOffset::UTC, reveal: false };
-
-fn screen(app: &mut App, (width, height): (u16, u16)) -> TestBackend {
-    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    app.settle(pages(app, Size { width, height }, &LOOK));
-    terminal.draw(|frame| draw(frame, app, &LOOK)).unwrap();
-    terminal.backend().clone()
-}
-
 fn snapshots(name: &str, app: &mut App) {
     for (width, height) in SIZES {
         let screen = screen(app, (width, height));

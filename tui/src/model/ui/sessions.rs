@@ -82,11 +82,6 @@ impl SessionList {
         }
     }
 
-    #[cfg(test)]
-    pub(crate) fn set_filter_for_test(&mut self, text: &str) {
-        self.set_filter(text);
-    }
-
     /// By which column the rows stand.
     pub fn order(&self) -> Order {
         self.order
