@@ -214,8 +214,7 @@ where
             }
             Input::Resized => {}
             Input::Pasted(text) => {
-                let effects = self.app.paste(self.engine.now(), &text);
-                return Ok(self.perform(effects));
+                self.app.paste(self.engine.now(), &text);
             }
             Input::Suspend => self.suspend()?,
             Input::Resumed => {
@@ -239,8 +238,7 @@ where
         match self.app.keymap.action(self.app.context(), key) {
             None if self.app.context() == Context::Prompt => {
                 if let Some(request) = keymap::edit(key) {
-                    let effects = self.app.edit(self.engine.now(), request);
-                    return Ok(self.perform(effects));
+                    self.app.edit(request);
                 }
             }
             None => {}

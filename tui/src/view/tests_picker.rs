@@ -24,7 +24,7 @@ fn snapshots(name: &str, app: &mut App) {
 
 fn type_in(app: &mut App, text: &str) {
     for c in text.chars() {
-        app.edit(at(1), InputRequest::InsertChar(c));
+        app.edit(InputRequest::InsertChar(c));
     }
 }
 

@@ -49,7 +49,7 @@ fn busy() -> App {
 fn type_filter(app: &mut App, text: &str) {
     app.act(at(60), Action::Filter);
     for c in text.chars() {
-        app.edit(at(60), InputRequest::InsertChar(c));
+        app.edit(InputRequest::InsertChar(c));
     }
 }
 

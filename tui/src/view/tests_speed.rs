@@ -58,7 +58,7 @@ impl Bench {
     fn second_of_events(&mut self, secrets: u32) {
         for filter in ["", "tls:1.3 !curl"] {
             drop(self.app.act(at(1), Action::Filter));
-            self.app.edit(at(1), InputRequest::DeleteLine);
+            self.app.edit(InputRequest::DeleteLine);
             self.app.paste(at(1), filter);
             drop(self.app.act(at(1), Action::Confirm));
             let start = Instant::now();
@@ -121,10 +121,10 @@ fn figures() {
             ["nginx", "zzzzz", "tls:1.2 !curl", "abc12", "state:complete proc:n", "日本", "1.3 aes"]
         {
             act(&mut bench, Action::Filter);
-            bench.app.edit(at(1), InputRequest::DeleteLine);
+            bench.app.edit(InputRequest::DeleteLine);
             let what = format!("each key of {text:?}, by {}", column.name());
             bench.time(&what, text.chars(), |bench, c| {
-                drop(bench.app.edit(at(1), InputRequest::InsertChar(c)));
+                bench.app.edit(InputRequest::InsertChar(c));
             });
             act(&mut bench, Action::Confirm);
         }

@@ -28,9 +28,9 @@ fn act(app: &mut App, action: Action) {
 
 fn type_filter(app: &mut App, text: &str) {
     act(app, Action::Filter);
-    app.edit(at(10), InputRequest::DeleteLine);
+    app.edit(InputRequest::DeleteLine);
     for c in text.chars() {
-        app.edit(at(10), InputRequest::InsertChar(c));
+        app.edit(InputRequest::InsertChar(c));
     }
     app.settle(PAGES);
 }
@@ -72,7 +72,7 @@ fn a_filter_holds_while_it_is_typed() {
     type_filter(&mut app, "state:complete");
     assert_eq!((rows(&app), counts(&app)), (vec![4, 1, 0], (3, 4)));
     for c in " !nginx".chars() {
-        app.edit(at(10), InputRequest::InsertChar(c));
+        app.edit(InputRequest::InsertChar(c));
     }
     app.settle(PAGES);
     assert_eq!(rows(&app), [4, 1]);

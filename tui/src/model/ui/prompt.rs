@@ -45,29 +45,29 @@ impl App {
     }
 
     /// Changes the text that is being typed.
-    pub fn edit(&mut self, now: Time, request: InputRequest) -> Vec<Effect> {
-        let Some(prompt) = &mut self.ui.prompt else { return Vec::new() };
+    pub fn edit(&mut self, request: InputRequest) {
+        let Some(prompt) = &mut self.ui.prompt else { return };
         let inserts = matches!(request, InputRequest::InsertChar(_));
         if inserts && prompt.input.value().chars().count() >= LONGEST {
-            return Vec::new();
+            return;
         }
         prompt.input.handle(request);
         let (purpose, text) = (prompt.purpose, prompt.input.value().to_owned());
-        self.prompt_changed(now, purpose, &text)
+        self.prompt_changed(purpose, &text);
     }
 
     /// Takes a text that was pasted: into the line that is being typed, and nowhere else, since it is no row of keys.
-    pub fn paste(&mut self, now: Time, text: &str) -> Vec<Effect> {
+    pub fn paste(&mut self, now: Time, text: &str) {
         let Some(prompt) = &mut self.ui.prompt else {
             self.tell(now, Level::Info, "a pasted text goes into prompts only");
-            return Vec::new();
+            return;
         };
         let room = LONGEST.saturating_sub(prompt.input.value().chars().count());
         for c in text.chars().filter(|c| !c.is_control()).take(room) {
             prompt.input.handle(InputRequest::InsertChar(c));
         }
         let (purpose, text) = (prompt.purpose, prompt.input.value().to_owned());
-        self.prompt_changed(now, purpose, &text)
+        self.prompt_changed(purpose, &text);
     }
 
     pub(super) fn act_in_prompt(&mut self, now: Time, action: Action) -> Vec<Effect> {
@@ -78,20 +78,20 @@ impl App {
             }
             Action::Back => {
                 let Some(prompt) = self.ui.prompt.take() else { return Vec::new() };
-                self.prompt_changed(now, prompt.purpose, &prompt.before)
+                self.prompt_changed(prompt.purpose, &prompt.before);
+                Vec::new()
             }
             _ => Vec::new(),
         }
     }
 
     /// The text is another one, and is not taken yet.
-    fn prompt_changed(&mut self, _now: Time, purpose: Purpose, text: &str) -> Vec<Effect> {
+    fn prompt_changed(&mut self, purpose: Purpose, text: &str) {
         match purpose {
             Purpose::Filter => self.ui.list.set_filter(text),
             Purpose::Search => self.ui.picker.set_search(&self.model.targets, text),
             Purpose::SavePath | Purpose::ExportPath => {}
         }
-        Vec::new()
     }
 
     /// The user took the text.

@@ -34,9 +34,9 @@ fn copied(effects: &[Effect]) -> String {
 }
 
 fn type_over(app: &mut App, text: &str) {
-    app.edit(at(10), tui_input::InputRequest::DeleteLine);
+    app.edit(tui_input::InputRequest::DeleteLine);
     for c in text.chars() {
-        app.edit(at(10), tui_input::InputRequest::InsertChar(c));
+        app.edit(tui_input::InputRequest::InsertChar(c));
     }
 }
 

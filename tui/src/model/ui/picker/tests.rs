@@ -28,7 +28,7 @@ fn act(app: &mut App, action: Action) -> Vec<Effect> {
 
 fn type_in(app: &mut App, text: &str) {
     for c in text.chars() {
-        app.edit(at(10), InputRequest::InsertChar(c));
+        app.edit(InputRequest::InsertChar(c));
         app.settle(PAGES);
     }
 }
