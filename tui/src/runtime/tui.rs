@@ -10,7 +10,6 @@ use futures_util::FutureExt as _;
 use ratatui::Terminal;
 use ratatui::backend::{Backend, CrosstermBackend};
 use ratatui::layout::{Position, Rect};
-use rustix::process::{getpid, getsid};
 use time::UtcOffset;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -24,6 +23,7 @@ use crate::keylog::Owner;
 use crate::keymap;
 use crate::model::ui::{App, Level, Settings};
 use crate::model::{Effect, Model, Msg};
+use crate::target::process;
 use crate::view::{self, Look};
 
 /// How often the model learns that time goes on.
@@ -253,8 +253,8 @@ where
     }
 
     fn suspend(&mut self) -> Result<(), TuiError> {
-        // The leader of a session has no shell that could resume it.
-        if getsid(None).is_ok_and(|leader| leader == getpid()) {
+        if process::leads_its_session() {
+            // There is no shell that could resume it.
             let text = "there is no shell to go back to";
             self.app.tell(self.engine.now(), Level::Warning, text);
             return Ok(());

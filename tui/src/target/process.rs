@@ -128,6 +128,15 @@ pub fn ticks_since_boot() -> u64 {
     of(now.tv_sec) * per_second + of(now.tv_nsec) * per_second / 1_000_000_000
 }
 
+/// Whether this process leads its session. Not `getsid` of rustix: it takes 0, the session of a leader outside of
+/// our pid namespace, for impossible.
+pub fn leads_its_session() -> bool {
+    read_stat(std::process::id())
+        .ok()
+        .and_then(|stat| stat_field::<u32>(&stat, 6))
+        .is_some_and(|leader| leader == std::process::id())
+}
+
 /// Whether there is a process with this id.
 pub fn exists(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
@@ -177,6 +186,7 @@ mod tests {
             Target { process: Arc::new(process.clone()), images: Vec::new(), command: None };
         let above = ancestors(&[target]);
         assert!(process.parent == 0 || above.contains_key(&process.parent), "{above:?}");
+        assert!(!leads_its_session(), "a test is started by another program");
         assert!(process.start_ticks > 0 && process.start_ticks <= ticks_since_boot());
         assert!(exists(process.pid) && !exists((1 << 22) + 1));
         assert!(process.exe.unwrap().raw().contains("tlskeytop"));
