@@ -90,7 +90,9 @@ impl Processes {
 
 fn ended(pid: u32, thread: &[u8]) -> Process {
     let comm = Foreign::from_bytes(thread);
-    Process { pid, parent: 0, start_ticks: 0, comm, exe: None, container: None }
+    let ancestors = [].into();
+    let (exe, container, inner_pid) = (None, None, None);
+    Process { pid, parent: 0, start_ticks: 0, comm, exe, container, inner_pid, ancestors }
 }
 
 #[cfg(test)]

@@ -3,10 +3,13 @@
 //! The TUI and the headless modes run this same model: messages come in, effects go out.
 
 mod catch_up;
+pub mod container;
+mod family;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod msg;
 mod saving;
+pub mod selection;
 mod session;
 mod stats;
 mod store;
@@ -110,10 +113,12 @@ impl Model {
                 effects.extend(told.into_iter().map(Effect::Warn));
             }
             Msg::ChoosePid(pid, chosen) => {
+                self.catching_up.before_choosing(&self.targets);
                 self.targets.choose_pid(pid, chosen);
                 self.reconcile(&mut effects);
             }
             Msg::ChooseAll(all) => {
+                self.catching_up.before_choosing(&self.targets);
                 self.targets.selection.all = all;
                 self.reconcile(&mut effects);
             }

@@ -120,6 +120,8 @@ pub struct Registry {
     forced: Option<Forced>,
     /// Where a thread for them could be started.
     commands: Option<Commands>,
+    /// Files that the user does not want, by `--exclude-image`.
+    excluded: Vec<PathBuf>,
     /// Our own executable: it has the labels and names of every library in it, and no TLS.
     own: Option<FileIdentity>,
 }
@@ -138,6 +140,7 @@ impl Default for Registry {
             files: ImageFiles::default(),
             commands: Commands::start().ok(),
             forced: None,
+            excluded: Vec::new(),
             own: std::fs::metadata("/proc/self/exe").ok().map(|own| FileIdentity::of(&own)),
         }
     }
@@ -147,6 +150,20 @@ impl Registry {
     /// One that uses `forced` for every image of its library.
     pub fn with_layout(forced: Option<Forced>) -> Self {
         Self { forced, ..Self::default() }
+    }
+
+    /// Leaves these files out, by whatever name they are mapped, and what stands under their paths later.
+    pub fn exclude(&mut self, paths: &[PathBuf]) {
+        self.excluded.extend_from_slice(paths);
+    }
+
+    /// Whether a file is one of those, or has the path of one.
+    fn is_excluded(&self, path: &Path, identity: &FileIdentity) -> bool {
+        self.excluded.iter().any(|excluded| {
+            // Now, since a package manager may have put another file there.
+            let is_same = |file: std::fs::Metadata| FileIdentity::of(&file).is_same_inode(identity);
+            path == excluded || std::fs::metadata(excluded).is_ok_and(is_same)
+        })
     }
 
     /// The files and plans, for those who attach.
@@ -210,7 +227,9 @@ impl Registry {
         let mut seen = HashMap::new();
         let mut targets = Vec::new();
         let pids = process::all_pids().ok();
+        let mut births = BTreeMap::new();
         for &pid in pids.iter().flatten() {
+            births.extend(process::birth(pid).ok().map(|birth| (pid, birth)));
             if pid == own {
                 continue;
             }
@@ -245,6 +264,7 @@ impl Registry {
             targets,
             images: self.images.values().map(|known| known.image.clone()).collect(),
             pids: pids.map(|pids| pids.into_iter().collect()),
+            births,
             warnings: std::mem::take(&mut self.warnings),
             began,
         }
@@ -315,6 +335,7 @@ impl Registry {
             plan: used,
             state: ImageState::Idle,
             named: false,
+            excluded: self.is_excluded(path, &identity),
         };
         let known = Known { image, identity, plan, system: false, last_mapped: self.scan };
         self.images.insert(id, known);

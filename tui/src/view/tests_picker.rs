@@ -38,7 +38,11 @@ fn receive_all(app: &mut App) {
             process.parent = *parent;
         }
         if process.pid == 901 {
-            process.container = Some(Foreign::from("0123456789abcdef".repeat(4).as_str()));
+            process.container = Some(Container {
+                runtime: Some("docker"),
+                id: Some("0123456789abcdef".repeat(4).as_str().into()),
+                ..Container::default()
+            });
             process.exe = Some(Foreign::from("/opt/\x1b[2J日本/bin/node"));
         }
         target.process = Arc::new(process);
