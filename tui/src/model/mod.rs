@@ -41,6 +41,10 @@ pub const DEFAULT_SESSION_LIMIT: usize = 100_000;
 /// How long after a failed write the next one is tried.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Said once.
+const TOO_MANY_CHILDREN: &str = "the chosen processes have more descendants than are remembered: of some, those \
+    whose parents have ended may be missed";
+
 /// Everything.
 #[derive(Debug)]
 pub struct Model {
@@ -90,6 +94,9 @@ impl Model {
                 effects.extend(std::mem::take(&mut scan.warnings).into_iter().map(Effect::Warn));
                 let began = scan.began;
                 effects.extend(self.targets.merge(scan).into_iter().map(Effect::Capture));
+                if self.targets.selection.take_overflow() {
+                    effects.push(Effect::Warn(TOO_MANY_CHILDREN.to_owned()));
+                }
                 self.stats.events.retain(|id, _| self.targets.images.contains_key(id));
                 self.scanned = true;
                 self.catching_up.looked(&self.targets, began);

@@ -52,7 +52,7 @@ pub struct Excluded {
     /// Taken in again, by process id.
     pub pardoned: BTreeMap<u32, u64>,
     /// The descendants of those that are excluded by process id.
-    pub(super) family: Family,
+    pub family: Family,
 }
 
 impl Excluded {
@@ -186,6 +186,11 @@ impl Selection {
         {
             self.excluded.pids.insert(pid, process.start_ticks);
         }
+    }
+
+    /// Tells once that there are more descendants than are remembered.
+    pub(super) fn take_overflow(&mut self) -> bool {
+        self.family.take_overflow() | self.excluded.family.take_overflow()
     }
 
     /// Remembers a process that reported, if it descends from one that was chosen or excluded.

@@ -162,7 +162,7 @@ pub struct Selection {
     /// By tap, by walk.
     pub ways: Ways,
     /// The descendants of what is chosen by its id.
-    pub(super) family: Family,
+    pub family: Family,
 }
 
 /// What the kernel should do, as a difference to what it does.

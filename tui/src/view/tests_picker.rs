@@ -9,6 +9,7 @@ use tui_input::InputRequest;
 use super::tests::screen;
 use super::*;
 use crate::action::Action;
+use crate::model::container::Container;
 use crate::model::fixture::{self, add_many, add_sessions, at, everything, make_walkable};
 use crate::model::target::{ImageId, Process, Selection};
 use crate::model::{KernelCounters, KeyLogMsg, Msg};
