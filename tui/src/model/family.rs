@@ -18,8 +18,9 @@ pub struct Family {
     members: BTreeMap<u32, Member>,
     /// Chosen processes that have ended, and whose descendants live on.
     ended: BTreeSet<Ancestor>,
-    /// There were more members than are remembered.
+    /// There were more members than are remembered, and it was told already.
     overflowed: bool,
+    told: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -128,7 +129,7 @@ impl Family {
 
     /// Tells once that there are more descendants than are remembered.
     pub fn take_overflow(&mut self) -> bool {
-        std::mem::take(&mut self.overflowed)
+        self.overflowed && !std::mem::replace(&mut self.told, self.overflowed)
     }
 }
 

@@ -16,6 +16,8 @@ mod store;
 pub mod target;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_choosing;
 mod time;
 mod touched;
 pub mod ui;
