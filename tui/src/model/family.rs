@@ -53,12 +53,16 @@ impl Family {
         })
     }
 
-    /// Remembers a process that reported.
+    /// Remembers a process that reported, and those between it and the chosen one.
     pub fn saw(&mut self, roots: &Roots, process: &Process) {
         if process.start_ticks != 0
             && let Some(root) = self.root_of(roots, process)
         {
             self.insert(process.pid, process.start_ticks, root);
+            // Those between may end before the next look at the machine.
+            for above in process.ancestors.iter().take_while(|above| **above != root) {
+                self.insert(above.pid, above.start_ticks, root);
+            }
         }
     }
 
