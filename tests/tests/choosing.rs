@@ -30,7 +30,7 @@ impl Shell {
     fn does(&mut self, line: &str) -> Result<()> {
         let done = |shell: &Self| shell.0.stdout().matches("done\n").count();
         let before = done(self);
-        self.0.say(&format!("{line}; echo done"))?;
+        self.0.say(&format!("{line}\necho done"))?;
         until(line, || Ok((done(self) > before).then_some(())))
     }
 }

@@ -43,6 +43,7 @@ pub fn image(id: u32, path: &str, library: Option<(&'static str, &str)>, taps: u
         sites: vec![site],
     };
     let plan = ImagePlan {
+        unsupported: None,
         build_id: None,
         linkage: Linkage::Shared,
         stripped: true,
