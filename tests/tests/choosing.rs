@@ -4,8 +4,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use tlskeytop_tests::{
-    Bench, Cgroup, KeyLog, LIBSSL, OwnCurl, Process, Protocol, Sessions, Tlskeytop, check_capture,
-    until,
+    Bench, Cgroup, KeyLog, LIBSSL, Lab, OwnCurl, Process, Protocol, Sessions, Tlskeytop,
+    check_capture, scan_of, until,
 };
 
 /// A shell that does what it is told, line by line, and says so: a parent that is there before its children.
@@ -258,6 +258,43 @@ fn in_a_pid_namespace_of_its_own_tlskeytop_refuses_and_says_what_to_do() -> Resu
         ensure!(ended.code() == Some(3), "{args:?}: {}\n{said}", ended.status);
         ensure!(said.contains("docker run --pid=host"), "{args:?}: {said}");
     }
+    Ok(())
+}
+
+/// A 32-bit program that pauses, with the labels in it: no 32-bit library is needed to link it.
+#[test]
+fn a_32_bit_program_is_reported_as_unsupported() -> Result<()> {
+    const SOURCE: &str = "
+        .globl _start
+        _start: mov $29, %eax   # pause of asm/unistd_32.h
+        int $0x80
+        jmp _start
+        .section .rodata
+        .asciz \"CLIENT_RANDOM\"
+        .asciz \"EXPORTER_SECRET\"
+    ";
+    let Some(lab) = Lab::open()? else {
+        return Ok(());
+    };
+    let path = |name| lab.path(name);
+    std::fs::write(path("source.s"), SOURCE)?;
+    let (object, program) = (path("object.o"), path("program-32"));
+    Process::run_ok(Command::new("as").arg("--32").arg("-o").args([&object, &path("source.s")]))?;
+    Process::run_ok(Command::new("ld").args(["-m", "elf_i386", "-o"]).args([&program, &object]))?;
+    let Ok(running) = Process::start(&mut Command::new(&program)) else {
+        eprintln!("skipped: this kernel runs no 32-bit programs");
+        return Ok(());
+    };
+    let found = scan_of(&lab, running.pid())?;
+    let [found] = &found[..] else { anyhow::bail!("{found:?}") };
+    ensure!(found["method"].is_null() && found["library"].is_null(), "{found}");
+    ensure!(found["reason"] == "no tap: 32-bit programs cannot be captured", "{found}");
+    let mut command = Tlskeytop::command(&lab)?;
+    command.args(["--mode", "json", "--pid", &running.pid().to_string(), "--duration", "1"]);
+    let ended = Process::run(&mut command)?;
+    let told =
+        format!("({}) cannot be captured: 32-bit programs cannot be captured", running.pid());
+    ensure!(ended.stderr.contains(&told), "{}", ended.stderr);
     Ok(())
 }
 

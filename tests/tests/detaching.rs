@@ -138,3 +138,18 @@ fn every_end_leaves_nothing() -> Result<()> {
     }
     Ok(())
 }
+
+/// The kernel lets it load its programs and attach none of them.
+#[test]
+fn a_kernel_that_permits_no_probe_ends_it_with_3() -> Result<()> {
+    let Some(bench) = Bench::open(Protocol::Http)? else {
+        return Ok(());
+    };
+    let mut command = std::process::Command::new(tlskeytop_tests::PYTHON);
+    command.arg(tlskeytop_tests::peer_script("without_probes.py")).arg(Tlskeytop::binary()?);
+    command.args(["--mode", "json", "--all"]).current_dir(bench.lab.folder());
+    let ended = Process::run(&mut command)?;
+    ensure!(ended.code() == Some(3), "{}: {}", ended.status, ended.stderr);
+    ensure!(ended.stderr.contains("the kernel permits no probe"), "{}", ended.stderr);
+    Ok(())
+}

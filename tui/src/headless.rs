@@ -33,6 +33,9 @@ pub enum HeadlessError {
     /// Secrets were captured and could not be written.
     #[error(transparent)]
     Unsaved(Unsaved),
+    /// The kernel permits no probe at all.
+    #[error("the kernel permits no probe: {0}")]
+    Refused(String),
     /// stdout could not be written.
     #[error("writing to stdout: {0}")]
     Stdout(io::Error),
@@ -107,6 +110,9 @@ impl Run<'_> {
             }
             if !ready && self.model.is_ready() && self.model.saving.state != SavingState::Opening {
                 ready = true;
+                if let Some(why) = self.model.targets.refusal() {
+                    return Err(HeadlessError::Refused(sanitize(why)));
+                }
                 end = self.task.duration.map(|duration| Instant::now() + duration);
                 let targets = self.model.targets.attached_processes();
                 if self.model.saving.is_wanted() {

@@ -17,7 +17,7 @@ use crate::capture::{self, CaptureError};
 use crate::cli::{self, CaptureTask, Mode, Task};
 use crate::config::file::FileError;
 use crate::config::{self, Config};
-use crate::headless::{self, say};
+use crate::headless::{self, HeadlessError, say};
 use crate::keylog::{Owner, keep_apart, open_private};
 use crate::logging;
 use crate::model::target::Selection;
@@ -80,7 +80,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     };
     if error.is::<SameFile>() || error.is::<FileError>() {
         USAGE
-    } else if error.is::<CaptureError>() && error.chain().any(is_refused) {
+    } else if error.is::<CaptureError>() && error.chain().any(is_refused)
+        || matches!(error.downcast_ref(), Some(HeadlessError::Refused(_)))
+    {
         NOT_PERMITTED
     } else {
         FAILED

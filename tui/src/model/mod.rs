@@ -104,6 +104,9 @@ impl Model {
                 self.catching_up.looked(&self.targets, began);
                 self.reconcile(&mut effects);
             }
+            Msg::Refused(image) => {
+                self.targets.refused.insert(image);
+            }
             Msg::Attached { image, result } => self.attached(image, result, &mut effects),
             Msg::CatchingUp { pid, image, result } => {
                 let connections = result.unwrap_or_else(|reason| {
@@ -274,7 +277,10 @@ impl Model {
     ) {
         let Some(image) = self.targets.images.get_mut(&image) else { return };
         image.state = match result {
-            Ok(probes) => ImageState::Attached { probes },
+            Ok(probes) => {
+                self.targets.refused.remove(&image.id);
+                ImageState::Attached { probes }
+            }
             Err(reason) => {
                 effects.push(Effect::Warn(format!("{}: {reason}", image.path)));
                 ImageState::Failed(reason)

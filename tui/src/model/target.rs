@@ -205,6 +205,8 @@ pub struct Targets {
     pub images: BTreeMap<ImageId, Image>,
     /// The parents of processes without TLS code that are above those with it.
     pub ancestors: BTreeMap<u32, u32>,
+    /// Images of which the kernel did not permit any probe.
+    pub refused: BTreeSet<ImageId>,
     /// Counts the looks at the machine: with another number, processes and images may be others.
     pub looks: u64,
     rules: HashMap<u32, bool>,
@@ -233,6 +235,7 @@ impl Targets {
             }
             stays
         });
+        self.refused.retain(|id| known.contains(id));
         for image in scan.images {
             let known = self.images.entry(image.id).or_insert_with(|| image.clone());
             known.named |= image.named;
@@ -352,6 +355,23 @@ impl Targets {
     pub fn attached_images(&self) -> usize {
         let attached = |image: &&Image| matches!(image.state, ImageState::Attached { .. });
         self.images.values().filter(attached).count()
+    }
+
+    /// What the kernel said, when it permitted no probe at all: some were asked for, and each was refused.
+    pub fn refusal(&self) -> Option<&str> {
+        let mut reason = None;
+        for image in self.images.values() {
+            match &image.state {
+                ImageState::Failed(why) if self.refused.contains(&image.id) => {
+                    reason = Some(&**why)
+                }
+                ImageState::Idle => {}
+                ImageState::Failed(_) | ImageState::Attached { .. } | ImageState::Attaching => {
+                    return None;
+                }
+            }
+        }
+        reason
     }
 
     /// Whether an attach that was asked for has not been answered.

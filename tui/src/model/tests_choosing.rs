@@ -261,3 +261,24 @@ fn what_was_chosen_late_is_caught_up_with_though_it_began_late() {
     assert!(effects.contains("CatchUp { pid: 20"), "{effects}");
     assert!(!effects.contains("CatchUp { pid: 7"), "{effects}");
 }
+
+#[test]
+fn a_kernel_that_permits_nothing_is_told_from_one_failure() {
+    let mut model = model(everything());
+    let Msg::Scanned(mut scan) = scan(&[below(7, &[1])], &[1]) else { unreachable!() };
+    scan.images.push(image(1));
+    model.update(NOW, Msg::Scanned(scan));
+    let attached = |image, result: Result<usize, &str>| Msg::Attached {
+        image: ImageId(image),
+        result: result.map_err(str::to_owned),
+    };
+    model.update(NOW, Msg::Refused(ImageId(0)));
+    model.update(NOW, attached(0, Err("EPERM")));
+    assert_eq!(model.targets.refusal(), None, "the other one is on its way");
+    model.update(NOW, Msg::Refused(ImageId(1)));
+    model.update(NOW, attached(1, Err("EPERM")));
+    assert_eq!(model.targets.refusal(), Some("EPERM"));
+    model.update(NOW, attached(1, Err("the file is odd")));
+    model.update(NOW, attached(1, Ok(1)));
+    assert_eq!(model.targets.refusal(), None);
+}

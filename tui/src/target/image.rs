@@ -87,9 +87,9 @@ fn unsupported(
     if !Labels::find_anywhere(window)?.all().has(LabelSet::NEEDED) {
         return Err(error.into());
     }
-    let is_library = path_hint.file_name().is_some_and(|name| {
-        memchr::memmem::find(name.as_encoded_bytes(), b".so").is_some()
-    });
+    let is_library = path_hint
+        .file_name()
+        .is_some_and(|name| memchr::memmem::find(name.as_encoded_bytes(), b".so").is_some());
     Ok(ImagePlan {
         unsupported: Some(why),
         build_id: None,
