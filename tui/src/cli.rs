@@ -43,7 +43,7 @@ struct Options {
     /// Capture every TLS process, present and future
     #[arg(short, long, help_heading = "What to capture")]
     all: bool,
-    /// Capture this process; may be given several times
+    /// Capture this process and its children; may be given several times
     #[arg(short, long, help_heading = "What to capture", value_name = "PID", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     pid: Vec<u32>,
     /// Capture processes whose name matches, as `nginx` or `python3*`; may be given several times

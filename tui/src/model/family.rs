@@ -59,9 +59,14 @@ impl Family {
             && let Some(root) = self.root_of(roots, process)
         {
             self.insert(process.pid, process.start_ticks, root);
-            // Those between may end before the next look at the machine.
-            for above in process.ancestors.iter().take_while(|above| **above != root) {
-                self.insert(above.pid, above.start_ticks, root);
+            // Those between may end before the next look at the machine. Not those above where it was found: of
+            // one whose parent has ended, that is whoever took it over.
+            let below = |above: &&Ancestor| self.root_at(roots, **above).is_none();
+            let between = process.ancestors.iter().take_while(below).count();
+            if between < process.ancestors.len() {
+                for above in &process.ancestors[..between] {
+                    self.insert(above.pid, above.start_ticks, root);
+                }
             }
         }
     }
@@ -170,6 +175,18 @@ mod tests {
         assert_eq!(root(&family, &roots, &above(10, &[9, 1])), Some(7), "its children too");
         assert_eq!(root(&family, &roots, &above(20, &[1])), None);
         assert_eq!(root(&family, &roots, &above(7, &[1])), None, "it is chosen itself");
+    }
+
+    #[test]
+    fn who_took_an_orphan_over_is_no_relative() {
+        let roots: Roots = [(7, 7)].into();
+        let mut family = Family::default();
+        family.saw(&roots, &above(30, &[20, 7, 1]));
+        assert_eq!(root(&family, &roots, &above(20, &[1])), Some(7), "it stands between");
+        family.saw(&roots, &above(30, &[1]));
+        family.saw(&roots, &above(31, &[30, 1]));
+        assert_eq!(root(&family, &roots, &above(31, &[1])), Some(7));
+        assert_eq!(root(&family, &roots, &above(99, &[1])), None);
     }
 
     #[test]
