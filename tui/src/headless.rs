@@ -249,8 +249,11 @@ pub fn summary(model: &Model) -> String {
         stats.conflicts,
         stats.lost()
     );
-    let seldom =
-        [(stats.rejected, "rejected"), (stats.evicted.unsaved, "sessions dropped unsaved")];
+    let seldom = [
+        (stats.rejected, "rejected"),
+        (stats.unattributed, "of processes that ended too early to tell whose children they were"),
+        (stats.evicted.unsaved, "sessions dropped unsaved"),
+    ];
     for (count, what) in seldom.into_iter().filter(|(count, _)| *count > 0) {
         text.push_str(&format!(", {count} {what}"));
     }

@@ -171,6 +171,8 @@ impl Model {
         let (chosen, change) = self.targets.decide(&event.process);
         effects.extend(change.map(Effect::Capture));
         if !chosen {
+            self.stats.unattributed +=
+                u64::from(self.targets.selection.might_choose(&event.process));
             return;
         }
         let label = event.label.clone();

@@ -159,6 +159,13 @@ impl Selection {
             || self.children && (!self.pids.is_empty() || self.family.has_orphans())
     }
 
+    /// Whether a process might have been chosen as a child, or by its container, had it lived to be looked at.
+    pub fn might_choose(&self, process: &Process) -> bool {
+        let by_children = self.children && (!self.pids.is_empty() || self.family.has_orphans());
+        let is_excluded = matches!(self.choice(process), Choice::Excluded(_));
+        process.start_ticks == 0 && !is_excluded && (by_children || !self.containers.is_empty())
+    }
+
     /// Chooses a process by its id, or takes it in again when it was excluded and something else chooses it.
     pub(super) fn take_in(&mut self, pid: u32, process: Option<&Process>) {
         let ticks = process.map_or(0, |process| process.start_ticks);

@@ -388,7 +388,9 @@ impl Targets {
         self.selection.saw(process);
         // A process that reports although it has the rule not to has lost it in the kernel, with an exec or an
         // earlier process of this id.
-        if chosen && self.rules.get(&process.pid) == Some(&true) {
+        let is_known = chosen && self.rules.get(&process.pid) == Some(&true);
+        // Of one that ended before it was looked at, nothing is remembered: its id may be another's by now.
+        if is_known || process.start_ticks == 0 && !chosen {
             return (chosen, None);
         }
         self.rules.insert(process.pid, chosen);

@@ -282,3 +282,14 @@ fn a_kernel_that_permits_nothing_is_told_from_one_failure() {
     model.update(NOW, attached(1, Ok(1)));
     assert_eq!(model.targets.refusal(), None);
 }
+
+#[test]
+fn one_that_ended_before_it_was_looked_at_is_counted_and_not_attributed() {
+    let mut model = model(only(7));
+    model.update(NOW, scan(&[below(7, &[1])], &[1]));
+    let ended = Process { start_ticks: 0, ancestors: [].into(), ..below(20, &[]) };
+    assert_eq!(report(&mut model, &ended), (false, None));
+    assert_eq!(model.stats.unattributed, 1);
+    assert_eq!(report(&mut model, &below(22, &[1])), (false, Some(false)));
+    assert_eq!(model.stats.unattributed, 1);
+}
