@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::image::{PlanError, plan_image};
 use super::plan::ImagePlan;
@@ -37,6 +37,17 @@ impl FileIdentity {
             modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
             changed: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
         }
+    }
+
+    /// Of a file that cannot be looked at.
+    pub fn unread() -> Self {
+        Self { device: 0, inode: 0, size: 0, modified: 0, changed: 0 }
+    }
+
+    /// The same, by what the kernel itself calls the inode: of an overlay, the one below.
+    #[must_use]
+    pub fn with_inode(self, (major, minor): (u32, u32), inode: u64) -> Self {
+        Self { device: rustix::fs::makedev(major, minor), inode, ..self }
     }
 
     /// Whether it is the same inode, whatever was done to it meanwhile.
@@ -85,6 +96,34 @@ impl PlanCache {
             self.insert(before, planned.clone());
         }
         planned
+    }
+
+    /// The same for several threads, of which each plans another file. `identity` is that of the file as it is now.
+    ///
+    /// # Errors
+    /// Those of [`plan_image`].
+    pub fn plan_beside(
+        cache: &Mutex<Self>,
+        file: &File,
+        identity: FileIdentity,
+        path_hint: &Path,
+    ) -> Planned {
+        let lock = || cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(planned) = lock().known(&identity) {
+            return planned;
+        }
+        let planned = plan_image(file, path_hint).map(Arc::new).map_err(Arc::new);
+        let now = FileIdentity::of_file(file)?;
+        let now = Self::same_device(now, &identity);
+        if !matches!(&planned, Err(error) if error.is_io()) && now == identity {
+            lock().insert(identity, planned.clone());
+        }
+        planned
+    }
+
+    /// By the inode's numbers in `like`: the file is the same, and only the rest may have changed.
+    fn same_device(identity: FileIdentity, like: &FileIdentity) -> FileIdentity {
+        FileIdentity { device: like.device, inode: like.inode, ..identity }
     }
 
     /// The plan that was made for this file before.
