@@ -320,7 +320,7 @@ impl Targets {
     }
 
     /// Whether there is something to attach, which the command line allows.
-    fn can_attach(&self, image: &Image) -> bool {
+    pub(super) fn can_attach(&self, image: &Image) -> bool {
         image.plan.is_captured(self.selection.ways)
             && (image.named || !self.selection.only_named_images)
     }

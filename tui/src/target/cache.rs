@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt as _, MetadataExt};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::image::{PlanError, plan_image};
 use super::plan::ImagePlan;
@@ -65,11 +65,57 @@ impl FileIdentity {
 /// A plan, or why there is none.
 pub type Planned = Result<Arc<ImagePlan>, Arc<PlanError>>;
 
+/// Images whose bytes a new file is compared with.
+const TWINS: usize = 64;
+/// Bytes that are compared at a time.
+const CHUNK: usize = 128 << 10;
+
+/// A file with TLS code that was planned, for others that have the same bytes: copies, and one layer of many containers.
+#[derive(Clone, Debug)]
+struct Twin {
+    identity: FileIdentity,
+    /// `None` once nobody uses the image any more.
+    file: Weak<File>,
+    linkage_path: std::path::PathBuf,
+    plan: Arc<ImagePlan>,
+}
+
+impl Twin {
+    /// Whether the two have the same bytes now. Each byte is compared: a hash would take longer.
+    fn has_bytes_of(&self, file: &File, identity: &FileIdentity, path: &Path) -> bool {
+        // The linkage is judged by the name.
+        if self.identity.size != identity.size || self.linkage_path.extension() != path.extension() {
+            return false;
+        }
+        let Some(mine) = self.file.upgrade() else { return false };
+        let mut chunks = [vec![0; CHUNK], vec![0; CHUNK]];
+        let mut at = 0;
+        while at < identity.size {
+            let length = CHUNK.min(usize::try_from(identity.size - at).unwrap_or(CHUNK));
+            let [a, b] = &mut chunks;
+            let read = |file: &File, into: &mut [u8]| file.read_exact_at(into, at).is_ok();
+            if !read(&mine, &mut a[..length]) || !read(file, &mut b[..length]) {
+                return false;
+            }
+            if a[..length] != b[..length] {
+                return false;
+            }
+            at += length as u64;
+        }
+        // Nobody wrote to it since it was planned.
+        let now = FileIdentity::of_file(&mine);
+        now.is_ok_and(|now| {
+            (now.size, now.modified) == (self.identity.size, self.identity.modified)
+        })
+    }
+}
+
 /// A bounded cache of plans. When it is full, the plan that was not asked for the longest goes.
 #[derive(Debug)]
 pub struct PlanCache {
     limit: usize,
     plans: HashMap<FileIdentity, (u64, Planned)>,
+    twins: Vec<Twin>,
     /// Counts questions: the plan with the lowest number was not asked for the longest.
     clock: u64,
 }
@@ -77,7 +123,7 @@ pub struct PlanCache {
 impl PlanCache {
     /// A cache of at most `limit` plans (at least one).
     pub fn new(limit: usize) -> Self {
-        Self { limit: limit.max(1), plans: HashMap::new(), clock: 0 }
+        Self { limit: limit.max(1), plans: HashMap::new(), twins: Vec::new(), clock: 0 }
     }
 
     /// The plan of `file`, from the cache or made now. A plan that failed because of an I/O error, or of a file that
@@ -104,7 +150,7 @@ impl PlanCache {
     /// Those of [`plan_image`].
     pub fn plan_beside(
         cache: &Mutex<Self>,
-        file: &File,
+        file: &Arc<File>,
         identity: FileIdentity,
         path_hint: &Path,
     ) -> Planned {
@@ -112,13 +158,43 @@ impl PlanCache {
         if let Some(planned) = lock().known(&identity) {
             return planned;
         }
-        let planned = plan_image(file, path_hint).map(Arc::new).map_err(Arc::new);
+        let twins = lock().twins.clone();
+        let mut twins = twins.iter().rev();
+        let planned = match twins.find(|twin| twin.has_bytes_of(file, &identity, path_hint)) {
+            Some(twin) => Ok(Arc::clone(&twin.plan)),
+            None => plan_image(file, path_hint).map(Arc::new).map_err(Arc::new),
+        };
         let now = FileIdentity::of_file(file)?;
         let now = Self::same_device(now, &identity);
         if !matches!(&planned, Err(error) if error.is_io()) && now == identity {
-            lock().insert(identity, planned.clone());
+            let mut cache = lock();
+            cache.insert(identity, planned.clone());
+            if let Ok(plan) = &planned
+                && plan.is_tls()
+            {
+                cache.add_twin(file, identity, path_hint, plan);
+            }
         }
         planned
+    }
+
+    fn add_twin(
+        &mut self,
+        file: &Arc<File>,
+        identity: FileIdentity,
+        path: &Path,
+        plan: &Arc<ImagePlan>,
+    ) {
+        // Of copies, the last one is enough.
+        self.twins.retain(|twin| {
+            let is_copy = twin.identity.size == identity.size && *twin.plan == **plan;
+            !is_copy && twin.file.strong_count() > 0
+        });
+        if self.twins.len() >= TWINS {
+            self.twins.remove(0);
+        }
+        let (file, linkage_path) = (Arc::downgrade(file), path.to_owned());
+        self.twins.push(Twin { identity, file, linkage_path, plan: Arc::clone(plan) });
     }
 
     /// By the inode's numbers in `like`: the file is the same, and only the rest may have changed.
@@ -168,6 +244,32 @@ mod tests {
         file.write_all(b", and longer").unwrap();
         let third = cache.plan(&file, path).unwrap_err();
         assert!(!Arc::ptr_eq(&first, &third));
+    }
+
+    #[test]
+    fn a_copy_has_the_plan_of_its_twin_while_that_has_these_bytes() {
+        use crate::target::sample::{CLIENT_RANDOM, EXPORTER, FUNCTION, Sample};
+        let mut sample = Sample::new();
+        sample.lea_rsi(CLIENT_RANDOM).call(FUNCTION).raw(&[0xc3]);
+        sample.lea_rsi(EXPORTER).call(FUNCTION).raw(&[0xc3]);
+        sample.at(FUNCTION).raw(&[
+            0x53, 0x48, 0x8b, 0x57, 0x30, 0x48, 0x83, 0xc2, 0x30, 0xb9, 0x20, 0, 0, 0, 0xe8, 0, 0,
+            0, 0, 0x5b, 0xc3,
+        ]);
+        let cache = Mutex::new(PlanCache::new(9));
+        let files: Vec<_> = (0..3).map(|_| Arc::new(file_of(&sample.bytes()))).collect();
+        let plan = |n: usize| {
+            let identity = FileIdentity::of_file(&files[n]).unwrap();
+            PlanCache::plan_beside(&cache, &files[n], identity, Path::new("/x/libssl.so")).unwrap()
+        };
+        let first = plan(0);
+        assert!(first.is_tls());
+        assert!(Arc::ptr_eq(&first, &plan(1)));
+        // The last byte of its twin is another one.
+        let end = files[1].metadata().unwrap().len() - 1;
+        files[1].write_all_at(b"x", end).unwrap();
+        assert!(!Arc::ptr_eq(&first, &plan(2)));
+        assert_eq!(cache.lock().unwrap().twins.len(), 1);
     }
 
     #[test]

@@ -314,6 +314,7 @@ impl Registry {
         file: File,
         folder: Option<&Path>,
     ) -> Result<Option<ImageId>, String> {
+        let file = Arc::new(file);
         let identity = identify(self.watch.as_ref(), &file).map_err(|error| error.to_string())?;
         let plan = PlanCache::plan_beside(&self.plans, &file, identity, path)
             .map_err(|error| error.to_string())?;
@@ -327,7 +328,7 @@ impl Registry {
             return Ok(Some(known));
         }
         let used = with_version(Arc::clone(&plan), path, folder);
-        Ok(self.insert(path, Found { file: Arc::new(file), identity, plan, used }))
+        Ok(self.insert(path, Found { file, identity, plan, used }))
     }
 
     /// Gives an image that a planner found a name; `None` when there are too many. Whether it is new.

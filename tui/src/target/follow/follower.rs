@@ -349,7 +349,11 @@ impl Follower {
         // Before the picture is taken: who starts from now on is not in it.
         let began = process::ticks_since_boot();
         let targets = self.targets();
-        let patience = if self.is_first { COMMANDS } else { COMMANDS_LATER };
+        let patience = match (self.is_first, self.is_urgent) {
+            (true, _) => COMMANDS,
+            (false, true) => Duration::ZERO,
+            (false, false) => COMMANDS_LATER,
+        };
         let ancestors = self.ancestors(&targets);
         let (mut scan, is_waiting) = self.registry.report(targets, patience);
         scan.ancestors = ancestors;
