@@ -57,10 +57,8 @@ impl Missed {
     /// The first secret of a session came.
     pub(super) fn session(&mut self, event: &Captured) {
         // A tap sees the secrets of a handshake before those that follow from them.
-        let is_late = matches!(
-            event.label,
-            Label::ClientTraffic0 | Label::ServerTraffic0 | Label::Exporter
-        );
+        let is_late =
+            matches!(event.label, Label::ClientTraffic0 | Label::ServerTraffic0 | Label::Exporter);
         let is_new = self
             .attached
             .get(&event.image)
@@ -88,7 +86,8 @@ impl Missed {
             ] {
                 if count > 0 {
                     let what = if count == 1 { one } else { many };
-                    sentences.push(format!("{count} {what} of {name} {verb} before it was attached"));
+                    sentences
+                        .push(format!("{count} {what} of {name} {verb} before it was attached"));
                 }
             }
         }
@@ -118,7 +117,11 @@ mod tests {
         targets.merge(fixture::scan());
         let bun = fixture::process(7, "bun");
         let ended = |at| {
-            [Ended { process: Arc::clone(&bun), images: vec![ImageId(1), ImageId(2)], at: Time(at) }]
+            [Ended {
+                process: Arc::clone(&bun),
+                images: vec![ImageId(1), ImageId(2)],
+                at: Time(at),
+            }]
         };
         let mut missed = Missed::default();
         missed.ended(&ended(5), &targets);

@@ -84,7 +84,8 @@ impl Twin {
     /// Whether the two have the same bytes now. Each byte is compared: a hash would take longer.
     fn has_bytes_of(&self, file: &File, identity: &FileIdentity, path: &Path) -> bool {
         // The linkage is judged by the name.
-        if self.identity.size != identity.size || self.linkage_path.extension() != path.extension() {
+        if self.identity.size != identity.size || self.linkage_path.extension() != path.extension()
+        {
             return false;
         }
         let Some(mine) = self.file.upgrade() else { return false };
