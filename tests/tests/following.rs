@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 use tlskeytop_tests::{
     Bench, KeyLog, OwnCurl, PYTHON, Process, Protocol, Tlskeytop, check_capture, peer_script,
-    private_libssl, until,
+    private_libssl,
 };
 
 /// Python under a name that no other process has.
@@ -41,65 +41,6 @@ fn all_of_200_curls_one_after_the_other() -> Result<()> {
         }
     }
     bench.check(tlskeytop, TIMES)
-}
-
-/// The program runs when we start, and loads a library that nobody else has later.
-#[test]
-fn a_library_that_is_loaded_late() -> Result<()> {
-    let Some(bench) = Bench::open(Protocol::Http)? else {
-        return Ok(());
-    };
-    let image = private_libssl(&bench.lab, "late")?.join("libssl.so.3");
-    let peer = &bench.peers[0];
-    let mut command = Command::new(PYTHON);
-    // It waits for a line, and then becomes the client: that loads the library at once.
-    let late = "import sys, runpy; print('ready', flush=True); sys.stdin.readline(); \
-                sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')";
-    command
-        .args(["-c", late])
-        .arg(peer_script("client_libssl.py"))
-        .arg(&bench.lab.certificate.certificate)
-        .args(["1", &peer.port().to_string()])
-        .env("LIBSSL", &image);
-    let mut client = Process::start(&mut command)?;
-    client.wait_stdout("ready", |line| (line == "ready").then_some(()))?;
-    let log = bench.lab.path("log");
-    let pid = client.pid().to_string();
-    let options = ["--name", "python*", "--pid", &pid, "--log-level", "debug", "--log-file"];
-    let tlskeytop =
-        Tlskeytop::keylog(&bench.lab, options.iter().map(|o| o.as_ref()).chain([log.as_os_str()]))?;
-    client.say("load")?;
-    client.wait_stdout("waiting", |line| (line == "waiting").then_some(()))?;
-    let shown = image.display().to_string();
-    until("it is planned", || {
-        let log = fs::read_to_string(&log)?;
-        let planned = |line: &str| line.contains("planned") && line.contains(&shown);
-        Ok(log.lines().any(planned).then_some(()))
-    })?;
-    // The attach follows within a moment: whoever has it mapped now, only waits for us.
-    until("it is attached", || Ok(is_probed(&tlskeytop, client.pid())?.then_some(())))?;
-    client.say("go")?;
-    ensure!(client.wait()?.status.success());
-    let (ours, _) = tlskeytop.stop()?;
-    check_capture(&ours, &peer.whole_truth(1)?)
-}
-
-/// Whether the kernel has put a probe into the process: it then has a page for the instructions that were replaced, or
-/// all of them are emulated, and the code's page is its own.
-fn is_probed(_: &Tlskeytop, pid: u32) -> Result<bool> {
-    let smaps = fs::read_to_string(format!("/proc/{pid}/smaps"))?;
-    let mut in_code = false;
-    for line in smaps.lines() {
-        if line.contains(" r-xp ") {
-            in_code = line.contains("/late/libssl.so.3");
-        } else if line.contains("-") && line.contains(" r") && !line.contains("kB") {
-            in_code = false;
-        }
-        if in_code && line.starts_with("Anonymous:") && !line.ends_with(" 0 kB") {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// The kernel keeps probes by the file below: one attach, and one hit for each secret.

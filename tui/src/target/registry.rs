@@ -443,6 +443,14 @@ impl Registry {
 
     /// The image that this file is, when only its times have changed since it was last seen.
     fn find(&mut self, identity: &FileIdentity, plan: &ImagePlan) -> Option<ImageId> {
+        let below = self
+            .images
+            .values()
+            .find(|known| known.identity.is_same_below(identity) && known.plan.attaches_as(plan));
+        if let Some(id) = below.map(|known| known.image.id) {
+            self.by_identity.insert(*identity, id);
+            return Some(id);
+        }
         let known = self
             .images
             .values_mut()
@@ -501,7 +509,7 @@ impl Registry {
 
     fn remove(&mut self, id: ImageId) -> Option<Known> {
         let known = self.images.remove(&id)?;
-        self.by_identity.remove(&known.identity);
+        self.by_identity.retain(|_, image| *image != id);
         self.files.remove(id);
         Some(known)
     }

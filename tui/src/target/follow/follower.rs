@@ -267,6 +267,7 @@ impl Follower {
 
     fn found(&mut self, look: &Look, found: Found) -> Option<Class> {
         let path = Path::new(look.mapped.path.raw());
+        debug!(key = ?look.mapped.file, identity = ?found.identity, "found");
         let Some((id, is_new)) = self.registry.found(path, found) else {
             return Some(Class::Nothing(boot_time()));
         };
