@@ -44,6 +44,8 @@ pub struct Table {
     classes: HashMap<FileKey, Class>,
     /// Those with an image.
     targets: BTreeSet<u32>,
+    /// There may be files in which nothing was found.
+    has_nothing: bool,
     limit: usize,
     /// Processes and files for which there was no room.
     pub untracked: u64,
@@ -55,6 +57,7 @@ impl Default for Table {
             processes: HashMap::new(),
             classes: HashMap::new(),
             targets: BTreeSet::new(),
+            has_nothing: false,
             limit: LIMIT,
             untracked: 0,
         }
@@ -133,7 +136,8 @@ impl Table {
             }
             Some(class) => Some(*class),
             None => {
-                if self.classes.len() >= FILES {
+                // Not each time: when all are in use, there is nothing to find.
+                if self.classes.len() >= FILES && std::mem::take(&mut self.has_nothing) {
                     self.classes.retain(|_, class| !matches!(class, Class::Nothing(_)));
                 }
                 if self.classes.len() >= FILES {
@@ -179,6 +183,7 @@ impl Table {
 
     /// A look at a file ended. Whether processes became targets.
     pub fn settle(&mut self, file: FileKey, class: Option<Class>) -> bool {
+        self.has_nothing |= matches!(class, Some(Class::Nothing(_)));
         match class {
             Some(class) => self.classes.insert(file, class),
             None => self.classes.remove(&file),
