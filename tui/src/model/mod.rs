@@ -7,6 +7,7 @@ pub mod container;
 mod family;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod missed;
 mod msg;
 mod saving;
 pub mod selection;
@@ -28,6 +29,7 @@ use std::time::Duration;
 pub use catch_up::{
     AT_A_TIME, AT_A_TIME_ONE_BY_ONE, CatchUpState, CatchingUp, DEFAULT_LIMIT as CATCH_UP_LIMIT,
 };
+pub use missed::{Loss, Missed};
 pub use msg::{Effect, KeyLogMsg, Msg};
 pub use saving::{InFile, KnownLine, LINES_REMEMBERED, PendingLine, Saving, SavingState};
 pub use session::{Captured, Entry, Facts, Method, Outcome, SecretState, Session, SessionKey};
@@ -60,6 +62,8 @@ pub struct Model {
     pub catching_up: CatchingUp,
     /// What was counted.
     pub stats: Stats,
+    /// What was not captured since its image was attached too late.
+    pub missed: Missed,
     /// Time of the last message.
     pub now: Time,
     /// A look at the machine has come in.
@@ -75,6 +79,7 @@ impl Model {
             saving: Saving::new(keylog),
             catching_up: CatchingUp::new(CATCH_UP_LIMIT, AT_A_TIME),
             stats: Stats::default(),
+            missed: Missed::default(),
             now: Time(0),
             scanned: false,
         }
@@ -95,10 +100,12 @@ impl Model {
             Msg::Scanned(mut scan) => {
                 effects.extend(std::mem::take(&mut scan.warnings).into_iter().map(Effect::Warn));
                 let began = scan.began;
+                let ended = std::mem::take(&mut scan.ended);
                 effects.extend(self.targets.merge(scan).into_iter().map(Effect::Capture));
                 if self.targets.selection.take_overflow() {
                     effects.push(Effect::Warn(TOO_MANY_CHILDREN.to_owned()));
                 }
+                self.missed.ended(&ended, &self.targets);
                 self.stats.events.retain(|id, _| self.targets.images.contains_key(id));
                 self.scanned = true;
                 self.catching_up.looked(&self.targets, began);
@@ -181,6 +188,9 @@ impl Model {
         if let Some(connection) = caught_up {
             let ended = self.catching_up.saw(key, connection, self.now);
             effects.extend(ended.map(Effect::Capture));
+        }
+        if self.sessions.find(&event.session_key()).is_none() {
+            self.missed.session(&event);
         }
         let taken = self.sessions.take(event);
         if taken.created {
@@ -281,6 +291,7 @@ impl Model {
         image.state = match result {
             Ok(probes) => {
                 self.targets.refused.remove(&image.id);
+                self.missed.attached(image.id, self.now);
                 ImageState::Attached { probes }
             }
             Err(reason) => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use globset::GlobMatcher;
 
+use super::Time;
 use super::container::{Container, ContainerPattern};
 use super::family::Family;
 use super::selection::Excluded;
@@ -15,6 +16,15 @@ use crate::text::Foreign;
 /// Names an image while the program runs; never used again for another file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ImageId(pub u32);
+
+/// A process that another one comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ancestor {
+    /// Process id.
+    pub pid: u32,
+    /// Clock ticks from boot to its start, as in [`Process::start_ticks`].
+    pub start_ticks: u64,
+}
 
 /// What is known of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,15 +55,6 @@ impl Process {
             None => self.pid.to_string(),
         }
     }
-}
-
-/// A process above another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Ancestor {
-    /// Its process id.
-    pub pid: u32,
-    /// When it began, as [`Process::start_ticks`].
-    pub start_ticks: u64,
 }
 
 /// From whom a process was born, and when.
@@ -139,6 +140,19 @@ pub struct Scan {
     pub warnings: Vec<String>,
     /// When the look began: clock ticks since boot, as in [`Process::start_ticks`].
     pub began: u64,
+    /// Those that had an image mapped and ended since the last look.
+    pub ended: Vec<Ended>,
+}
+
+/// A process with TLS code that ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The process.
+    pub process: Arc<Process>,
+    /// The images with TLS code that it had mapped.
+    pub images: Vec<ImageId>,
+    /// When.
+    pub at: Time,
 }
 
 /// Which processes report.
@@ -336,7 +350,7 @@ impl Targets {
     }
 
     /// Whether there is something to attach, which the command line allows.
-    fn can_attach(&self, image: &Image) -> bool {
+    pub(super) fn can_attach(&self, image: &Image) -> bool {
         image.plan.is_captured(self.selection.ways)
             && (image.named || !self.selection.only_named_images)
             && !image.excluded

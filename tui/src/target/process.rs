@@ -48,9 +48,29 @@ pub fn read(pid: u32) -> io::Result<Process> {
         container: read_small(&folder.join("cgroup"))
             .ok()
             .and_then(|text| cgroup::container(&text)),
-        inner_pid: read_small(&folder.join("status")).ok().and_then(|text| inner_pid(&text)),
-        ancestors: above(Birth { parent, start_ticks }, birth).into(),
+        inner_pid: read_inner_pid(folder),
+        ancestors: [].into(),
     })
+}
+
+/// The same with its living ancestors, for where nobody has followed who forked whom.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_with_ancestors(pid: u32) -> io::Result<Process> {
+    let process = read(pid)?;
+    let born = Birth { parent: process.parent, start_ticks: process.start_ticks };
+    Ok(Process { ancestors: above(born, birth).into(), ..process })
+}
+
+/// The number of threads of a process: field 20 of `/proc/PID/stat`.
+///
+/// # Errors
+///
+/// When it has ended.
+pub fn threads(pid: u32) -> io::Result<u32> {
+    stat_field(&read_stat(pid)?, 20).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// From whom a process was born, and when.
@@ -58,7 +78,7 @@ pub fn read(pid: u32) -> io::Result<Process> {
 /// # Errors
 ///
 /// When it has ended, or the fields are not there.
-pub fn birth(pid: u32) -> io::Result<Birth> {
+fn birth(pid: u32) -> io::Result<Birth> {
     birth_of(&read_stat(pid)?)
 }
 
@@ -80,6 +100,15 @@ fn above(mut below: Birth, look: impl Fn(u32) -> io::Result<Birth>) -> Vec<Ances
         below = birth;
     }
     ancestors
+}
+
+/// Most processes are in our own namespace, and the link says so for less than the text costs.
+fn read_inner_pid(folder: &Path) -> Option<u32> {
+    let own = fs::read_link("/proc/self/ns/pid").ok()?;
+    match fs::read_link(folder.join("ns/pid")) {
+        Ok(namespace) if namespace == own => None,
+        _ => inner_pid(&read_small(&folder.join("status")).ok()?),
+    }
 }
 
 /// The id of a process in its own pid namespace, when it has another one there: `NSpid` of `/proc/PID/status`
@@ -251,7 +280,7 @@ mod tests {
 
     #[test]
     fn our_own_ancestors_are_read() {
-        let own = read(std::process::id()).unwrap();
+        let own = read_with_ancestors(std::process::id()).unwrap();
         assert_eq!(
             own.ancestors.first().map(|above| above.pid),
             (own.parent != 0).then_some(own.parent)
