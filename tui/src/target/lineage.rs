@@ -69,12 +69,13 @@ impl Default for Lineage {
 impl Lineage {
     /// A process began. Without a parent that is known, it has none.
     pub fn fork(&mut self, pid: u32, parent: u32, start_ticks: u64, is_exact: bool) {
-        let parent = self.by_pid.get(&parent).copied();
-        let (comm, exe) = match parent.map(|id| &self.nodes[id]) {
+        let (comm, exe) = match self.get(parent) {
             Some(parent) => (parent.comm.clone(), parent.exe.clone()),
             None => (Foreign::default(), None),
         };
         if let Some(id) = self.insert(pid, start_ticks, is_exact) {
+            // Only now: making room may have dropped a parent that ended.
+            let parent = self.by_pid.get(&parent).copied().filter(|parent| *parent != id);
             let node = &mut self.nodes[id];
             (node.comm, node.exe) = (comm, exe);
             self.link(id, parent);

@@ -352,7 +352,7 @@ impl Inner {
             node.start_ticks == started
                 && read.start_ticks.abs_diff(started) <= u64::from(!node.is_exact)
         };
-        let process = match read.filter(is_same) {
+        match read.filter(is_same) {
             Some(read) => {
                 (node.start_ticks, node.is_exact) = (read.start_ticks, true);
                 let exe = read.exe.or_else(|| node.exe.clone());
@@ -371,8 +371,7 @@ impl Inner {
                 inner_pid: None,
                 ancestors,
             }),
-        };
-        process
+        }
     }
 }
 
