@@ -90,7 +90,15 @@ impl Processes {
 
 fn ended(pid: u32, thread: &[u8]) -> Process {
     let comm = Foreign::from_bytes(thread);
-    Process { pid, parent: 0, start_ticks: 0, comm, exe: None, container: None }
+    Process {
+        pid,
+        parent: 0,
+        start_ticks: 0,
+        comm,
+        exe: None,
+        container: None,
+        ancestors: Arc::default(),
+    }
 }
 
 #[cfg(test)]

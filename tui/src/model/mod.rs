@@ -3,6 +3,7 @@
 //! The TUI and the headless modes run this same model: messages come in, effects go out.
 
 mod catch_up;
+mod command;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod msg;
@@ -23,6 +24,7 @@ use std::time::Duration;
 pub use catch_up::{
     AT_A_TIME, AT_A_TIME_ONE_BY_ONE, CatchUpState, CatchingUp, DEFAULT_LIMIT as CATCH_UP_LIMIT,
 };
+pub use command::{CommandState, Ending};
 pub use msg::{Effect, KeyLogMsg, Msg};
 pub use saving::{InFile, KnownLine, LINES_REMEMBERED, PendingLine, Saving, SavingState};
 pub use session::{Captured, Entry, Facts, Method, Outcome, SecretState, Session, SessionKey};
@@ -55,6 +57,8 @@ pub struct Model {
     pub now: Time,
     /// A look at the machine has come in.
     pub scanned: bool,
+    /// The command to run, if there is one.
+    pub command: Option<CommandState>,
 }
 
 impl Model {
@@ -68,6 +72,7 @@ impl Model {
             stats: Stats::default(),
             now: Time(0),
             scanned: false,
+            command: None,
         }
     }
 
@@ -129,6 +134,14 @@ impl Model {
             // For who looks at it: nothing of it is kept here.
             Msg::CommandLine { .. } | Msg::Exported(_) => {}
             Msg::Flush => self.saving.retry_now(),
+            Msg::CommandEnded(ending) => self.command = Some(CommandState::Ended(ending)),
+        }
+        if self.command == Some(CommandState::Waiting)
+            && self.is_ready()
+            && self.saving.state != SavingState::Opening
+        {
+            self.command = Some(CommandState::Running);
+            effects.push(Effect::StartCommand);
         }
         if let Some((generation, lines)) = self.saving.next_batch(&self.sessions, now) {
             effects.push(Effect::WriteLines { generation, lines });

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
+use super::command::Ending;
 use super::saving::{KnownLine, PendingLine};
 use super::session::Captured;
 use super::stats::KernelCounters;
@@ -72,6 +73,8 @@ pub enum Msg {
     SaveTo(PathBuf),
     /// Write what is left now, though the last attempt failed a moment ago.
     Flush,
+    /// The command that was run is over.
+    CommandEnded(Ending),
 }
 
 /// What the key log's writer reports.
@@ -150,6 +153,8 @@ pub enum Effect {
     },
     /// Tell the log.
     Warn(String),
+    /// Run the command: everything is attached.
+    StartCommand,
     /// Look at the machine now.
     Rescan,
     /// End the program.

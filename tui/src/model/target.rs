@@ -13,6 +13,15 @@ use crate::text::Foreign;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ImageId(pub u32);
 
+/// A process above another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ancestor {
+    /// Process id.
+    pub pid: u32,
+    /// As [`Process::start_ticks`].
+    pub start_ticks: u64,
+}
+
 /// What is known of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
@@ -28,6 +37,8 @@ pub struct Process {
     pub exe: Option<Foreign>,
     /// Id of the container, where the cgroup's path shows one.
     pub container: Option<Foreign>,
+    /// Its parent, the parent of that, and so on, as far as they are known.
+    pub ancestors: Arc<[Ancestor]>,
 }
 
 /// What is attached to an image.
@@ -112,6 +123,8 @@ pub struct Selection {
     pub pids: BTreeMap<u32, u64>,
     /// Chosen by name.
     pub names: Vec<GlobMatcher>,
+    /// Every descendant of this process is chosen: of ourselves, with a command that we run.
+    pub root: Option<Ancestor>,
     /// Only images that were named (`--image`).
     pub only_named_images: bool,
     /// By tap, by walk.
@@ -121,12 +134,20 @@ pub struct Selection {
 impl Selection {
     /// Whether nothing at all was chosen.
     pub fn is_empty(&self) -> bool {
-        !self.all && self.pids.is_empty() && self.names.is_empty()
+        !self.all && self.pids.is_empty() && self.names.is_empty() && self.root.is_none()
     }
 
     /// Whether this process is chosen.
     pub fn chooses(&self, process: &Process) -> bool {
-        self.all || self.chooses_pid(process) || self.names_process(process)
+        self.all
+            || self.chooses_pid(process)
+            || self.names_process(process)
+            || self.is_below_root(process)
+    }
+
+    /// Whether this process belongs to the command that we run.
+    fn is_below_root(&self, process: &Process) -> bool {
+        self.root.is_some_and(|root| process.ancestors.contains(&root))
     }
 
     /// Whether this process, and no other of the same id, is chosen by its id.
@@ -142,7 +163,7 @@ impl Selection {
 
     /// Whether processes that are not known yet can turn out to be chosen.
     pub fn is_open(&self) -> bool {
-        self.all || !self.names.is_empty()
+        self.all || !self.names.is_empty() || self.root.is_some()
     }
 }
 

@@ -5,10 +5,11 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::model::target::{Process, Target};
+use crate::model::target::{Ancestor, Process, Target};
 use crate::text::Foreign;
 
 /// Most bytes read of a small file in `/proc`.
@@ -35,9 +36,11 @@ pub fn read(pid: u32) -> io::Result<Process> {
     let stat = read_stat(pid)?;
     let comm = read_small(&folder.join("comm"))?;
     let comm = comm.strip_suffix(b"\n").unwrap_or(&comm);
+    let parent = parent_field(&stat)?;
     Ok(Process {
         pid,
-        parent: parent_field(&stat)?,
+        parent,
+        ancestors: above(parent),
         start_ticks: start_field(&stat)?,
         comm: Foreign::from_bytes(comm),
         exe: fs::read_link(folder.join("exe")).ok().map(|path| Foreign::from(path.as_os_str())),
@@ -106,6 +109,22 @@ pub fn ancestors(processes: &[Target]) -> BTreeMap<u32, u32> {
     parents
 }
 
+/// The process with this id and those above it.
+fn above(mut pid: u32) -> Arc<[Ancestor]> {
+    /// Also ends where ids that were used again make a circle.
+    const DEEPEST: usize = 64;
+    let mut ancestors = Vec::new();
+    while pid != 0 && ancestors.len() < DEEPEST {
+        let Ok(stat) = read_stat(pid) else { break };
+        let (Ok(start_ticks), Ok(parent)) = (start_field(&stat), parent_field(&stat)) else {
+            break;
+        };
+        ancestors.push(Ancestor { pid, start_ticks });
+        pid = parent;
+    }
+    ancestors.into()
+}
+
 fn read_stat(pid: u32) -> io::Result<Vec<u8>> {
     read_small(Path::new(&format!("/proc/{pid}/stat")))
 }
@@ -135,6 +154,14 @@ pub fn leads_its_session() -> bool {
         .ok()
         .and_then(|stat| stat_field::<u32>(&stat, 6))
         .is_some_and(|leader| leader == std::process::id())
+}
+
+/// Whether the terminal sends its signals, as of Ctrl-C, to this process's group: fields 5 and 8 of `/proc/self/stat`.
+pub fn is_in_foreground() -> bool {
+    read_stat(std::process::id()).is_ok_and(|stat| {
+        let group = stat_field::<i32>(&stat, 5);
+        group.is_some_and(|group| group > 0) && group == stat_field::<i32>(&stat, 8)
+    })
 }
 
 /// Whether there is a process with this id.
