@@ -20,6 +20,7 @@ mod process;
 mod programs;
 mod scan;
 mod screen;
+mod static_client;
 mod subject;
 mod summary;
 mod tlskeytop;
@@ -45,6 +46,7 @@ pub use programs::{
 };
 pub use scan::scan_of;
 pub use screen::Screen;
+pub use static_client::static_client;
 pub use subject::Subject;
 pub use summary::Summary;
 pub use tlskeytop::Tlskeytop;
