@@ -9,8 +9,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tlskeytop_tests::{
-    Bench, Ended, KeyLog, Lab, PYTHON, Peer, Process, Protocol, Screen, Sessions, Summary,
-    Tlskeytop, check_capture, curl, peer_script, program, static_client, until,
+    Bench, CClient, Ended, KeyLog, Lab, Linked, PYTHON, Peer, Process, Protocol, Screen, Sessions,
+    Summary, Tlskeytop, check_capture, curl, peer_script, program, until,
 };
 
 /// Runs of each command, one after the other: a first handshake that is missed now and then shows up.
@@ -19,7 +19,9 @@ const TIMES: usize = 20;
 /// `tlskeytop OPTIONS -- COMMAND`, with a line on the command's standard input, to its end.
 fn run(lab: &Lab, options: &[&str], command: &Command) -> Result<Ended> {
     let mut process = start(lab, options, command)?;
-    process.say("go")?;
+    // It may end without reading it.
+    let _ = process.say("go");
+    process.close_stdin();
     process.wait()
 }
 
@@ -159,14 +161,12 @@ fn fresh_copies_of_a_static_client_20_times() -> Result<()> {
     let Some(lab) = Lab::open()? else {
         return Ok(());
     };
-    let Some(built) = static_client(&lab)? else {
+    let Some(built) = CClient::build(&lab, Linked::Statically)? else {
         return Ok(());
     };
     nothing_is_missed(1, |bench, peer, number| {
         let copy = bench.lab.path(&format!("static-{number}"));
-        fs::copy(&built, &copy)?;
-        let mut command = Command::new(&copy);
-        command.arg(&bench.lab.certificate.certificate).args(["1", &peer.port().to_string()]);
+        let command = built.copy(&copy)?.command(&bench.lab.certificate.certificate, peer);
         Ok(shell(&format!("exec {}", quoted(&command))))
     })
 }
@@ -248,16 +248,7 @@ fn exit_codes_are_passed_on() -> Result<()> {
     ] {
         let mut program = Command::new(command[0]);
         program.args(&command[1..]);
-        let ended = run(&lab, &["--mode", "key", "-k", "captured"], &program);
-        let ended = match ended {
-            Ok(ended) => ended,
-            // It may have ended before it could be told to go.
-            Err(_) => Process::run(
-                Tlskeytop::command(&lab)?
-                    .args(["--mode", "key", "-k", "captured", "--"])
-                    .args(command),
-            )?,
-        };
+        let ended = run(&lab, &["--mode", "key", "-k", "captured"], &program)?;
         ensure!(ended.code() == Some(code), "{command:?}: {}\n{}", ended.status, ended.stderr);
         let was_ready = ended.stderr.contains("tlskeytop: ready");
         ensure!(was_ready == ![126, 127].contains(&code), "{command:?}: {}", ended.stderr);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -43,9 +43,25 @@ pub fn read(pid: u32) -> io::Result<Process> {
         ancestors: above(parent),
         start_ticks: start_field(&stat)?,
         comm: Foreign::from_bytes(comm),
-        exe: fs::read_link(folder.join("exe")).ok().map(|path| Foreign::from(path.as_os_str())),
+        exe: fs::read_link(folder.join("exe"))
+            .ok()
+            .map(|path| Foreign::from(as_seen_by(pid, path).as_os_str())),
         container: read_small(&folder.join("cgroup")).ok().and_then(|text| container(&text)),
     })
+}
+
+/// A path that `/proc` shows of a process, as the process itself sees it. In another mount namespace these are the
+/// same; below a root folder of its own (chroot(2)), `/proc` shows the whole way from outside.
+pub fn as_seen_by(pid: u32, path: PathBuf) -> PathBuf {
+    let Ok(root) = fs::read_link(format!("/proc/{pid}/root")) else { return path };
+    inside(&root, path)
+}
+
+fn inside(root: &Path, path: PathBuf) -> PathBuf {
+    match path.strip_prefix(root) {
+        Ok(rest) if root != Path::new("/") => Path::new("/").join(rest),
+        _ => path,
+    }
 }
 
 /// Most bytes read of a command line.
@@ -233,6 +249,17 @@ mod tests {
         assert_eq!(long.raw().chars().count() as u64, COMMAND_LINE + 1);
         assert!(long.raw().ends_with('…'));
         assert_eq!(command_line_text(b"a\x1b[2J\0".to_vec()).to_string(), "a\\x1b[2J");
+    }
+
+    #[test]
+    fn paths_are_as_the_process_sees_them() {
+        let inside = |root: &str, path: &str| inside(Path::new(root), path.into());
+        assert_eq!(inside("/srv/root", "/srv/root/lib/x (deleted)"), Path::new("/lib/x (deleted)"));
+        assert_eq!(inside("/", "/lib/x"), Path::new("/lib/x"));
+        // Of another mount namespace, or held from before chroot.
+        assert_eq!(inside("/srv/root", "/lib/x"), Path::new("/lib/x"));
+        assert_eq!(inside("/srv/root", "/srv/rooted/x"), Path::new("/srv/rooted/x"));
+        assert_eq!(inside("/srv/root", "/memfd:x (deleted)"), Path::new("/memfd:x (deleted)"));
     }
 
     #[test]

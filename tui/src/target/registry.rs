@@ -278,10 +278,10 @@ impl Registry {
             return Ok(None);
         }
         let file = open(&link)?;
-        let path = Path::new(mapping.path.raw());
+        let path = process::as_seen_by(pid, PathBuf::from(mapping.path.raw()));
         let folder = path.parent().and_then(|folder| folder.strip_prefix("/").ok());
         let folder = folder.map(|folder| PathBuf::from(format!("/proc/{pid}/root")).join(folder));
-        self.add(path, file, folder.as_deref()).map_err(io::Error::other)
+        self.add(&path, file, folder.as_deref()).map_err(io::Error::other)
     }
 
     /// Plans a file and gives it a name; `None` when it has no TLS code, or there are too many images. `folder`

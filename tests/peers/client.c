@@ -1,6 +1,7 @@
-/* A client with its TLS library linked statically: CERT TIMES PORT...
+/* A client in C, for programs with their TLS library linked statically, and for roots with little in them:
+ * CERT TIMES PORT...
  *
- * As the scripts beside it: says `waiting`, waits for a line, and shakes hands TIMES times with each PORT. */
+ * Says `waiting`; for each line it shakes hands TIMES times with each PORT, and says `done`; ends with its input. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <openssl/ssl.h>
@@ -33,11 +34,15 @@ int main(int count, char **arguments) {
   if (count < 4 || !SSL_CTX_load_verify_locations(context, arguments[1], NULL)) return 2;
   puts("waiting");
   fflush(stdout);
-  if (getchar() == EOF) return 3;
-  for (int at = 3; at < count; at++) {
-    for (int left = atoi(arguments[2]); left > 0; left--) {
-      if (!handshake(context, atoi(arguments[at]))) return 1;
+  char line[64];
+  while (fgets(line, sizeof line, stdin)) {
+    for (int at = 3; at < count; at++) {
+      for (int left = atoi(arguments[2]); left > 0; left--) {
+        if (!handshake(context, atoi(arguments[at]))) return 1;
+      }
     }
+    puts("done");
+    fflush(stdout);
   }
   return 0;
 }
