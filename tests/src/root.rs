@@ -47,11 +47,11 @@ impl Root {
     pub fn replace_openssl(&self, libssl: &Path, libcrypto: &Path) -> Result<()> {
         let libraries = self.path(LIBRARIES);
         copy(libssl, &libraries.join("libssl.so.3"))?;
-        let name = libcrypto.file_name().context("a library without a name")?;
-        copy(libcrypto, &libraries.join(name))?;
+        copy(libcrypto, &libraries.join("libcrypto.so.3"))?;
         self.copy_libraries_of(libcrypto)?;
-        fs::remove_file(libraries.join("libcrypto.so.3"))?;
-        symlink(name, libraries.join("libcrypto.so.3"))?;
+        // In another folder of the loader: two in one would leave open whose the version is.
+        let name = libcrypto.file_name().context("a library without a name")?;
+        symlink("x86_64-linux-gnu/libcrypto.so.3", self.path("usr/lib").join(name))?;
         Ok(())
     }
 
