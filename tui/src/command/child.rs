@@ -103,9 +103,8 @@ impl Child {
     /// Waits until it has ended, or for ever when that was taken notice of. Cancel-safe. It is reaped by
     /// [`Child::reap`].
     pub async fn ended(&self) {
-        match self.has_ended || self.pidfd.readable().await.is_err() {
-            true => std::future::pending().await,
-            false => {}
+        if self.has_ended || self.pidfd.readable().await.is_err() {
+            std::future::pending().await
         }
     }
 
