@@ -3,6 +3,7 @@
 //! The TUI and the headless modes run this same model: messages come in, effects go out.
 
 mod catch_up;
+mod command;
 pub mod container;
 mod family;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use std::time::Duration;
 pub use catch_up::{
     AT_A_TIME, AT_A_TIME_ONE_BY_ONE, CatchUpState, CatchingUp, DEFAULT_LIMIT as CATCH_UP_LIMIT,
 };
+pub use command::{CommandState, Ending};
 pub use missed::{Loss, Missed};
 pub use msg::{Effect, KeyLogMsg, Msg};
 pub use saving::{InFile, KnownLine, LINES_REMEMBERED, PendingLine, Saving, SavingState};
@@ -68,6 +70,8 @@ pub struct Model {
     pub now: Time,
     /// A look at the machine has come in.
     pub scanned: bool,
+    /// The command to run, if there is one.
+    pub command: Option<CommandState>,
 }
 
 impl Model {
@@ -82,6 +86,7 @@ impl Model {
             missed: Missed::default(),
             now: Time(0),
             scanned: false,
+            command: None,
         }
     }
 
@@ -153,6 +158,14 @@ impl Model {
             // For who looks at it: nothing of it is kept here.
             Msg::CommandLine { .. } | Msg::Exported(_) => {}
             Msg::Flush => self.saving.retry_now(),
+            Msg::CommandEnded(ending) => self.command = Some(CommandState::Ended(ending)),
+        }
+        if self.command == Some(CommandState::Waiting)
+            && self.is_ready()
+            && self.saving.state != SavingState::Opening
+        {
+            self.command = Some(CommandState::Running);
+            effects.push(Effect::StartCommand);
         }
         if let Some((generation, lines)) = self.saving.next_batch(&self.sessions, now) {
             effects.push(Effect::WriteLines { generation, lines });

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -44,7 +44,9 @@ pub fn read(pid: u32) -> io::Result<Process> {
         parent,
         start_ticks,
         comm: Foreign::from_bytes(comm),
-        exe: fs::read_link(folder.join("exe")).ok().map(|path| Foreign::from(path.as_os_str())),
+        exe: fs::read_link(folder.join("exe"))
+            .ok()
+            .map(|path| Foreign::from(as_seen_by(pid, path).as_os_str())),
         container: read_small(&folder.join("cgroup"))
             .ok()
             .and_then(|text| cgroup::container(&text)),
@@ -109,6 +111,29 @@ fn inner_pid(status: &[u8]) -> Option<u32> {
     let mut pids = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
     let (outer, inner) = (pids.next()?, pids.next_back()?);
     (outer != inner).then(|| inner.parse().ok()).flatten()
+}
+
+/// A path that `/proc` shows of a process, as the process itself sees it. In another mount namespace these are the
+/// same; below a root folder of its own (chroot(2)), `/proc` shows the whole way from outside.
+fn as_seen_by(pid: u32, path: PathBuf) -> PathBuf {
+    match root_of(pid) {
+        Some(root) => inside(&root, path),
+        None => path,
+    }
+}
+
+/// The root folder of a process, where it has one of its own (chroot(2)).
+pub(super) fn root_of(pid: u32) -> Option<PathBuf> {
+    let root = fs::read_link(format!("/proc/{pid}/root")).ok()?;
+    (root != Path::new("/")).then_some(root)
+}
+
+/// A path as a process sees it that has this root folder.
+pub(super) fn inside(root: &Path, path: PathBuf) -> PathBuf {
+    match path.strip_prefix(root) {
+        Ok(rest) => Path::new("/").join(rest),
+        Err(_) => path,
+    }
 }
 
 /// Most bytes read of a command line.
@@ -203,6 +228,14 @@ pub fn leads_its_session() -> bool {
         .is_some_and(|leader| leader == std::process::id())
 }
 
+/// Whether the terminal sends its signals, as of Ctrl-C, to this process's group: fields 5 and 8 of `/proc/self/stat`.
+pub fn is_in_foreground() -> bool {
+    read_stat(std::process::id()).is_ok_and(|stat| {
+        let group = stat_field::<i32>(&stat, 5);
+        group.is_some_and(|group| group > 0) && group == stat_field::<i32>(&stat, 8)
+    })
+}
+
 /// Whether there is a process with this id.
 pub fn exists(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
@@ -262,6 +295,17 @@ mod tests {
     }
 
     #[test]
+    fn paths_are_as_the_process_sees_them() {
+        let inside = |root: &str, path: &str| inside(Path::new(root), path.into());
+        assert_eq!(inside("/srv/root", "/srv/root/lib/x (deleted)"), Path::new("/lib/x (deleted)"));
+        assert_eq!(inside("/", "/lib/x"), Path::new("/lib/x"));
+        // Of another mount namespace, or held from before chroot.
+        assert_eq!(inside("/srv/root", "/lib/x"), Path::new("/lib/x"));
+        assert_eq!(inside("/srv/root", "/srv/rooted/x"), Path::new("/srv/rooted/x"));
+        assert_eq!(inside("/srv/root", "/memfd:x (deleted)"), Path::new("/memfd:x (deleted)"));
+    }
+
+    #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let stat = b"42 (a) b) (c) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 9 9";
         assert_eq!(start_field(stat).unwrap(), 987_654);
@@ -271,7 +315,7 @@ mod tests {
 
     #[test]
     fn our_own_ancestors_are_read() {
-        let own = read(std::process::id()).unwrap();
+        let own = read_with_ancestors(std::process::id()).unwrap();
         assert_eq!(
             own.ancestors.first().map(|above| above.pid),
             (own.parent != 0).then_some(own.parent)

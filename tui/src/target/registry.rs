@@ -213,7 +213,12 @@ impl Registry {
     /// Adds the system's libraries from the loader's cache, so that they are ready before anybody uses
     /// them. One that cannot be used is left out, and nothing is missed: it has no code to probe.
     pub fn add_system_libraries(&mut self) {
-        for path in loader_cache::tls_libraries() {
+        self.add_lasting(loader_cache::tls_libraries());
+    }
+
+    /// Adds files that are to be ready before anybody uses them, and stay: what has no TLS code is left out.
+    pub fn add_lasting(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+        for path in paths {
             if let Ok(file) = open(&path)
                 && let Ok(Some(id)) = self.add(&path, file, path.parent())
                 && let Some(known) = self.images.get_mut(&id)
@@ -575,7 +580,7 @@ fn look_once<K: Eq + std::hash::Hash>(
 }
 
 /// Opens without waiting for the writer of a FIFO.
-pub(super) fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
 
