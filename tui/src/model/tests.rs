@@ -27,6 +27,7 @@ fn event(pid: u32, random: u8, label: Label, value: u8) -> Captured {
         client_random: ClientRandom([random; 32]),
         secret: Secret::new(&label, &[value; 64], len).unwrap(),
         facts: Facts::default(),
+        ends: WhoIsWho::default(),
         label,
         caught_up: None,
         may_be_updated: false,
