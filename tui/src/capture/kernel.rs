@@ -1,7 +1,12 @@
 //! Where this kernel's structures have the fields that lead from a file descriptor to its socket's peer: from the
 //! kernel's own BTF, so that no release's offsets are written down here.
 
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd as _;
+
 use btf_rs::{Backend, Btf, BtfType as _, Member, Type};
+use rustix::fs::{MemfdFlags, memfd_create};
 use tlskeytop_common::KernelLayout;
 
 /// A [`KernelLayout`] that aya may copy into a map.
@@ -34,38 +39,71 @@ pub enum KernelError {
 ///
 /// [`KernelError`] when one of them is not there.
 pub fn layout() -> Result<KernelLayout, KernelError> {
-    // The mapping takes no memory of ours; kernels before 6.16 cannot map the file.
-    let btf = Btf::from_file_with_backend(BTF, Backend::Mmap).or_else(|_| Btf::from_file(BTF))?;
-    let field = |structure, name| field(&btf, structure, name);
-    let common = field("sock", "__sk_common")?;
+    let btf = kernel_btf()?;
+    let [files] = fields(&btf, "task_struct", ["files"])?;
+    let [fdt] = fields(&btf, "files_struct", ["fdt"])?;
+    let [max_fds, fd] = fields(&btf, "fdtable", ["max_fds", "fd"])?;
+    let [inode, private_data] = fields(&btf, "file", ["f_inode", "private_data"])?;
+    let [mode] = fields(&btf, "inode", ["i_mode"])?;
+    let [file, sk] = fields(&btf, "socket", ["file", "sk"])?;
+    let [common] = fields(&btf, "sock", ["__sk_common"])?;
+    let in_common = ["skc_family", "skc_dport", "skc_daddr", "skc_v6_daddr"];
+    let in_common = fields(&btf, "sock_common", in_common)?;
+    let [sock_family, sock_port, sock_address, sock_address6] = in_common.map(|at| common + at);
     Ok(KernelLayout {
         known: 1,
-        task_files: field("task_struct", "files")?,
-        files_fdt: field("files_struct", "fdt")?,
-        fdt_max_fds: field("fdtable", "max_fds")?,
-        fdt_fd: field("fdtable", "fd")?,
-        file_inode: field("file", "f_inode")?,
-        file_private_data: field("file", "private_data")?,
-        inode_mode: field("inode", "i_mode")?,
-        socket_file: field("socket", "file")?,
-        socket_sk: field("socket", "sk")?,
-        sock_family: common + field("sock_common", "skc_family")?,
-        sock_port: common + field("sock_common", "skc_dport")?,
-        sock_address: common + field("sock_common", "skc_daddr")?,
-        sock_address6: common + field("sock_common", "skc_v6_daddr")?,
+        task_files: files,
+        files_fdt: fdt,
+        fdt_max_fds: max_fds,
+        fdt_fd: fd,
+        file_inode: inode,
+        file_private_data: private_data,
+        inode_mode: mode,
+        socket_file: file,
+        socket_sk: sk,
+        sock_family,
+        sock_port,
+        sock_address,
+        sock_address6,
     })
 }
 
-fn field(btf: &Btf, structure: &'static str, name: &'static str) -> Result<u32, KernelError> {
-    let missing = KernelError::Field(structure, name);
-    for found in btf.resolve_types_by_name(structure)? {
-        if let Type::Struct(found) = found
-            && let Some(bits) = offset_in(btf, &found.members, name, DEPTH)?
-        {
-            return Ok(bits / 8);
-        }
+/// Mapped, not parsed as a whole: that takes 40 MB and 300 ms (6.18), and this next to nothing and 8 ms. Kernels before
+/// 6.16 cannot map the file itself, so there a copy in memory is mapped.
+fn kernel_btf() -> Result<Btf, KernelError> {
+    if let Ok(btf) = Btf::from_file_with_backend(BTF, Backend::Mmap) {
+        return Ok(btf);
     }
-    Err(missing)
+    let copy = || -> io::Result<File> {
+        let mut copy = File::from(memfd_create("btf", MemfdFlags::CLOEXEC)?);
+        io::copy(&mut File::open(BTF)?, &mut copy)?;
+        Ok(copy)
+    };
+    let copy = copy().map_err(btf_rs::Error::from)?;
+    let path = format!("/proc/self/fd/{}", copy.as_raw_fd());
+    Ok(Btf::from_file_with_backend(path, Backend::Mmap)?)
+}
+
+/// The offsets of these fields, in bytes. There may be several structures of a name: the first with all fields counts.
+fn fields<const N: usize>(
+    btf: &Btf,
+    structure: &'static str,
+    names: [&'static str; N],
+) -> Result<[u32; N], KernelError> {
+    let mut missing = names[0];
+    'found: for found in btf.resolve_types_by_name(structure)? {
+        let Type::Struct(found) = found else { continue };
+        let mut offsets = [0; N];
+        for (offset, name) in offsets.iter_mut().zip(names) {
+            let Some(bits) = offset_in(btf, &found.members, name, DEPTH)? else {
+                missing = name;
+                continue 'found;
+            };
+            *offset = bits / 8;
+        }
+        return Ok(offsets);
+    }
+    Err(KernelError::Field(structure, missing))
 }
 
 /// The offset of a member in bits, also of one in a structure or union that has no name.
