@@ -38,9 +38,9 @@ impl Server {
 
     /// Its address, as a client that connects to it by the loopback of its own family sees it.
     fn address(&self) -> String {
-        match self.host.contains(':') {
-            true => format!("[{}]:{}", self.host, self.port),
-            false => format!("{}:{}", self.host, self.port),
+        match self.host {
+            "::1" => format!("[::1]:{}", self.port),
+            _ => format!("127.0.0.1:{}", self.port),
         }
     }
 

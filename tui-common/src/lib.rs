@@ -106,6 +106,59 @@ pub struct FirstSecretEvent {
 const _: () =
     assert!(size_of::<FirstSecretEvent>() == size_of::<SecretEvent>() + size_of::<Ends>());
 
+/// Five fields of a `BIO` that follow each other in every version of every library, of which two are read: with one look,
+/// for looks are what a hit costs.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct BioNumbers {
+    /// 1: it has its descriptor.
+    pub init: u32,
+    /// `shutdown`, `flags`, `retry_reason`.
+    pub between: [u32; 3],
+    /// The descriptor.
+    pub num: u32,
+}
+
+/// Two fields of `fdtable` that follow each other.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct DescriptorTable {
+    /// `max_fds`.
+    pub max_fds: u32,
+    /// 0, or whatever.
+    pub between: u32,
+    /// `fd`.
+    pub fd: u64,
+}
+
+/// Two fields of `socket` that follow each other.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct SocketLinks {
+    /// `file`.
+    pub file: u64,
+    /// `sk`.
+    pub sk: u64,
+}
+
+/// The start of `sock_common`.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct SocketNames {
+    /// `skc_daddr`.
+    pub address: [u8; 4],
+    /// `skc_rcv_saddr` and `skc_hash`.
+    pub between: [u32; 2],
+    /// `skc_dport`.
+    pub port: u16,
+    /// `skc_num`.
+    pub local_port: u16,
+    /// `skc_family`.
+    pub family: u16,
+    /// `skc_state` and more.
+    pub more: u16,
+}
+
 /// Steps to the ends of a connection that one image may need: see [`StepKind`].
 pub const END_STEPS: usize = 20;
 
@@ -143,31 +196,23 @@ pub struct KernelLayout {
     pub task_files: u32,
     /// `fdt` in `files_struct`, a pointer.
     pub files_fdt: u32,
-    /// `max_fds` in `fdtable`, 32 bits.
-    pub fdt_max_fds: u32,
-    /// `fd` in `fdtable`, a pointer to pointers.
-    pub fdt_fd: u32,
+    /// [`DescriptorTable`] in `fdtable`.
+    pub fdt_table: u32,
     /// `f_inode` in `file`, a pointer.
     pub file_inode: u32,
     /// `private_data` in `file`, a pointer.
     pub file_private_data: u32,
     /// `i_mode` in `inode`, 16 bits.
     pub inode_mode: u32,
-    /// `file` in `socket`, a pointer back.
-    pub socket_file: u32,
-    /// `sk` in `socket`, a pointer.
-    pub socket_sk: u32,
-    /// `__sk_common.skc_family` in `sock`, 16 bits.
-    pub sock_family: u32,
-    /// `__sk_common.skc_dport` in `sock`, 16 bits in network byte order.
-    pub sock_port: u32,
-    /// `__sk_common.skc_daddr` in `sock`, 4 bytes.
-    pub sock_address: u32,
+    /// [`SocketLinks`] in `socket`.
+    pub socket_links: u32,
+    /// [`SocketNames`] in `sock`.
+    pub sock_names: u32,
     /// `__sk_common.skc_v6_daddr` in `sock`, 16 bytes.
     pub sock_address6: u32,
 }
 
-const _: () = assert!(size_of::<KernelLayout>() == 56);
+const _: () = assert!(size_of::<KernelLayout>() == 40);
 
 /// Steps of a walk.
 pub const STEPS: usize = 40;
@@ -198,9 +243,9 @@ pub enum StepKind {
     Copy = 2,
     /// Only to the ends: copies the text at `pointers[from] + offset` to the name, unless there is one.
     Name = 3,
-    /// Only to the ends: `pointers[from]` is a `BIO` and `pointers[to]` its method. If that is one of a descriptor, and
-    /// the number at `pointers[from] + at`, which says that it has one, is 1, then the number at
-    /// `pointers[from] + offset` is the connection's file descriptor, and the last step is done.
+    /// Only to the ends: `pointers[from]` is a `BIO`, `pointers[to]` its method, and at `pointers[from] + offset` are its
+    /// [`BioNumbers`]. If the method is one of a descriptor and `init` is 1, then `num` is the connection's file
+    /// descriptor, and the last step is done.
     Descriptor = 4,
 }
 
@@ -240,15 +285,16 @@ impl Step {
         Self { kind: StepKind::Copy as u8, from, to: 0, len, at, reserved: 0, offset }
     }
 
-    /// Copies a name; `which` is told with it.
-    pub const fn name(from: u8, which: u8) -> Self {
-        Self { kind: StepKind::Name as u8, from, to: which, len: 0, at: 0, reserved: 0, offset: 0 }
+    /// Copies a name; `which` is told with it. Where there was none, `otherwise` more steps are taken, else left out.
+    pub const fn name(from: u8, which: u8, otherwise: u8) -> Self {
+        let kind = StepKind::Name as u8;
+        Self { kind, from, to: which, len: otherwise, at: 0, reserved: 0, offset: 0 }
     }
 
-    /// Looks for a descriptor, at `num` of the `BIO` if the number at `init` is 1.
-    pub const fn descriptor(bio: u8, method: u8, init: u16, num: u32) -> Self {
+    /// Looks for a descriptor: the numbers of the `BIO` begin with `init`.
+    pub const fn descriptor(bio: u8, method: u8, init: u32) -> Self {
         let kind = StepKind::Descriptor as u8;
-        Self { kind, from: bio, to: method, len: 0, at: init, reserved: 0, offset: num }
+        Self { kind, from: bio, to: method, len: 0, at: 0, reserved: 0, offset: init }
     }
 }
 

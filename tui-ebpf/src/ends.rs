@@ -3,7 +3,10 @@
 use aya_ebpf::helpers::generated::{
     bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_user, bpf_probe_read_user_str,
 };
-use tlskeytop_common::{EndSteps, Ends, KernelLayout, NAME_ROOM, POINTERS, StepKind};
+use tlskeytop_common::{
+    BioNumbers, DescriptorTable, EndSteps, Ends, KernelLayout, NAME_ROOM, POINTERS, SocketLinks,
+    SocketNames, StepKind,
+};
 
 use crate::maps::KERNEL;
 use crate::steps;
@@ -30,9 +33,14 @@ pub unsafe fn take(steps: &EndSteps, connection: u64, ends: *mut Ends) {
     unsafe { steps::clear::<{ size_of::<Ends>() }>(ends.cast()) };
     let mut pointers = [0u64; POINTERS];
     pointers[0] = connection;
+    let mut left_out = 0;
     for step in steps {
         if step.kind == StepKind::End as u8 {
             break;
+        }
+        if left_out > 0 {
+            left_out -= 1;
+            continue;
         }
         let base = pointers[step.from as usize % POINTERS];
         let from = base.wrapping_add(step.offset as u64);
@@ -44,23 +52,24 @@ pub unsafe fn take(steps: &EndSteps, connection: u64, ends: *mut Ends) {
         } else if step.kind == StepKind::Name as u8 {
             // SAFETY: by this function's contract, and the helper checks `from`.
             unsafe {
-                if (*ends).name_len == 0 {
-                    let to = (&raw mut (*ends).name).cast();
-                    let read = bpf_probe_read_user_str(to, NAME_ROOM as u32, from as *const _);
-                    (*ends).name_len = if read > 0 { read as u16 } else { 0 };
+                let to = (&raw mut (*ends).name).cast();
+                let read = bpf_probe_read_user_str(to, NAME_ROOM as u32, from as *const _);
+                if read > 0 {
+                    (*ends).name_len = read as u16;
                     (*ends).name_from = step.to as u16;
+                    left_out = step.len;
                 }
             }
         } else if step.kind == StepKind::Descriptor as u8 {
-            let method = pointers[step.to as usize % POINTERS];
-            let kind: u32 = user(method).unwrap_or(0);
-            let has_one: u32 = user(base.wrapping_add(step.at as u64)).unwrap_or(0);
-            if kind & 0xff00 == DESCRIPTOR && has_one == 1 {
-                if let Some(descriptor) = user::<u32>(from)
-                    && let Some(layout) = KERNEL.get(0)
-                {
+            let numbers: BioNumbers = user(from).unwrap_or_default();
+            if numbers.init != 1 {
+                continue;
+            }
+            let kind: u32 = user(pointers[step.to as usize % POINTERS]).unwrap_or(0);
+            if kind & 0xff00 == DESCRIPTOR {
+                if let Some(layout) = KERNEL.get(0) {
                     // SAFETY: by this function's contract.
-                    let _ = unsafe { peer(layout, descriptor, ends) };
+                    let _ = unsafe { peer(layout, numbers.num, ends) };
                 }
                 break;
             }
@@ -83,46 +92,49 @@ unsafe fn peer(layout: &KernelLayout, descriptor: u32, ends: *mut Ends) -> Optio
     let task = unsafe { bpf_get_current_task() };
     let files: u64 = kernel(task, layout.task_files)?;
     let table: u64 = kernel(files, layout.files_fdt)?;
-    if descriptor >= kernel(table, layout.fdt_max_fds)? {
+    let table: DescriptorTable = kernel(table, layout.fdt_table)?;
+    if descriptor >= table.max_fds {
         return None;
     }
-    let array: u64 = kernel(table, layout.fdt_fd)?;
-    let file: u64 = kernel(array.wrapping_add(8 * descriptor as u64), 0)?;
+    let file: u64 = kernel(table.fd.wrapping_add(8 * descriptor as u64), 0)?;
     let inode: u64 = kernel(file, layout.file_inode)?;
     let mode: u16 = kernel(inode, layout.inode_mode)?;
     if mode & FILE_TYPE != SOCKET {
         return None;
     }
     let socket: u64 = kernel(file, layout.file_private_data)?;
-    if kernel::<u64>(socket, layout.socket_file)? != file {
+    let socket: SocketLinks = kernel(socket, layout.socket_links)?;
+    if socket.file != file {
         return None;
     }
-    let sock: u64 = kernel(socket, layout.socket_sk)?;
-    let port: u16 = kernel(sock, layout.sock_port)?;
-    let family: u16 = kernel(sock, layout.sock_family)?;
-    let (at, len) = match family {
-        AF_INET => (layout.sock_address, 4),
-        AF_INET6 => (layout.sock_address6, 16),
-        _ => return None,
-    };
-    // SAFETY: the address has room for both lengths, by this function's contract; the helper checks where it reads.
+    let names: SocketNames = kernel(socket.sk, layout.sock_names)?;
+    // A socket that is not connected has port 0.
+    if names.port == 0 {
+        return None;
+    }
+    // SAFETY: by this function's contract.
     unsafe {
-        let to = (&raw mut (*ends).address).cast();
-        let from = sock.wrapping_add(at as u64);
-        // A socket that is not connected has port 0.
-        if port != 0 && bpf_probe_read_kernel(to, len, from as *const _) == 0 {
-            (*ends).port = port;
-            (*ends).family = family;
+        match names.family {
+            AF_INET => (&raw mut (*ends).address).cast::<[u8; 4]>().write(names.address),
+            AF_INET6 => (*ends).address = kernel(socket.sk, layout.sock_address6)?,
+            _ => return None,
         }
+        (*ends).port = names.port;
+        (*ends).family = names.family;
     }
     Some(())
 }
 
-/// Integers, of which every bit pattern is one.
+/// What is made of integers, of which every bit pattern is one.
 trait Number: Copy + Default {}
 impl Number for u16 {}
 impl Number for u32 {}
 impl Number for u64 {}
+impl Number for [u8; 16] {}
+impl Number for BioNumbers {}
+impl Number for DescriptorTable {}
+impl Number for SocketLinks {}
+impl Number for SocketNames {}
 
 /// Reads the target's memory.
 #[inline(always)]

@@ -111,6 +111,13 @@ impl Label {
         Self { text, len }
     }
 
+    /// Whether the facts are told with it: those of a client's secrets, of which each session has one or two, since the
+    /// facts are the same with all of them.
+    #[inline(always)]
+    fn has_facts(&self) -> bool {
+        self.len == 0 || self.text[0] as u8 == b'C'
+    }
+
     /// Whether it is the one with which the ends of a connection are told, of those that each session has: the ends
     /// stay the same, and to read them is half of what a hit costs.
     #[inline(always)]
@@ -163,7 +170,9 @@ unsafe fn fill(ctx: &ProbeContext, event: *mut SecretEvent, hit: &Hit<'_>) -> Re
 
         let facts = (&raw mut (*event).facts).cast();
         steps::clear::<FACTS>(facts);
-        steps::take::<FACT_STEPS, FACTS, 8>(&tap.facts, FACT_STEPS as u32, connection, facts);
+        if hit.label.has_facts() {
+            steps::take::<FACT_STEPS, FACTS, 8>(&tap.facts, FACT_STEPS as u32, connection, facts);
+        }
 
         (*event).label_len = hit.label.len;
         (&raw mut (*event).label).cast::<[u64; LABEL_WORDS]>().write(hit.label.text);

@@ -3,11 +3,12 @@
 
 use std::fs::File;
 use std::io;
+use std::mem::offset_of;
 use std::os::fd::AsRawFd as _;
 
 use btf_rs::{Backend, Btf, BtfType as _, Member, Type};
 use rustix::fs::{MemfdFlags, memfd_create};
-use tlskeytop_common::KernelLayout;
+use tlskeytop_common::{DescriptorTable, KernelLayout, SocketLinks, SocketNames};
 
 /// A [`KernelLayout`] that aya may copy into a map.
 #[derive(Clone, Copy)]
@@ -31,6 +32,9 @@ pub enum KernelError {
     /// It lacks a field.
     #[error("{BTF} has no {1} in {0}")]
     Field(&'static str, &'static str),
+    /// Fields are in another order.
+    #[error("{BTF} has the fields of {0} in another order")]
+    Shape(&'static str),
 }
 
 /// The offsets of the running kernel.
@@ -42,30 +46,41 @@ pub fn layout() -> Result<KernelLayout, KernelError> {
     let btf = kernel_btf()?;
     let [files] = fields(&btf, "task_struct", ["files"])?;
     let [fdt] = fields(&btf, "files_struct", ["fdt"])?;
-    let [max_fds, fd] = fields(&btf, "fdtable", ["max_fds", "fd"])?;
+    let table = fields(&btf, "fdtable", ["max_fds", "fd"])?;
+    let fdt_table = shape("fdtable", table, offset_of!(DescriptorTable, fd))?;
     let [inode, private_data] = fields(&btf, "file", ["f_inode", "private_data"])?;
     let [mode] = fields(&btf, "inode", ["i_mode"])?;
-    let [file, sk] = fields(&btf, "socket", ["file", "sk"])?;
+    let links = fields(&btf, "socket", ["file", "sk"])?;
+    let socket_links = shape("socket", links, offset_of!(SocketLinks, sk))?;
     let [common] = fields(&btf, "sock", ["__sk_common"])?;
-    let in_common = ["skc_family", "skc_dport", "skc_daddr", "skc_v6_daddr"];
-    let in_common = fields(&btf, "sock_common", in_common)?;
-    let [sock_family, sock_port, sock_address, sock_address6] = in_common.map(|at| common + at);
+    let in_common = ["skc_daddr", "skc_dport", "skc_family", "skc_v6_daddr"];
+    let [address, port, family, address6] = fields(&btf, "sock_common", in_common)?;
+    shape("sock_common", [address, port], offset_of!(SocketNames, port))?;
+    shape("sock_common", [address, family], offset_of!(SocketNames, family))?;
     Ok(KernelLayout {
         known: 1,
         task_files: files,
         files_fdt: fdt,
-        fdt_max_fds: max_fds,
-        fdt_fd: fd,
+        fdt_table,
         file_inode: inode,
         file_private_data: private_data,
         inode_mode: mode,
-        socket_file: file,
-        socket_sk: sk,
-        sock_family,
-        sock_port,
-        sock_address,
-        sock_address6,
+        socket_links,
+        sock_names: common + address,
+        sock_address6: common + address6,
     })
+}
+
+/// The first of two fields, which are read with one look because the second is `distance` behind it.
+fn shape(
+    structure: &'static str,
+    [first, second]: [u32; 2],
+    distance: usize,
+) -> Result<u32, KernelError> {
+    match second.checked_sub(first) {
+        Some(between) if between as usize == distance => Ok(first),
+        _ => Err(KernelError::Shape(structure)),
+    }
 }
 
 /// Mapped, not parsed as a whole: that takes 40 MB and 300 ms (6.18), and this next to nothing and 8 ms. Kernels before
@@ -144,12 +159,8 @@ mod tests {
             return;
         }
         let layout = layout().unwrap();
-        // Of `struct sock_common` (`net/sock.h`), whose start is the same since 3.x.
-        assert_eq!(layout.sock_address, 0);
-        assert_eq!(layout.sock_port, 12);
-        assert_eq!(layout.sock_family, 16);
         // Behind a structure without a name, and each at a place of its own.
-        assert!(layout.sock_address6 > layout.sock_family);
+        assert!(layout.sock_address6 > layout.sock_names);
         assert!(layout.file_inode != layout.file_private_data && layout.task_files > 0);
     }
 }

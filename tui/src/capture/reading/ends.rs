@@ -40,25 +40,26 @@ pub fn steps(layout: &EndsLayout) -> EndSteps {
 
 fn list(layout: &EndsLayout) -> Vec<Step> {
     let mut steps = Vec::new();
-    let own = |which| {
-        let offset = layout.name.into_iter();
-        offset.flat_map(move |offset| [Step::follow(0, offset, NAME), Step::name(NAME, which)])
+    // `otherwise`: as many steps as the other way to a name has.
+    let own = |which, otherwise| {
+        let steps = move |at| [Step::follow(0, at, NAME), Step::name(NAME, which, otherwise)];
+        layout.name.into_iter().flat_map(steps)
     };
-    let behind = |pointer, offset, which| {
+    let behind = |pointer, offset, which, otherwise| {
         let to = [Step::follow(0, pointer, HOLDER), Step::follow(HOLDER, offset, NAME)];
-        to.into_iter().chain([Step::name(NAME, which)])
+        to.into_iter().chain([Step::name(NAME, which, otherwise)])
     };
     // The first that is there counts.
     match layout.other_name {
         Some(OtherName::Asked { pointer, offset }) => {
-            steps.extend(behind(pointer, offset, ASKED));
-            steps.extend(own(TO_ASK));
+            steps.extend(behind(pointer, offset, ASKED, if layout.name.is_some() { 2 } else { 0 }));
+            steps.extend(own(TO_ASK, 0));
         }
         Some(OtherName::Session { pointer, offset }) => {
-            steps.extend(own(OWN));
-            steps.extend(behind(pointer, offset, OF_SESSION));
+            steps.extend(own(OWN, 3));
+            steps.extend(behind(pointer, offset, OF_SESSION, 0));
         }
-        None => steps.extend(own(if layout.has_next() { OWN } else { TO_ASK })),
+        None => steps.extend(own(if layout.has_next() { OWN } else { TO_ASK }, 0)),
     }
     // Both are the same, but for applications that read or write by themselves.
     for bio in [layout.read_bio, layout.write_bio].into_iter().flatten() {
@@ -79,7 +80,7 @@ fn descriptors(layout: &EndsLayout) -> impl Iterator<Item = Step> {
     layout.bios.iter().flat_map(move |bio| {
         let is_followed = method.replace(bio.method) == Some(bio.method);
         let follow = (!is_followed).then_some(Step::follow(BIO, bio.method, METHOD));
-        follow.into_iter().chain([Step::descriptor(BIO, METHOD, bio.init, bio.num)])
+        follow.into_iter().chain([Step::descriptor(BIO, METHOD, bio.init)])
     })
 }
 
@@ -197,7 +198,7 @@ mod tests {
 
     #[test]
     fn the_steps_of_every_library_fit() {
-        let bio = |init| BioLayout { method: 0, init, num: 24, next: None };
+        let bio = |init| BioLayout { method: 0, init, next: None };
         let layout = EndsLayout {
             name: Some(144),
             other_name: Some(OtherName::Asked { pointer: 48, offset: 504 }),

@@ -8,6 +8,8 @@
 
 use std::sync::LazyLock;
 
+use tlskeytop_common::BioNumbers;
+
 use super::field::{At, Evidence, Field};
 use super::table::{Row, Table};
 use super::version::Release;
@@ -52,10 +54,8 @@ pub enum OtherName {
 pub struct BioLayout {
     /// `method`, a pointer.
     pub method: u32,
-    /// `init`, 32 bits.
-    pub init: u16,
-    /// `num`, 32 bits.
-    pub num: u32,
+    /// `init`, 32 bits; `num`, the descriptor, is 16 bytes behind it.
+    pub init: u32,
     /// `next_bio`, a pointer; where one library puts a `BIO` that buffers before another.
     pub next: Option<u32>,
 }
@@ -103,8 +103,7 @@ fn openssl_row(row: &Row<'_>) -> Option<OpenSslRow> {
         write_bio: row.offset("SSL.wbio")?,
         bio: BioLayout {
             method: row.offset("BIO.method")?,
-            init: u16::try_from(row.offset("BIO.init")?).ok()?,
-            num: row.offset("BIO.num")?,
+            init: numbers(row, "BIO.init", "BIO.num")?,
             next: row.offset("BIO.next_bio"),
         },
     })
@@ -121,11 +120,17 @@ fn boringssl_row(row: &Row<'_>) -> Option<BoringSslRow> {
         s3_hostname: row.offset("s3.hostname"),
         bio: BioLayout {
             method: row.offset("bio.method")?,
-            init: u16::try_from(row.offset("bio.init")?).ok()?,
-            num: row.offset("bio.num")?,
+            init: numbers(row, "bio.init", "bio.num")?,
             next: None,
         },
     })
+}
+
+/// Where `init` is, if `num` is where the kernel side looks for it.
+fn numbers(row: &Row<'_>, init: &str, num: &str) -> Option<u32> {
+    let init = row.offset(init)?;
+    let distance = std::mem::offset_of!(BioNumbers, num);
+    (row.offset(num)?.checked_sub(init)? as usize == distance).then_some(init)
 }
 
 /// What of the ends is proved for a layout.
