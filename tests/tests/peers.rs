@@ -7,8 +7,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tlskeytop_tests::{
-    CURL, Lab, Nginx, PYTHON, Peer, Process, Protocol, Sessions, Subject, Summary, Tlskeytop,
-    VERSIONS, Version, curl, peer_script, program,
+    LIBSSL, Lab, Nginx, PYTHON, Peer, Process, Protocol, Sessions, Summary, Tlskeytop, VERSIONS,
+    Version, curl, peer_script, program, shared_library, whole_truth,
 };
 
 /// `tests/peers/server_ends.py`, which says whom it met.
@@ -170,6 +170,111 @@ fn openssl_and_python_on_each_family_and_by_each_way() -> Result<()> {
     check(&lab, "::1", &[], |server, version| {
         vec![s_client(server, version, Some("six.example.org")), s_client(server, version, None)]
     })
+}
+
+#[test]
+fn programs_with_a_library_of_their_own() -> Result<()> {
+    let Some(lab) = Lab::open()? else {
+        return Ok(());
+    };
+    let Some(python) = program("venv/bin/python")? else {
+        return Ok(());
+    };
+    let Some(node) = program("npm/node_modules/node18/bin/node")? else {
+        return Ok(());
+    };
+    let mut images = Vec::new();
+    for image in ["pycurl.libs/libssl-", "cryptography/hazmat/bindings/_rust", "curl_cffi/_wrapper"]
+    {
+        let Some(image) = shared_library(image)? else {
+            return Ok(());
+        };
+        images.push(image);
+    }
+    images.extend([LIBSSL.into(), node.clone()]);
+    let options: Vec<&str> =
+        images.iter().filter_map(|image| image.to_str()).flat_map(|i| ["--image", i]).collect();
+    check(&lab, "127.0.0.1", &options, |server, _| {
+        let mut own = curl(&lab, server.port, "");
+        own.args(["--http1.0", "--output", "/dev/null"]);
+        let own =
+            Client { command: own, times: 1, name: Some("localhost"), knows_its_socket: false };
+        vec![
+            // Whose library reads and writes by functions of theirs: what is behind those is not guessed.
+            own,
+            script(&lab, &python, "client_pycurl.py", server, false),
+            script(&lab, &python, "client_curl_cffi.py", server, false),
+            script(&lab, &node, "client_node.js", server, false),
+            script(&lab, &python, "client_pyopenssl.py", server, true),
+        ]
+    })
+}
+
+#[test]
+fn libpq_has_a_bio_of_its_own_with_the_descriptor_of_its_socket() -> Result<()> {
+    let Some(lab) = Lab::open()? else {
+        return Ok(());
+    };
+    let Some(python) = program("venv/bin/python")? else {
+        return Ok(());
+    };
+    let Some(image) = shared_library("psycopg2_binary.libs/libssl-")? else {
+        return Ok(());
+    };
+    let peer = Peer::start(&lab, Protocol::Postgres, Version::Tls13)?;
+    let image = image.to_str().context("path")?;
+    let mut tlskeytop = Tlskeytop::json(&lab, ["--image", image])?;
+    let mut client = Command::new(python);
+    client.arg(peer_script("client_psycopg2.py")).arg(&lab.certificate.certificate);
+    client.args(["1", &peer.port().to_string()]);
+    let mut client = Process::start(&mut client)?;
+    client.say("go")?;
+    ensure!(client.wait()?.status.success());
+    let sessions = Sessions::parse(&tlskeytop.interrupt()?.stdout)?;
+    let truth = peer.whole_truth(1)?;
+    let session = sessions.of(truth.client_randoms()[0]);
+    let [session] = session[..] else { anyhow::bail!("{} sessions", session.len()) };
+    ensure!(session["server_name"] == "localhost", "{session}");
+    ensure!(session["peer"] == format!("127.0.0.1:{}", peer.port()), "{session}");
+    Ok(())
+}
+
+#[test]
+fn nginx_knows_what_its_clients_asked_for() -> Result<()> {
+    let Some(lab) = Lab::open()? else {
+        return Ok(());
+    };
+    let nginx = Nginx::start(&lab)?;
+    let mut tlskeytop = Tlskeytop::json(&lab, ["--image", LIBSSL])?;
+    let mut expected = Vec::new();
+    for version in VERSIONS {
+        let address = format!("127.0.0.1:{}", nginx.port(version));
+        for name in [Some("www.example.org"), None] {
+            let truth = lab.path(&format!("truth-{version:?}-{name:?}"));
+            let mut client = Command::new("openssl");
+            client.args(["s_client", "-connect", &address, "-keylogfile"]).arg(&truth);
+            match name {
+                Some(name) => client.args(["-servername", name]),
+                None => client.arg("-noservername"),
+            };
+            Process::run_ok(&mut client)?;
+            expected.push((whole_truth(&truth, 1)?, name, address.clone()));
+        }
+    }
+    let sessions = Sessions::parse(&tlskeytop.interrupt()?.stdout)?;
+    for (truth, name, address) in expected {
+        let both = sessions.of(truth.client_randoms()[0]);
+        ensure!(both.len() == 2, "{} sessions", both.len());
+        for session in both {
+            ensure!(session["server_name"].as_str() == name, "{session}");
+            let peer = session["peer"].as_str().context("peer")?;
+            match session["comm"] == "nginx" {
+                true => ensure!(peer.starts_with("127.0.0.1:") && peer != address, "{session}"),
+                false => ensure!(peer == address, "{session}"),
+            }
+        }
+    }
+    Ok(())
 }
 
 #[test]
