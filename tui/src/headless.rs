@@ -18,6 +18,8 @@ const COALESCE: Duration = Duration::from_millis(100);
 const CHUNK: usize = 1000;
 /// How long the end waits for the reader of stdout.
 const READER: Duration = Duration::from_secs(2);
+/// Programs whose losses are told in the summary.
+const MISSED: usize = 10;
 /// Warnings shown in one second; the others are counted.
 const WARNINGS: u32 = 10;
 
@@ -247,6 +249,9 @@ pub fn summary(model: &Model) -> String {
         [(stats.rejected, "rejected"), (stats.evicted.unsaved, "sessions dropped unsaved")];
     for (count, what) in seldom.into_iter().filter(|(count, _)| *count > 0) {
         text.push_str(&format!(", {count} {what}"));
+    }
+    for sentence in model.missed.sentences().into_iter().take(MISSED) {
+        text.push_str(&format!("; {sentence}"));
     }
     text
 }

@@ -27,6 +27,7 @@ use crate::model::{
 use crate::preflight::{self, Check};
 use crate::report;
 use crate::runtime::{self, Engine as _, Machine, finish, local_offset};
+use crate::target::follow::watch::Watch;
 use crate::target::layout::Forced;
 use crate::target::process;
 use crate::target::registry::Registry;
@@ -179,7 +180,16 @@ fn check_other_file(log: &File, keylog: &Path) -> anyhow::Result<()> {
 fn capture_logged(task: &CaptureTask, options: Option<runtime::Options>) -> anyhow::Result<()> {
     no_core_file();
     warn_of(task.layout.as_ref());
-    let mut registry = Registry::with_layout(task.layout.clone());
+    // First of all: what happens from here on is not missed.
+    let (watch, refused) = Watch::start();
+    if let Some(error) = refused {
+        let warning = format!(
+            "the kernel does not report what processes do ({error}): new ones are looked for every 2 s"
+        );
+        tracing::warn!("{warning}");
+        say(&format!("warning: {warning}"));
+    }
+    let mut registry = Registry::watching(task.layout.clone(), watch.clone());
     add_images(&mut registry, &task.images)?;
     let selection = Selection { pids: running(&task.selection)?, ..task.selection.clone() };
     raise_file_limit();
@@ -197,7 +207,7 @@ fn capture_logged(task: &CaptureTask, options: Option<runtime::Options>) -> anyh
             true => AT_A_TIME_ONE_BY_ONE,
             false => AT_A_TIME,
         };
-        let mut machine = Machine::start(loaded, registry)?;
+        let mut machine = Machine::start(loaded, registry, watch)?;
         let mut model = Model::new(selection, task.keylog.clone(), DEFAULT_SESSION_LIMIT);
         model.catching_up = CatchingUp::new(task.catch_up, at_a_time);
         if task.save {

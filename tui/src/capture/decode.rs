@@ -11,6 +11,7 @@ use super::processes::Processes;
 use super::reading;
 use super::slots::{Part, Slot, Slots};
 use crate::model::{Captured, Facts, Method, Msg, Time, WhoIsWho};
+use crate::target::follow::watch::Watch;
 use crate::target::functions;
 use crate::text::Foreign;
 use crate::tls::{ClientRandom, Label, Secret};
@@ -27,6 +28,11 @@ pub struct Decoder {
 impl Decoder {
     pub(super) fn new(slots: Arc<RwLock<Slots>>, walks: Arc<RwLock<Slots>>, again: Again) -> Self {
         Self { slots, walks, again, processes: Processes::default(), clock: Clock::read() }
+    }
+
+    /// Asks this from now on which process an event came from.
+    pub fn watch(&mut self, watch: Watch) {
+        self.processes.watch = Some(watch);
     }
 
     /// Looks at the clocks again; to be called before a batch of records.

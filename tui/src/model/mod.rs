@@ -5,6 +5,7 @@
 mod catch_up;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod missed;
 mod msg;
 mod saving;
 mod session;
@@ -23,6 +24,7 @@ use std::time::Duration;
 pub use catch_up::{
     AT_A_TIME, AT_A_TIME_ONE_BY_ONE, CatchUpState, CatchingUp, DEFAULT_LIMIT as CATCH_UP_LIMIT,
 };
+pub use missed::{Loss, Missed};
 pub use msg::{Effect, KeyLogMsg, Msg};
 pub use saving::{InFile, KnownLine, LINES_REMEMBERED, PendingLine, Saving, SavingState};
 pub use session::{
@@ -53,6 +55,8 @@ pub struct Model {
     pub catching_up: CatchingUp,
     /// What was counted.
     pub stats: Stats,
+    /// What was not captured since its image was attached too late.
+    pub missed: Missed,
     /// Time of the last message.
     pub now: Time,
     /// A look at the machine has come in.
@@ -68,6 +72,7 @@ impl Model {
             saving: Saving::new(keylog),
             catching_up: CatchingUp::new(CATCH_UP_LIMIT, AT_A_TIME),
             stats: Stats::default(),
+            missed: Missed::default(),
             now: Time(0),
             scanned: false,
         }
@@ -88,7 +93,9 @@ impl Model {
             Msg::Scanned(mut scan) => {
                 effects.extend(std::mem::take(&mut scan.warnings).into_iter().map(Effect::Warn));
                 let began = scan.began;
+                let ended = std::mem::take(&mut scan.ended);
                 effects.extend(self.targets.merge(scan).into_iter().map(Effect::Capture));
+                self.missed.ended(&ended, &self.targets);
                 self.stats.events.retain(|id, _| self.targets.images.contains_key(id));
                 self.scanned = true;
                 self.catching_up.looked(&self.targets, began);
@@ -164,6 +171,9 @@ impl Model {
         if let Some(connection) = caught_up {
             let ended = self.catching_up.saw(key, connection, self.now);
             effects.extend(ended.map(Effect::Capture));
+        }
+        if self.sessions.find(&event.session_key()).is_none() {
+            self.missed.session(&event);
         }
         let taken = self.sessions.take(event);
         if taken.created {
@@ -262,7 +272,10 @@ impl Model {
     ) {
         let Some(image) = self.targets.images.get_mut(&image) else { return };
         image.state = match result {
-            Ok(probes) => ImageState::Attached { probes },
+            Ok(probes) => {
+                self.missed.attached(image.id, self.now);
+                ImageState::Attached { probes }
+            }
             Err(reason) => {
                 effects.push(Effect::Warn(format!("{}: {reason}", image.path)));
                 ImageState::Failed(reason)

@@ -6,12 +6,22 @@ use std::sync::Arc;
 
 use globset::GlobMatcher;
 
+use super::Time;
 use crate::target::plan::{ImagePlan, Ways};
 use crate::text::Foreign;
 
 /// Names an image while the program runs; never used again for another file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ImageId(pub u32);
+
+/// A process that another one comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ancestor {
+    /// Process id.
+    pub pid: u32,
+    /// Clock ticks from boot to its start, as in [`Process::start_ticks`].
+    pub start_ticks: u64,
+}
 
 /// What is known of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +38,8 @@ pub struct Process {
     pub exe: Option<Foreign>,
     /// Id of the container, where the cgroup's path shows one.
     pub container: Option<Foreign>,
+    /// Where it comes from, the nearest first, as far as that is known.
+    pub ancestors: Arc<[Ancestor]>,
 }
 
 /// What is attached to an image.
@@ -100,6 +112,19 @@ pub struct Scan {
     pub warnings: Vec<String>,
     /// When the look began: clock ticks since boot, as in [`Process::start_ticks`].
     pub began: u64,
+    /// Those that had an image mapped and ended since the last look.
+    pub ended: Vec<Ended>,
+}
+
+/// A process with TLS code that ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The process.
+    pub process: Arc<Process>,
+    /// The images with TLS code that it had mapped.
+    pub images: Vec<ImageId>,
+    /// When.
+    pub at: Time,
 }
 
 /// Which processes report.
@@ -295,7 +320,7 @@ impl Targets {
     }
 
     /// Whether there is something to attach, which the command line allows.
-    fn can_attach(&self, image: &Image) -> bool {
+    pub(super) fn can_attach(&self, image: &Image) -> bool {
         image.plan.is_captured(self.selection.ways)
             && (image.named || !self.selection.only_named_images)
     }

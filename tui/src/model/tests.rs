@@ -14,7 +14,15 @@ const NOW: Time = Time(1_000_000_000_000);
 
 fn process(pid: u32) -> Arc<Process> {
     let comm = Foreign::from(format!("proc{pid}").as_str());
-    Arc::new(Process { pid, parent: 0, start_ticks: 1, comm, exe: None, container: None })
+    Arc::new(Process {
+        pid,
+        parent: 0,
+        start_ticks: 1,
+        comm,
+        exe: None,
+        container: None,
+        ancestors: [].into(),
+    })
 }
 
 fn event(pid: u32, random: u8, label: Label, value: u8) -> Captured {

@@ -15,14 +15,13 @@ use super::writer::Writer;
 use crate::capture::{CaptureError, Control, Counters, Events, Loaded, Rules};
 use crate::model::target::Change;
 use crate::model::{Effect, KeyLogMsg, Msg, Time};
+use crate::target::follow::watch::Watch;
 use crate::target::registry::Registry;
 
 /// Replies of the threads that can wait at a time.
 const REPLIES: usize = 256;
 /// How often counters are read and the key log's path is checked.
 const TICK: Duration = Duration::from_millis(250);
-/// Ticks from one scan to the next.
-const SCAN_TICKS: u64 = 8;
 
 /// Everything outside of the model.
 pub struct Machine {
@@ -38,7 +37,6 @@ pub struct Machine {
     looker: Errands,
     replies: Receiver<Msg>,
     tick: Interval,
-    ticks: u64,
     /// What an effect answered at once.
     own: Vec<Msg>,
 }
@@ -49,10 +47,17 @@ impl Machine {
     /// # Errors
     ///
     /// [`CaptureError::Wait`] when a thread cannot be started.
-    pub fn start(loaded: Loaded, registry: Registry) -> Result<Self, CaptureError> {
+    pub fn start(
+        mut loaded: Loaded,
+        registry: Registry,
+        watch: Watch,
+    ) -> Result<Self, CaptureError> {
         let (sender, replies) = channel(REPLIES);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        if watch.is_live() {
+            loaded.events.watch(watch.clone());
+        }
         Ok(Self {
             events: loaded.events,
             rules: loaded.rules,
@@ -61,10 +66,9 @@ impl Machine {
             writer: Writer::start(sender.clone())?,
             exporter: Errands::start("export", sender.clone())?,
             looker: Errands::start("look", sender.clone())?,
-            scanner: Scanner::start(registry, sender)?,
+            scanner: Scanner::start(registry, watch, sender)?,
             replies,
             tick,
-            ticks: 0,
             own: Vec::new(),
         })
     }
@@ -93,10 +97,6 @@ impl Machine {
     }
 
     fn on_tick(&mut self, into: &mut Vec<Msg>) {
-        if self.ticks.is_multiple_of(SCAN_TICKS) {
-            self.scanner.request();
-        }
-        self.ticks += 1;
         self.writer.check();
         self.events.glance(into);
         self.read_counters(into);
@@ -155,7 +155,13 @@ impl Engine for Machine {
         tokio::select! {
             read = self.events.next(into) => read?,
             Some(msg) = self.replies.recv() => into.push(msg),
-            Some(msg) = attached(&mut self.control) => into.push(msg),
+            Some(msg) = attached(&mut self.control) => {
+                // The next picture is the first that says who began with the probes in place.
+                if matches!(msg, Msg::Attached { .. }) {
+                    self.scanner.report();
+                }
+                into.push(msg);
+            }
             _ = self.tick.tick() => self.on_tick(into),
         }
         Ok(())

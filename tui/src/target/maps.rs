@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 
+use super::follow::record::{FileKey, Mapped};
 use crate::text::Foreign;
 
 /// One executable mapping of a file.
@@ -17,6 +18,19 @@ pub struct Mapping {
     pub file: (u32, u32, u64),
     /// The path as the process sees it, without the mark of a deleted file.
     pub path: Foreign,
+}
+
+impl Mapping {
+    /// The same, as a record would say it.
+    pub fn as_mapped(&self) -> Mapped {
+        let (major, minor, inode) = self.file;
+        Mapped {
+            file: FileKey { device: (major, minor), inode, generation: None },
+            start: self.start,
+            length: self.end.saturating_sub(self.start),
+            path: self.path.clone(),
+        }
+    }
 }
 
 /// Most bytes read of a process's maps: a line has about 100, and real programs up to some 10,000 lines.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::functions;
-use super::layout::{self, Evidence, Forced, Layouted, ProvenLayout};
+use super::layout::{self, Evidence, Forced, LayoutRefusal, Layouted, ProvenLayout};
 
 /// How code of a TLS library came into a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -158,6 +158,23 @@ pub enum Ways {
 }
 
 impl ImagePlan {
+    /// Of a file that could not be read: nothing is known, and nothing attached.
+    pub fn unread(reason: &str) -> Self {
+        Self {
+            build_id: None,
+            linkage: Linkage::Shared,
+            stripped: false,
+            library: None,
+            taps: Vec::new(),
+            labels: Vec::new(),
+            reason: reason.to_owned(),
+            layout: Err(LayoutRefusal(reason.to_owned())),
+            evidence: Evidence::default(),
+            hooks: Vec::new(),
+            hooks_reason: reason.to_owned(),
+        }
+    }
+
     /// The taps that are attached.
     pub fn taps_for(&self, ways: Ways) -> &[Tap] {
         match ways {

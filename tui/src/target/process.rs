@@ -42,7 +42,17 @@ pub fn read(pid: u32) -> io::Result<Process> {
         comm: Foreign::from_bytes(comm),
         exe: fs::read_link(folder.join("exe")).ok().map(|path| Foreign::from(path.as_os_str())),
         container: read_small(&folder.join("cgroup")).ok().and_then(|text| container(&text)),
+        ancestors: [].into(),
     })
+}
+
+/// The number of threads of a process: field 20 of `/proc/PID/stat`.
+///
+/// # Errors
+///
+/// When it has ended.
+pub fn threads(pid: u32) -> io::Result<u32> {
+    stat_field(&read_stat(pid)?, 20).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Most bytes read of a command line.

@@ -6,9 +6,13 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::cache::{FileIdentity, PlanCache};
 use super::commands::Commands;
+use super::follow::looking::{Found, Looker, identify};
+use super::follow::record::FileKey;
+use super::follow::watch::Watch;
 use super::layout::Forced;
 use super::libcrypto::with_version;
 use super::maps::{self, Mapping};
@@ -21,6 +25,9 @@ use crate::text::Foreign;
 const LIMIT: usize = 1024;
 /// Plans remembered; most are of files without TLS code and take a few hundred bytes.
 const PLANS: usize = 16_384;
+
+/// How long one scan waits for the command lines of new processes.
+pub const COMMANDS: Duration = Duration::from_millis(50);
 
 /// Why a file that the user named cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +112,7 @@ impl Known {
 /// What was found so far.
 #[derive(Debug)]
 pub struct Registry {
-    plans: PlanCache,
+    plans: Arc<Mutex<PlanCache>>,
     by_identity: HashMap<FileIdentity, ImageId>,
     images: BTreeMap<ImageId, Known>,
     next_id: u32,
@@ -122,12 +129,17 @@ pub struct Registry {
     commands: Option<Commands>,
     /// Our own executable: it has the labels and names of every library in it, and no TLS.
     own: Option<FileIdentity>,
+    /// Tells what the kernel calls a file.
+    watch: Option<Watch>,
+    /// Images that stay also when nobody uses them, and are looked at again: whether each was named, and is the
+    /// system's.
+    written: Vec<(FileIdentity, bool, bool)>,
 }
 
 impl Default for Registry {
     fn default() -> Self {
         Self {
-            plans: PlanCache::new(PLANS),
+            plans: Arc::new(Mutex::new(PlanCache::new(PLANS))),
             by_identity: HashMap::new(),
             images: BTreeMap::new(),
             next_id: 0,
@@ -139,6 +151,8 @@ impl Default for Registry {
             commands: Commands::start().ok(),
             forced: None,
             own: std::fs::metadata("/proc/self/exe").ok().map(|own| FileIdentity::of(&own)),
+            watch: None,
+            written: Vec::new(),
         }
     }
 }
@@ -147,6 +161,13 @@ impl Registry {
     /// One that uses `forced` for every image of its library.
     pub fn with_layout(forced: Option<Forced>) -> Self {
         Self { forced, ..Self::default() }
+    }
+
+    /// One for [`Follower`](super::follow::follower::Follower): it knows files by what the kernel calls them.
+    pub fn watching(forced: Option<Forced>, watch: Watch) -> Self {
+        let own = File::open("/proc/self/exe");
+        let own = own.and_then(|own| identify(Some(&watch), &own)).ok();
+        Self { own, watch: Some(watch), ..Self::with_layout(forced) }
     }
 
     /// The files and plans, for those who attach.
@@ -238,16 +259,21 @@ impl Registry {
         }
         self.drop_overwritten();
         if let Some(commands) = &mut self.commands {
-            commands.fill_in(&mut targets);
+            commands.fill_in(&mut targets, COMMANDS);
         }
         Scan {
             ancestors: process::ancestors(&targets),
             targets,
-            images: self.images.values().map(|known| known.image.clone()).collect(),
+            images: self.images(),
             pids: pids.map(|pids| pids.into_iter().collect()),
             warnings: std::mem::take(&mut self.warnings),
             began,
+            ended: Vec::new(),
         }
+    }
+
+    fn images(&self) -> Vec<Image> {
+        self.images.values().map(|known| known.image.clone()).collect()
     }
 
     /// The image that a process has mapped, if it has TLS code. An error says nothing of the file: the process
@@ -269,7 +295,8 @@ impl Registry {
             return Ok(None);
         }
         // Known to have no TLS code: it need not even be opened.
-        if self.plans.known(&identity).is_some_and(|plan| !plan.is_ok_and(|plan| plan.is_tls())) {
+        let planned = self.plans.lock().unwrap_or_else(PoisonError::into_inner).known(&identity);
+        if planned.is_some_and(|plan| !plan.is_ok_and(|plan| plan.is_tls())) {
             return Ok(None);
         }
         let file = open(&link)?;
@@ -287,9 +314,10 @@ impl Registry {
         file: File,
         folder: Option<&Path>,
     ) -> Result<Option<ImageId>, String> {
-        let metadata = file.metadata().map_err(|error| error.to_string())?;
-        let identity = FileIdentity::of(&metadata);
-        let plan = self.plans.plan(&file, path).map_err(|error| error.to_string())?;
+        let file = Arc::new(file);
+        let identity = identify(self.watch.as_ref(), &file).map_err(|error| error.to_string())?;
+        let plan = PlanCache::plan_beside(&self.plans, &file, identity, path)
+            .map_err(|error| error.to_string())?;
         if let Some(known) = self.by_identity.get(&identity) {
             return Ok(Some(*known));
         }
@@ -299,31 +327,130 @@ impl Registry {
         if let Some(known) = self.find(&identity, &plan) {
             return Ok(Some(known));
         }
-        if !self.make_room(path) {
-            return Ok(None);
+        let used = with_version(Arc::clone(&plan), path, folder);
+        Ok(self.insert(path, Found { file, identity, plan, used }))
+    }
+
+    /// Gives an image that a planner found a name; `None` when there are too many. Whether it is new.
+    pub fn found(&mut self, path: &Path, found: Found) -> Option<(ImageId, bool)> {
+        if let Some(known) = self.by_identity.get(&found.identity) {
+            return Some((*known, false));
         }
-        let id = ImageId(self.next_id);
-        self.next_id += 1;
-        let mut used = with_version(Arc::clone(&plan), path, folder);
+        if let Some(known) = self.find(&found.identity, &found.plan) {
+            return Some((known, false));
+        }
+        self.insert(path, found).map(|id| (id, true))
+    }
+
+    fn insert(&mut self, path: &Path, found: Found) -> Option<ImageId> {
+        let Found { file, identity, plan, mut used } = found;
         if let Some(forced) = &self.forced {
             Arc::make_mut(&mut used).force_layout(forced);
         }
-        self.files.insert(id, Arc::new(file), Arc::clone(&used));
-        let image = Image {
-            id,
-            path: Foreign::from(path.as_os_str()),
-            plan: used,
-            state: ImageState::Idle,
-            named: false,
-        };
-        let known = Known { image, identity, plan, system: false, last_mapped: self.scan };
+        let path = Foreign::from(path.as_os_str());
+        let id = self.insert_plan(&path, identity, plan, Arc::clone(&used))?;
+        self.files.insert(id, file, used);
+        Some(id)
+    }
+
+    fn insert_plan(
+        &mut self,
+        path: &Foreign,
+        identity: FileIdentity,
+        plan: Arc<ImagePlan>,
+        used: Arc<ImagePlan>,
+    ) -> Option<ImageId> {
+        if !self.make_room(path) {
+            return None;
+        }
+        let id = ImageId(self.next_id);
+        self.next_id += 1;
+        let image =
+            Image { id, path: path.clone(), plan: used, state: ImageState::Idle, named: false };
+        let mut known = Known { image, identity, plan, system: false, last_mapped: self.scan };
+        self.written.retain(|(written, named, system)| {
+            let is_it = written.is_same_inode(&identity);
+            known.image.named |= is_it && *named;
+            known.system |= is_it && *system;
+            !is_it
+        });
         self.images.insert(id, known);
         self.by_identity.insert(identity, id);
-        Ok(Some(id))
+        Some(id)
+    }
+
+    /// What planners need of it.
+    pub fn looker(&self, watch: &Watch) -> Looker {
+        Looker { watch: watch.clone(), plans: Arc::clone(&self.plans), own: self.own }
+    }
+
+    /// An image of which nothing is known, since its file system does not answer; `None` when there are too many.
+    /// Whether it is new.
+    pub fn unanswered(&mut self, path: &Foreign, key: FileKey) -> (Option<ImageId>, bool) {
+        let identity = FileIdentity::unread().with_inode(key.device, key.inode);
+        if let Some(known) = self.by_identity.get(&identity) {
+            return (Some(*known), false);
+        }
+        let plan = Arc::new(ImagePlan::unread("its file system does not answer"));
+        let id = self.insert_plan(path, identity, Arc::clone(&plan), plan);
+        (id, id.is_some())
+    }
+
+    /// What is reported of these targets, and of every image that is known; and whether command lines are still
+    /// being read.
+    pub fn report(&mut self, mut targets: Vec<Target>, patience: Duration) -> (Scan, bool) {
+        self.scan += 1;
+        for id in targets.iter().flat_map(|target| &target.images) {
+            if let Some(known) = self.images.get_mut(id) {
+                known.last_mapped = self.scan;
+            }
+        }
+        self.drop_overwritten();
+        let waits = match &mut self.commands {
+            Some(commands) => commands.fill_in(&mut targets, patience),
+            None => false,
+        };
+        let scan = Scan {
+            targets,
+            images: self.images(),
+            warnings: std::mem::take(&mut self.warnings),
+            ..Scan::default()
+        };
+        (scan, waits)
+    }
+
+    /// The images that have something to attach, with their files.
+    pub fn probed(&self) -> Vec<(ImageId, Arc<File>)> {
+        let probed = self.images.values().filter(|known| known.image.plan.is_captured(Ways::Auto));
+        let files = probed.filter_map(|known| {
+            let (file, _) = self.files.get(known.image.id)?;
+            Some((known.image.id, file))
+        });
+        files.collect()
+    }
+
+    /// The file of an image was written to: what was known of it is worth nothing. Its path and file, if it is one that
+    /// has to be looked at again.
+    pub fn written_to(&mut self, id: ImageId) -> Option<(Foreign, Arc<File>)> {
+        let (file, _) = self.files.get(id)?;
+        let known = self.remove(id)?;
+        let path = known.image.path.clone();
+        if known.is_kept() {
+            self.written.push((known.identity, known.image.named, known.system));
+        }
+        Some((path, file))
     }
 
     /// The image that this file is, when only its times have changed since it was last seen.
     fn find(&mut self, identity: &FileIdentity, plan: &ImagePlan) -> Option<ImageId> {
+        let below = self
+            .images
+            .values()
+            .find(|known| known.identity.is_same_below(identity) && known.plan.attaches_as(plan));
+        if let Some(id) = below.map(|known| known.image.id) {
+            self.by_identity.insert(*identity, id);
+            return Some(id);
+        }
         let known = self
             .images
             .values_mut()
@@ -335,7 +462,7 @@ impl Registry {
     }
 
     /// Makes room for an image: the one that nobody has mapped for the longest goes. `false`: all are in use.
-    fn make_room(&mut self, path: &Path) -> bool {
+    fn make_room(&mut self, path: &Foreign) -> bool {
         if self.images.len() < self.limit {
             return true;
         }
@@ -348,7 +475,6 @@ impl Registry {
             return true;
         }
         if !std::mem::replace(&mut self.told_too_many, true) {
-            let path = Foreign::from(path.as_os_str());
             self.warnings.push(format!(
                 "{} images are in use, and there is no room for {path}: it and further ones are not captured",
                 self.limit
@@ -383,7 +509,7 @@ impl Registry {
 
     fn remove(&mut self, id: ImageId) -> Option<Known> {
         let known = self.images.remove(&id)?;
-        self.by_identity.remove(&known.identity);
+        self.by_identity.retain(|_, image| *image != id);
         self.files.remove(id);
         Some(known)
     }
