@@ -11,6 +11,8 @@ use globset::{Glob, GlobMatcher};
 
 use crate::config::{CATCH_UP, Config, DEFAULT_KEYLOG};
 use crate::model::CATCH_UP_LIMIT;
+use crate::model::container::ContainerPattern;
+use crate::model::selection::Excluded;
 use crate::model::target::Selection;
 use crate::target::layout::Forced;
 use crate::target::plan::Ways;
@@ -41,15 +43,34 @@ struct Options {
     /// Capture every TLS process, present and future
     #[arg(short, long, help_heading = "What to capture")]
     all: bool,
-    /// Capture this process; may be given several times
+    /// Capture this process and its children; may be given several times
     #[arg(short, long, help_heading = "What to capture", value_name = "PID", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     pid: Vec<u32>,
     /// Capture processes whose name matches, as `nginx` or `python3*`; may be given several times
     #[arg(short, long, help_heading = "What to capture", value_name = "GLOB")]
     name: Vec<String>,
+    /// Capture processes in this container, pod or systemd unit: an id, its first digits, or a name
+    /// as `nginx.service`, globs too; may be given several times
+    #[arg(long, help_heading = "What to capture", value_name = "GLOB")]
+    container: Vec<String>,
     /// Capture only what uses this library or executable; may be given several times
     #[arg(long, help_heading = "What to capture", value_name = "PATH")]
     image: Vec<PathBuf>,
+    /// Not the children of processes that are chosen by --pid or in the interface, nor their children
+    #[arg(long, help_heading = "What to capture")]
+    no_children: bool,
+    /// Not this process (nor its children, without --no-children), whatever chooses it
+    #[arg(long, help_heading = "What to capture", value_name = "PID", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+    exclude_pid: Vec<u32>,
+    /// Not processes whose name matches, whatever chooses them
+    #[arg(long, help_heading = "What to capture", value_name = "GLOB")]
+    exclude_name: Vec<String>,
+    /// Not by this library or executable
+    #[arg(long, help_heading = "What to capture", value_name = "PATH")]
+    exclude_image: Vec<PathBuf>,
+    /// Not processes in this container, pod or systemd unit, whatever chooses them
+    #[arg(long, help_heading = "What to capture", value_name = "GLOB")]
+    exclude_container: Vec<String>,
     /// How to capture
     #[arg(
         long,
@@ -212,6 +233,8 @@ pub struct CaptureTask {
     pub selection: Selection,
     /// Images that were named.
     pub images: Vec<PathBuf>,
+    /// Images that are left out.
+    pub excluded_images: Vec<PathBuf>,
     /// The layout of images of one library.
     pub layout: Option<Forced>,
     /// The key log; `-` is stdout.
@@ -253,6 +276,7 @@ impl CaptureTask {
         if self.open.catch_up {
             self.catch_up = config.catch_up;
         }
+        self.selection.children &= config.children;
         config.mouse |= self.mouse;
         config
     }
@@ -300,8 +324,16 @@ impl Options {
         if to_stdout && mode != Mode::Keylog {
             return Err(usage("'-k -' goes with --mode keylog only: stdout is in use otherwise"));
         }
-        let names = self.name.iter().map(|name| glob(name)).collect::<Result<Vec<_>, _>>()?;
-        let chosen = self.all || !self.pid.is_empty() || !names.is_empty();
+        let names = globs("--name", &self.name)?;
+        let containers = containers("--container", &self.container)?;
+        let excluded = Excluded {
+            pids: self.exclude_pid.into_iter().map(|pid| (pid, 0)).collect(),
+            names: globs("--exclude-name", &self.exclude_name)?,
+            containers: self::containers("--exclude-container", &self.exclude_container)?,
+            ..Excluded::default()
+        };
+        let by_pattern = !names.is_empty() || !containers.is_empty();
+        let chosen = self.all || !self.pid.is_empty() || by_pattern;
         // An image alone means everything that uses it; headless, nothing at all means everything.
         let all = self.all || (!chosen && (mode != Mode::Tui || !self.image.is_empty()));
         Ok(CaptureTask {
@@ -311,14 +343,19 @@ impl Options {
                 // Of which process each is, is looked up when the capture starts.
                 pids: self.pid.into_iter().map(|pid| (pid, 0)).collect(),
                 names,
+                containers,
+                children: !self.no_children,
+                excluded,
                 only_named_images: !self.image.is_empty(),
                 ways: match self.method {
                     MethodArg::Auto => Ways::Auto,
                     MethodArg::Tap => Ways::Tap,
                     MethodArg::Walk => Ways::Walk,
                 },
+                ..Selection::default()
             },
             images: self.image,
+            excluded_images: self.exclude_image,
             open: Open { keylog: self.keylog_file.is_none(), catch_up: self.catch_up.is_none() },
             catch_up: self.catch_up.map_or(CATCH_UP_LIMIT, Duration::from_secs),
             mouse: self.mouse,
@@ -334,9 +371,22 @@ impl Options {
     }
 }
 
-fn glob(text: &str) -> Result<GlobMatcher, clap::Error> {
-    let glob = Glob::new(text).map_err(|error| usage(&format!("--name: {error}")))?;
-    Ok(glob.compile_matcher())
+fn globs(option: &str, texts: &[String]) -> Result<Vec<GlobMatcher>, clap::Error> {
+    let glob = |text: &String| Ok(Glob::new(text)?.compile_matcher());
+    read_all(option, texts, glob)
+}
+
+fn containers(option: &str, texts: &[String]) -> Result<Vec<ContainerPattern>, clap::Error> {
+    read_all(option, texts, |text| ContainerPattern::new(text))
+}
+
+fn read_all<T>(
+    option: &str,
+    texts: &[String],
+    read: impl Fn(&String) -> Result<T, globset::Error>,
+) -> Result<Vec<T>, clap::Error> {
+    let read = |text| read(text).map_err(|error| usage(&format!("{option}: {error}")));
+    texts.iter().map(read).collect()
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

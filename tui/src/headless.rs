@@ -35,6 +35,9 @@ pub enum HeadlessError {
     /// Secrets were captured and could not be written.
     #[error(transparent)]
     Unsaved(Unsaved),
+    /// The kernel permits no probe at all.
+    #[error("the kernel permits no probe: {0}")]
+    Refused(String),
     /// stdout could not be written.
     #[error("writing to stdout: {0}")]
     Stdout(io::Error),
@@ -109,6 +112,9 @@ impl Run<'_> {
             }
             if !ready && self.model.is_ready() && self.model.saving.state != SavingState::Opening {
                 ready = true;
+                if let Some(why) = self.model.targets.refusal() {
+                    return Err(HeadlessError::Refused(sanitize(why)));
+                }
                 end = self.task.duration.map(|duration| Instant::now() + duration);
                 let targets = self.model.targets.attached_processes();
                 if self.model.saving.is_wanted() {
@@ -245,8 +251,11 @@ pub fn summary(model: &Model) -> String {
         stats.conflicts,
         stats.lost()
     );
-    let seldom =
-        [(stats.rejected, "rejected"), (stats.evicted.unsaved, "sessions dropped unsaved")];
+    let seldom = [
+        (stats.rejected, "rejected"),
+        (stats.unattributed, "of processes that ended too early to tell whose children they were"),
+        (stats.evicted.unsaved, "sessions dropped unsaved"),
+    ];
     for (count, what) in seldom.into_iter().filter(|(count, _)| *count > 0) {
         text.push_str(&format!(", {count} {what}"));
     }

@@ -17,7 +17,7 @@ use crate::capture::{self, CaptureError};
 use crate::cli::{self, CaptureTask, Mode, Task};
 use crate::config::file::FileError;
 use crate::config::{self, Config};
-use crate::headless::{self, say};
+use crate::headless::{self, HeadlessError, say};
 use crate::keylog::{Owner, keep_apart, open_private};
 use crate::logging;
 use crate::model::target::Selection;
@@ -81,7 +81,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     };
     if error.is::<SameFile>() || error.is::<FileError>() {
         USAGE
-    } else if error.is::<CaptureError>() && error.chain().any(is_refused) {
+    } else if error.is::<CaptureError>() && error.chain().any(is_refused)
+        || matches!(error.downcast_ref(), Some(HeadlessError::Refused(_)))
+    {
         NOT_PERMITTED
     } else {
         FAILED
@@ -190,8 +192,11 @@ fn capture_logged(task: &CaptureTask, options: Option<runtime::Options>) -> anyh
         say(&format!("warning: {warning}"));
     }
     let mut registry = Registry::watching(task.layout.clone(), watch.clone());
+    registry.exclude(&task.excluded_images);
     add_images(&mut registry, &task.images)?;
-    let selection = Selection { pids: running(&task.selection)?, ..task.selection.clone() };
+    let mut selection = task.selection.clone();
+    selection.pids = running(&selection)?;
+    selection.excluded.pids = starts(selection.excluded.pids.keys());
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -274,21 +279,28 @@ fn add_images(registry: &mut Registry, images: &[PathBuf]) -> anyhow::Result<()>
 
 /// The chosen process ids of which there is a process, with its start. One that is not there is told.
 fn running(selection: &Selection) -> anyhow::Result<BTreeMap<u32, u64>> {
-    let mut running = BTreeMap::new();
-    for &pid in selection.pids.keys() {
+    let running = starts(selection.pids.keys());
+    let nothing_else = !selection.all && !selection.has_patterns();
+    if !selection.pids.is_empty() && running.is_empty() && nothing_else {
+        anyhow::bail!("none of the named processes can be used");
+    }
+    Ok(running)
+}
+
+/// The start of each of these processes. One that is not there is told, and left out.
+fn starts<'a>(pids: impl Iterator<Item = &'a u32>) -> BTreeMap<u32, u64> {
+    let mut starts = BTreeMap::new();
+    for &pid in pids {
         match process::start_ticks(pid) {
             Ok(ticks) => {
-                running.insert(pid, ticks);
+                starts.insert(pid, ticks);
             }
             Err(error) => {
                 say(&format!("warning: process {pid}: {error}; `tlskeytop scan` lists processes"));
             }
         }
     }
-    if !selection.pids.is_empty() && running.is_empty() && !selection.is_open() {
-        anyhow::bail!("none of the named processes can be used");
-    }
-    Ok(running)
+    starts
 }
 
 /// Each probe takes two file descriptors. Where the limit stays low, attaching says so.

@@ -200,6 +200,7 @@ mod tests {
             sites: vec![Site { address: 0x500, ..site }, site],
         };
         let plan = ImagePlan {
+            unsupported: None,
             build_id: None,
             linkage: Linkage::Shared,
             stripped: true,

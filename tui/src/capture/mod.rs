@@ -63,6 +63,8 @@ pub enum CaptureError {
         offset: u64,
         /// What the kernel said.
         reason: String,
+        /// It did not permit it.
+        refused: bool,
     },
     /// More taps than the kernel side has room for.
     #[error("more taps or walks are attached than there is room for")]
@@ -70,6 +72,13 @@ pub enum CaptureError {
     /// The ring buffer could not be waited for.
     #[error("waiting for the ring buffer: {0}")]
     Wait(#[from] io::Error),
+}
+
+impl CaptureError {
+    /// Whether the kernel did not permit a probe.
+    pub fn is_refused_probe(&self) -> bool {
+        matches!(self, Self::Attach { refused: true, .. })
+    }
 }
 
 /// The parts of a loaded object. Each has its owner: probes attach off the loop, events are read on it.
@@ -155,6 +164,15 @@ fn watch(ebpf: &mut Ebpf, name: &'static str, tracepoint: &str) -> Result<(), Ca
     program.load()?;
     program.attach(tracepoint)?;
     Ok(())
+}
+
+/// Whether a cause is that the kernel did not permit it.
+fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| {
+        let cause = cause.downcast_ref::<io::Error>();
+        cause.is_some_and(|cause| cause.kind() == io::ErrorKind::PermissionDenied)
+    })
 }
 
 /// The whole chain of causes: aya's own message names the system call, its source the reason.

@@ -44,7 +44,7 @@ impl Processes {
         if let Some(process) = self.watch.as_ref().and_then(|watch| watch.process(pid)) {
             return process;
         }
-        self.look(pid, thread, Instant::now(), process::read)
+        self.look(pid, thread, Instant::now(), process::read_with_ancestors)
     }
 
     fn look(
@@ -96,15 +96,9 @@ impl Processes {
 
 fn ended(pid: u32, thread: &[u8]) -> Process {
     let comm = Foreign::from_bytes(thread);
-    Process {
-        pid,
-        parent: 0,
-        start_ticks: 0,
-        comm,
-        exe: None,
-        container: None,
-        ancestors: [].into(),
-    }
+    let ancestors = [].into();
+    let (exe, container, inner_pid) = (None, None, None);
+    Process { pid, parent: 0, start_ticks: 0, comm, exe, container, inner_pid, ancestors }
 }
 
 #[cfg(test)]

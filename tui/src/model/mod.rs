@@ -3,17 +3,22 @@
 //! The TUI and the headless modes run this same model: messages come in, effects go out.
 
 mod catch_up;
+pub mod container;
+mod family;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod missed;
 mod msg;
 mod saving;
+pub mod selection;
 mod session;
 mod stats;
 mod store;
 pub mod target;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_choosing;
 mod time;
 mod touched;
 pub mod ui;
@@ -41,6 +46,10 @@ use target::{ImageState, Selection, Targets};
 pub const DEFAULT_SESSION_LIMIT: usize = 100_000;
 /// How long after a failed write the next one is tried.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Said once.
+const TOO_MANY_CHILDREN: &str = "the chosen processes have more descendants than are remembered: of some, those \
+    whose parents have ended may be missed";
 
 /// Everything.
 #[derive(Debug)]
@@ -96,10 +105,16 @@ impl Model {
                 let ended = std::mem::take(&mut scan.ended);
                 effects.extend(self.targets.merge(scan).into_iter().map(Effect::Capture));
                 self.missed.ended(&ended, &self.targets);
+                if self.targets.selection.take_overflow() {
+                    effects.push(Effect::Warn(TOO_MANY_CHILDREN.to_owned()));
+                }
                 self.stats.events.retain(|id, _| self.targets.images.contains_key(id));
                 self.scanned = true;
                 self.catching_up.looked(&self.targets, began);
                 self.reconcile(&mut effects);
+            }
+            Msg::Refused(image) => {
+                self.targets.refused.insert(image);
             }
             Msg::Attached { image, result } => self.attached(image, result, &mut effects),
             Msg::CatchingUp { pid, image, result } => {
@@ -119,10 +134,12 @@ impl Model {
                 effects.extend(told.into_iter().map(Effect::Warn));
             }
             Msg::ChoosePid(pid, chosen) => {
+                self.catching_up.before_choosing(&self.targets);
                 self.targets.choose_pid(pid, chosen);
                 self.reconcile(&mut effects);
             }
             Msg::ChooseAll(all) => {
+                self.catching_up.before_choosing(&self.targets);
                 self.targets.selection.all = all;
                 self.reconcile(&mut effects);
             }
@@ -163,6 +180,8 @@ impl Model {
         let (chosen, change) = self.targets.decide(&event.process);
         effects.extend(change.map(Effect::Capture));
         if !chosen {
+            self.stats.unattributed +=
+                u64::from(self.targets.selection.might_choose(&event.process));
             return;
         }
         let label = event.label.clone();
@@ -274,6 +293,7 @@ impl Model {
         image.state = match result {
             Ok(probes) => {
                 self.missed.attached(image.id, self.now);
+                self.targets.refused.remove(&image.id);
                 ImageState::Attached { probes }
             }
             Err(reason) => {

@@ -38,6 +38,8 @@ pub enum Msg {
         /// The number of probes, or why there are none.
         result: Result<usize, String>,
     },
+    /// The kernel did not permit any probe of an image; the [`Msg::Attached`] that follows says more.
+    Refused(ImageId),
     /// A [`Change::CatchUp`] was carried out.
     CatchingUp {
         /// The process.

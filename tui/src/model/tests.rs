@@ -5,27 +5,21 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::target::{Change, Image, ImageId, Process, Scan, Target};
+use super::target::{Birth, Change, Image, ImageId, Process, Scan, Target};
 use super::*;
 use crate::text::Foreign;
 use crate::tls::{ClientRandom, Label, Secret};
 
-const NOW: Time = Time(1_000_000_000_000);
+pub(super) const NOW: Time = Time(1_000_000_000_000);
 
-fn process(pid: u32) -> Arc<Process> {
+pub(super) fn process(pid: u32) -> Arc<Process> {
     let comm = Foreign::from(format!("proc{pid}").as_str());
-    Arc::new(Process {
-        pid,
-        parent: 0,
-        start_ticks: 1,
-        comm,
-        exe: None,
-        container: None,
-        ancestors: [].into(),
-    })
+    let ancestors = [].into();
+    let (exe, container, inner_pid) = (None, None, None);
+    Arc::new(Process { pid, parent: 0, start_ticks: 1, comm, exe, container, inner_pid, ancestors })
 }
 
-fn event(pid: u32, random: u8, label: Label, value: u8) -> Captured {
+pub(super) fn event(pid: u32, random: u8, label: Label, value: u8) -> Captured {
     let len = if label == Label::ClientRandom { 48 } else { 32 };
     Captured {
         time: NOW,
@@ -42,7 +36,7 @@ fn event(pid: u32, random: u8, label: Label, value: u8) -> Captured {
     }
 }
 
-fn image(id: u32) -> Image {
+pub(super) fn image(id: u32) -> Image {
     super::fixture::image(id, "/lib/libssl.so", None, 1)
 }
 
@@ -423,6 +417,7 @@ fn only_process(pid: u32, ticks: u64) -> Scan {
         }],
         images: vec![image(0)],
         pids: Some([pid].into()),
+        births: [(pid, Birth { parent: 0, start_ticks: ticks })].into(),
         ..Scan::default()
     }
 }

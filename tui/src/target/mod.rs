@@ -4,6 +4,7 @@ pub mod arch;
 mod bytes;
 pub mod cache;
 pub mod called;
+pub mod cgroup;
 pub mod commands;
 pub mod dynamic;
 pub mod eh_frame;

@@ -121,6 +121,8 @@ impl Hook {
 /// Everything that is known about one image, and what will be attached to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImagePlan {
+    /// It has the labels, and is for a processor that cannot be captured: why not. Then nothing else is known of it.
+    pub unsupported: Option<&'static str>,
     /// The GNU build id, if the file has one.
     pub build_id: Option<Vec<u8>>,
     /// Shared, bundled or static.
@@ -158,9 +160,10 @@ pub enum Ways {
 }
 
 impl ImagePlan {
-    /// Of a file that could not be read: nothing is known, and nothing attached.
-    pub fn unread(reason: &str) -> Self {
+    /// Of a file of which nothing is known, and to which nothing is attached.
+    pub fn nothing(reason: &str) -> Self {
         Self {
+            unsupported: None,
             build_id: None,
             linkage: Linkage::Shared,
             stripped: false,
@@ -215,6 +218,9 @@ impl ImagePlan {
 
     /// Why nothing is attached in these ways. Of one that is attached it says nothing.
     pub fn obstacle(&self, ways: Ways) -> Cow<'_, str> {
+        if let Some(why) = self.unsupported {
+            return Cow::Borrowed(why);
+        }
         match (ways, &self.layout) {
             (Ways::Auto | Ways::Tap, _) => {
                 Cow::Borrowed(self.reason.strip_prefix("no tap: ").unwrap_or(&self.reason))
@@ -248,7 +254,7 @@ impl ImagePlan {
 
     /// Whether the file holds TLS code as far as could be told: a tap was found, or a library recognised.
     pub fn is_tls(&self) -> bool {
-        !self.taps.is_empty() || self.library.is_some()
+        !self.taps.is_empty() || self.library.is_some() || self.unsupported.is_some()
     }
 
     /// Finds the layout again, after the library's version has become known.

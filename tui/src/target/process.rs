@@ -8,11 +8,14 @@ use std::str::FromStr;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::model::target::{Process, Target};
+use super::cgroup;
+use crate::model::target::{Ancestor, Birth, Process, Target};
 use crate::text::Foreign;
 
 /// Most bytes read of a small file in `/proc`.
 const SMALL: u64 = 64 << 10;
+/// Ancestors that are looked for: as many processes above one another are only made on purpose.
+const ANCESTORS: usize = 64;
 
 /// Every process id there is, in no order.
 ///
@@ -35,15 +38,30 @@ pub fn read(pid: u32) -> io::Result<Process> {
     let stat = read_stat(pid)?;
     let comm = read_small(&folder.join("comm"))?;
     let comm = comm.strip_suffix(b"\n").unwrap_or(&comm);
+    let Birth { parent, start_ticks } = birth_of(&stat)?;
     Ok(Process {
         pid,
-        parent: parent_field(&stat)?,
-        start_ticks: start_field(&stat)?,
+        parent,
+        start_ticks,
         comm: Foreign::from_bytes(comm),
         exe: fs::read_link(folder.join("exe")).ok().map(|path| Foreign::from(path.as_os_str())),
-        container: read_small(&folder.join("cgroup")).ok().and_then(|text| container(&text)),
+        container: read_small(&folder.join("cgroup"))
+            .ok()
+            .and_then(|text| cgroup::container(&text)),
+        inner_pid: read_small(&folder.join("status")).ok().and_then(|text| inner_pid(&text)),
         ancestors: [].into(),
     })
+}
+
+/// The same with its ancestors, as far as they live.
+///
+/// # Errors
+///
+/// When it has ended, or is not ours to read.
+pub fn read_with_ancestors(pid: u32) -> io::Result<Process> {
+    let process = read(pid)?;
+    let own = Birth { parent: process.parent, start_ticks: process.start_ticks };
+    Ok(Process { ancestors: above(own, birth).into(), ..process })
 }
 
 /// The number of threads of a process: field 20 of `/proc/PID/stat`.
@@ -53,6 +71,44 @@ pub fn read(pid: u32) -> io::Result<Process> {
 /// When it has ended.
 pub fn threads(pid: u32) -> io::Result<u32> {
     stat_field(&read_stat(pid)?, 20).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// From whom a process was born, and when.
+///
+/// # Errors
+///
+/// When it has ended, or the fields are not there.
+pub fn birth(pid: u32) -> io::Result<Birth> {
+    birth_of(&read_stat(pid)?)
+}
+
+fn birth_of(stat: &[u8]) -> io::Result<Birth> {
+    Ok(Birth { parent: parent_field(stat)?, start_ticks: start_field(stat)? })
+}
+
+/// The ancestors of a process, the nearest first, up to the first one that cannot be looked at.
+fn above(mut below: Birth, look: impl Fn(u32) -> io::Result<Birth>) -> Vec<Ancestor> {
+    let mut ancestors = Vec::new();
+    while below.parent != 0 && ancestors.len() < ANCESTORS {
+        let pid = below.parent;
+        let Ok(birth) = look(pid) else { break };
+        // One that is younger than its child is another process, with the id of the parent that has ended.
+        if birth.start_ticks > below.start_ticks {
+            break;
+        }
+        ancestors.push(Ancestor { pid, start_ticks: birth.start_ticks });
+        below = birth;
+    }
+    ancestors
+}
+
+/// The id of a process in its own pid namespace, when it has another one there: `NSpid` of `/proc/PID/status`
+/// (proc(5)), from our namespace to the innermost.
+fn inner_pid(status: &[u8]) -> Option<u32> {
+    let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"))?;
+    let mut pids = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+    let (outer, inner) = (pids.next()?, pids.next_back()?);
+    (outer != inner).then(|| inner.parse().ok()).flatten()
 }
 
 /// Most bytes read of a command line.
@@ -161,19 +217,6 @@ fn stat_field<T: FromStr>(stat: &[u8], number: usize) -> Option<T> {
     std::str::from_utf8(field).ok()?.parse().ok()
 }
 
-/// The id of a container: the last path component that has 64 hexadecimal digits in a row (docker,
-/// containerd, podman, cri-o), without prefixes such as `docker-` and suffixes such as `.scope`.
-fn container(cgroup: &[u8]) -> Option<Foreign> {
-    let is_hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
-    cgroup.split(|&byte| byte == b'\n').find_map(|line| {
-        let path = line.splitn(3, |&byte| byte == b':').nth(2)?;
-        let ids = path
-            .rsplit(|&byte| byte == b'/')
-            .filter_map(|part| part.split(|byte| !is_hex(byte)).find(|run| run.len() == 64));
-        ids.map(Foreign::from_bytes).next()
-    })
-}
-
 fn read_small(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(SMALL).read_to_end(&mut bytes)?;
@@ -227,24 +270,41 @@ mod tests {
     }
 
     #[test]
-    fn container_ids_are_found_in_the_usual_paths() {
-        let id = "0123456789abcdef".repeat(4);
-        for path in [
-            format!("0::/system.slice/docker-{id}.scope\n"),
-            format!("0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-{id}.scope\n"),
-            format!("12:cpu:/docker/{id}\n"),
-            format!("0::/machine.slice/libpod-{id}.scope/container\n"),
-        ] {
-            assert_eq!(container(path.as_bytes()).unwrap().raw(), id, "{path}");
-        }
-        assert_eq!(container(b"0::/user.slice/user-0.slice/session-1.scope\n"), None);
+    fn our_own_ancestors_are_read() {
+        let own = read(std::process::id()).unwrap();
+        assert_eq!(
+            own.ancestors.first().map(|above| above.pid),
+            (own.parent != 0).then_some(own.parent)
+        );
+        assert!(own.ancestors.iter().all(|above| above.start_ticks <= own.start_ticks));
+        assert_eq!(own.inner_pid, None);
+    }
+
+    #[test]
+    fn ancestors_end_with_circles_and_with_ids_that_were_used_again() {
+        let born = |parent, start_ticks| Birth { parent, start_ticks };
+        let circle = above(born(2, 9), |pid| Ok(born(3 - pid, 9)));
+        assert_eq!(circle.len(), ANCESTORS);
+        let reused = above(born(5, 10), |pid| Ok(if pid == 5 { born(6, 8) } else { born(1, 9) }));
+        assert_eq!(reused, [Ancestor { pid: 5, start_ticks: 8 }], "6 is younger than its child");
+        let gone = above(born(5, 10), |_| Err(io::ErrorKind::NotFound.into()));
+        assert_eq!(gone, []);
+    }
+
+    #[test]
+    fn the_innermost_namespace_counts() {
+        assert_eq!(inner_pid(b"Name:\tx\nNSpid:\t4711\t12\t7\nNSpgid:\t1\n"), Some(7));
+        assert_eq!(inner_pid(b"Name:\tx\nNSpid:\t4711\n"), None);
+        // What a process calls itself is escaped by the kernel, and on a line of its own.
+        assert_eq!(inner_pid(b"Name:\tNSpid:\\n1 2\n"), None);
+        assert_eq!(inner_pid(b"NSpid:\t1\t99999999999\n"), None);
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = (start_field(&bytes), parent_field(&bytes));
-            let _ = container(&bytes);
+            let _ = (inner_pid(&bytes), birth_of(&bytes));
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::cache::{FileIdentity, PlanCache};
 use super::commands::Commands;
-use super::follow::looking::{Found, Looker, identify};
+use super::follow::looking::{Found, Looker, identify, open_regular};
 use super::follow::record::FileKey;
 use super::follow::watch::Watch;
 use super::layout::Forced;
@@ -109,6 +109,16 @@ impl Known {
     }
 }
 
+/// A file that the user does not want.
+#[derive(Debug)]
+struct ExcludedFile {
+    path: PathBuf,
+    /// Without symbolic links.
+    real: PathBuf,
+    /// As it was at the start; `None` when it was not there.
+    identity: Option<FileIdentity>,
+}
+
 /// What was found so far.
 #[derive(Debug)]
 pub struct Registry {
@@ -127,6 +137,8 @@ pub struct Registry {
     forced: Option<Forced>,
     /// Where a thread for them could be started.
     commands: Option<Commands>,
+    /// Files that the user does not want, by `--exclude-image`.
+    excluded: Vec<ExcludedFile>,
     /// Our own executable: it has the labels and names of every library in it, and no TLS.
     own: Option<FileIdentity>,
     /// Tells what the kernel calls a file.
@@ -150,6 +162,7 @@ impl Default for Registry {
             files: ImageFiles::default(),
             commands: Commands::start().ok(),
             forced: None,
+            excluded: Vec::new(),
             own: std::fs::metadata("/proc/self/exe").ok().map(|own| FileIdentity::of(&own)),
             watch: None,
             written: Vec::new(),
@@ -168,6 +181,28 @@ impl Registry {
         let own = File::open("/proc/self/exe");
         let own = own.and_then(|own| identify(Some(&watch), &own)).ok();
         Self { own, watch: Some(watch), ..Self::with_layout(forced) }
+    }
+
+    /// Leaves these files out, by whatever name they are mapped, and what stands under their paths later.
+    pub fn exclude(&mut self, paths: &[PathBuf]) {
+        for path in paths {
+            let file = open_regular(path).ok();
+            self.excluded.push(ExcludedFile {
+                identity: file.and_then(|file| identify(self.watch.as_ref(), &file).ok()),
+                real: path.canonicalize().unwrap_or_else(|_| path.clone()),
+                path: path.clone(),
+            });
+        }
+    }
+
+    /// Whether a file is one of those, or has the path of one.
+    fn is_excluded(&self, path: &Path, identity: &FileIdentity) -> bool {
+        self.excluded.iter().any(|excluded| {
+            let is_same = |known: &FileIdentity| known.is_same_inode(identity);
+            path == excluded.path
+                || path == excluded.real
+                || excluded.identity.as_ref().is_some_and(is_same)
+        })
     }
 
     /// The files and plans, for those who attach.
@@ -231,7 +266,9 @@ impl Registry {
         let mut seen = HashMap::new();
         let mut targets = Vec::new();
         let pids = process::all_pids().ok();
+        let mut births = BTreeMap::new();
         for &pid in pids.iter().flatten() {
+            births.extend(process::birth(pid).ok().map(|birth| (pid, birth)));
             if pid == own {
                 continue;
             }
@@ -253,7 +290,7 @@ impl Registry {
                     known.last_mapped = self.scan;
                 }
             }
-            if let Ok(process) = process::read(pid) {
+            if let Ok(process) = process::read_with_ancestors(pid) {
                 targets.push(Target { process: Arc::new(process), images, command: None });
             }
         }
@@ -266,6 +303,7 @@ impl Registry {
             targets,
             images: self.images(),
             pids: pids.map(|pids| pids.into_iter().collect()),
+            births,
             warnings: std::mem::take(&mut self.warnings),
             began,
             ended: Vec::new(),
@@ -365,8 +403,14 @@ impl Registry {
         }
         let id = ImageId(self.next_id);
         self.next_id += 1;
-        let image =
-            Image { id, path: path.clone(), plan: used, state: ImageState::Idle, named: false };
+        let image = Image {
+            id,
+            path: path.clone(),
+            plan: used,
+            state: ImageState::Idle,
+            named: false,
+            excluded: self.is_excluded(Path::new(path.raw()), &identity),
+        };
         let mut known = Known { image, identity, plan, system: false, last_mapped: self.scan };
         self.written.retain(|(written, named, system)| {
             let is_it = written.is_same_inode(&identity);
@@ -391,7 +435,7 @@ impl Registry {
         if let Some(known) = self.by_identity.get(&identity) {
             return (Some(*known), false);
         }
-        let plan = Arc::new(ImagePlan::unread("its file system does not answer"));
+        let plan = Arc::new(ImagePlan::nothing("its file system does not answer"));
         let id = self.insert_plan(path, identity, Arc::clone(&plan), plan);
         (id, id.is_some())
     }

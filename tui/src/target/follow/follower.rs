@@ -360,6 +360,7 @@ impl Follower {
         scan.ancestors = ancestors;
         scan.began = began;
         scan.pids = Some(self.watch.pids());
+        scan.births = self.watch.births();
         scan.ended = std::mem::take(&mut self.ended);
         self.tell_losses(&mut scan.warnings);
         if let Some(written) = &mut self.written {

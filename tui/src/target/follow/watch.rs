@@ -1,7 +1,7 @@
 //! What the records say, kept up to date: one table and one lineage, for the thread that follows and for the loop, which
 //! asks who a process was at the moment that its secret arrives.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::record::{Event, FileKey, Mapped, What};
 use super::rings::{Order, Rings};
 use super::table::{Class, Table};
-use crate::model::target::{Ancestor, ImageId, Process};
+use crate::model::target::{Ancestor, Birth, ImageId, Process};
 use crate::target::lineage::Lineage;
 use crate::target::process;
 use crate::text::Foreign;
@@ -180,8 +180,13 @@ impl Watch {
     }
 
     /// Every process there is.
-    pub fn pids(&self) -> std::collections::BTreeSet<u32> {
+    pub fn pids(&self) -> BTreeSet<u32> {
         self.lock().lineage.living_pids().collect()
+    }
+
+    /// From whom each process was born.
+    pub fn births(&self) -> BTreeMap<u32, Birth> {
+        self.lock().lineage.births()
     }
 
     /// Processes and files for which there was no room, and records that were lost.
@@ -335,6 +340,7 @@ impl Inner {
                 comm: Foreign::default(),
                 exe: None,
                 container: None,
+                inner_pid: None,
                 ancestors,
             };
             return Arc::new(read.map_or(nothing, |read| read));
@@ -346,7 +352,7 @@ impl Inner {
             node.start_ticks == started
                 && read.start_ticks.abs_diff(started) <= u64::from(!node.is_exact)
         };
-        let process = match read.filter(is_same) {
+        match read.filter(is_same) {
             Some(read) => {
                 (node.start_ticks, node.is_exact) = (read.start_ticks, true);
                 let exe = read.exe.or_else(|| node.exe.clone());
@@ -362,10 +368,10 @@ impl Inner {
                 comm: node.comm.clone(),
                 exe: node.exe.clone(),
                 container: None,
+                inner_pid: None,
                 ancestors,
             }),
-        };
-        process
+        }
     }
 }
 
