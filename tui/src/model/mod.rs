@@ -34,7 +34,9 @@ pub use command::{CommandState, Ending};
 pub use missed::{Loss, Missed};
 pub use msg::{Effect, KeyLogMsg, Msg};
 pub use saving::{InFile, KnownLine, LINES_REMEMBERED, PendingLine, Saving, SavingState};
-pub use session::{Captured, Entry, Facts, Method, Outcome, SecretState, Session, SessionKey};
+pub use session::{
+    Captured, Entry, Facts, Method, Outcome, SecretState, Session, SessionKey, WhoIsWho,
+};
 pub use stats::{KernelCounters, Rate, Stats};
 pub use store::{Evicted, SessionRef, Store};
 pub use time::Time;
