@@ -4,6 +4,7 @@
 //! process id, and waits for conditions, never for time. [`Lab::open`] is where each one starts.
 
 mod bench;
+mod c_client;
 mod capture;
 mod captures;
 mod certificate;
@@ -20,6 +21,7 @@ mod open;
 mod peer;
 mod process;
 mod programs;
+mod root;
 mod scan;
 mod screen;
 mod subject;
@@ -29,6 +31,7 @@ mod transcript;
 mod wait;
 
 pub use bench::{Bench, VERSIONS};
+pub use c_client::{CClient, Linked};
 pub use capture::{Capture, decrypted_http};
 pub use captures::{Captured, Captures, Method};
 pub use certificate::Certificate;
@@ -47,6 +50,7 @@ pub use process::{Ended, Process};
 pub use programs::{
     LIBSSL, PYTHON, old_library, peer_script, private_libssl, program, shared_library,
 };
+pub use root::Root;
 pub use scan::scan_of;
 pub use screen::Screen;
 pub use subject::Subject;

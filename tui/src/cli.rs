@@ -130,6 +130,15 @@ struct Options {
         default_value = "info"
     )]
     log_level: LogLevel,
+    /// Run this command once everything is attached, and capture it and all its descendants
+    ///
+    /// It runs as the user behind sudo, and its exit code is passed on (128 and its number for a signal; 127 when
+    /// there is no such program, 126 when it cannot be run). The default mode is then keylog, and the terminal is the
+    /// command's; the end of the command is the end of the capture, also of children that outlive it. With --duration
+    /// and --count the capture may end before: then the command goes on. With --mode tui the command has no terminal
+    /// and its output is not shown; the interface stays when the command has ended, and leaving it ends the command.
+    #[arg(last = true, num_args = 1.., value_name = "COMMAND", help_heading = "What to capture")]
+    run: Vec<OsString>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -253,6 +262,8 @@ pub struct CaptureTask {
     pub log: Option<(PathBuf, LogLevel)>,
     /// Use the mouse.
     pub mouse: bool,
+    /// What to run and capture, with its arguments; nothing if it is empty.
+    pub command: Vec<OsString>,
     /// The configuration, when it is not the usual one.
     pub config: Option<PathBuf>,
     /// Which of these the command line left open.
@@ -311,7 +322,8 @@ impl Options {
             Some(ModeArg::Tui) => Mode::Tui,
             Some(ModeArg::Keylog) => Mode::Keylog,
             Some(ModeArg::Json) => Mode::Json,
-            None if terminal => Mode::Tui,
+            // The terminal is the command's.
+            None if terminal && self.run.is_empty() => Mode::Tui,
             None => Mode::Keylog,
         };
         if mode == Mode::Tui && !terminal {
@@ -333,7 +345,7 @@ impl Options {
             ..Excluded::default()
         };
         let by_pattern = !names.is_empty() || !containers.is_empty();
-        let chosen = self.all || !self.pid.is_empty() || by_pattern;
+        let chosen = self.all || !self.pid.is_empty() || by_pattern || !self.run.is_empty();
         // An image alone means everything that uses it; headless, nothing at all means everything.
         let all = self.all || (!chosen && (mode != Mode::Tui || !self.image.is_empty()));
         Ok(CaptureTask {
@@ -346,6 +358,8 @@ impl Options {
                 containers,
                 children: !self.no_children,
                 excluded,
+                // Known when the capture starts, too.
+                root: None,
                 only_named_images: !self.image.is_empty(),
                 ways: match self.method {
                     MethodArg::Auto => Ways::Auto,
@@ -359,6 +373,7 @@ impl Options {
             open: Open { keylog: self.keylog_file.is_none(), catch_up: self.catch_up.is_none() },
             catch_up: self.catch_up.map_or(CATCH_UP_LIMIT, Duration::from_secs),
             mouse: self.mouse,
+            command: self.run,
             config: self.config,
             layout: self.layout,
             save: self.save || self.keylog_file.is_some() || mode == Mode::Keylog,

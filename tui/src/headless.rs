@@ -3,13 +3,15 @@
 use std::io::{self, Write as _};
 use std::time::Duration;
 
+use rustix::process::Signal as Which;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
 use crate::cli::{CaptureTask, Mode};
 use crate::json;
-use crate::model::{Effect, Model, Msg, SavingState};
+use crate::model::{CommandState, Effect, Ending, Model, Msg, SavingState};
 use crate::runtime::{Engine as _, Machine, Printer, Unsaved, finish};
+use crate::target::process::is_in_foreground;
 use crate::text::sanitize;
 
 /// How long changes of a session are gathered into one JSON line.
@@ -43,7 +45,7 @@ pub enum HeadlessError {
     Stdout(io::Error),
 }
 
-/// Runs until a signal, `--duration` or `--count` ends it, and gives back the model for the summary.
+/// Runs until a signal, `--duration`, `--count` or the end of the command ends it, and gives back the model for the summary.
 ///
 /// The result is [`HeadlessError`] when it ended badly; what was captured until then was written as far as
 /// possible.
@@ -57,8 +59,15 @@ pub async fn run(
         Err(error) => return (model, Err(HeadlessError::Stdout(error))),
     };
     let unprinted = String::new();
-    let mut run =
-        Run { model, warnings: Warnings::default(), closed: false, printer, unprinted, task };
+    let mut run = Run {
+        model,
+        warnings: Warnings::default(),
+        closed: false,
+        printer,
+        unprinted,
+        task,
+        start: false,
+    };
     if run.printer.is_some() {
         run.model.sessions.track_changes();
     }
@@ -82,11 +91,14 @@ struct Run<'t> {
     /// What the printer did not take yet.
     unprinted: String,
     task: &'t CaptureTask,
+    /// The command is to be started.
+    start: bool,
 }
 
 impl Run<'_> {
     async fn until_end(&mut self, machine: &mut Machine) -> Result<(), HeadlessError> {
-        let mut signals = Signals::new().map_err(HeadlessError::Wait)?;
+        let mut signals =
+            Signals::new(self.model.command.is_some()).map_err(HeadlessError::Wait)?;
         let mut inbox = Vec::new();
         let mut ready = false;
         let mut end = None;
@@ -94,7 +106,9 @@ impl Run<'_> {
         loop {
             tokio::select! {
                 read = machine.next(&mut inbox) => read.map_err(HeadlessError::Wait)?,
-                () = signals.any() => return Ok(()),
+                signal = signals.any() => if self.take_signal(machine, signal) {
+                    return Ok(());
+                },
                 () = at(end) => return Ok(()),
                 () = at(flush_at) => {
                     flush_at = None;
@@ -130,6 +144,16 @@ impl Run<'_> {
                 }
                 say(&format!("ready, {targets} targets"));
             }
+            // After the line that says that nothing is missed.
+            if ready && std::mem::take(&mut self.start) {
+                machine.perform(Effect::StartCommand);
+            }
+            if let Some(CommandState::Ended(ending)) = &self.model.command {
+                if matches!(ending, Ending::Killed(_) | Ending::NotStarted { .. }) {
+                    say(&sanitize(&ending.to_string()));
+                }
+                return Ok(());
+            }
             if self.task.mode == Mode::Json && flush_at.is_none() {
                 flush_at = Some(Instant::now() + COALESCE);
             }
@@ -149,9 +173,28 @@ impl Run<'_> {
             if let Effect::Warn(text) = &effect {
                 self.warnings.show(text);
             }
+            if matches!(effect, Effect::StartCommand) {
+                self.start = true;
+                continue;
+            }
             machine.perform(effect);
         }
         self.closed |= self.model.saving.is_reader_gone();
+    }
+
+    /// What a signal does; `true`: it ends the run. With a command we end when that has ended, so that nothing is
+    /// missed; it gets the signals that the terminal does not send to it as well.
+    fn take_signal(&mut self, machine: &Machine, signal: Which) -> bool {
+        if self.start || self.model.command == Some(CommandState::Waiting) {
+            let number = u8::try_from(signal.as_raw()).unwrap_or(0);
+            self.model.command = Some(CommandState::Ended(Ending::Killed(number)));
+            return true;
+        }
+        let from_terminal = matches!(signal, Which::INT | Which::QUIT) && is_in_foreground();
+        if self.model.command.is_some() && !from_terminal {
+            machine.signal_command(signal);
+        }
+        self.model.command.is_none()
     }
 
     /// Whether as many sessions are complete as were asked for.
@@ -272,25 +315,39 @@ async fn at(time: Option<Instant>) {
     }
 }
 
-/// The signals that end a run.
-struct Signals([Signal; 3]);
+/// The signals that end a run, or its command.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+    /// Only with a command: it ends that, and must not end us before.
+    quit: Option<Signal>,
+}
 
 impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self([
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::hangup())?,
-        ]))
+    fn new(with_command: bool) -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            quit: with_command.then(|| signal(SignalKind::quit())).transpose()?,
+        })
     }
 
-    async fn any(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
+    async fn any(&mut self) -> Which {
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+            _ = self.interrupt.recv() => Which::INT,
+            _ = self.terminate.recv() => Which::TERM,
+            _ = self.hangup.recv() => Which::HUP,
+            _ = received(&mut self.quit) => Which::QUIT,
         }
+    }
+}
+
+async fn received(signal: &mut Option<Signal>) -> Option<()> {
+    match signal {
+        Some(signal) => signal.recv().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -54,7 +54,7 @@ struct SessionLine<'a> {
     cipher: Option<String>,
     client_random: String,
     server_name: Option<&'a str>,
-    peer: Option<&'a str>,
+    peer: Option<String>,
     state: &'static str,
     secrets: BTreeMap<String, String>,
 }
@@ -86,8 +86,8 @@ pub fn session(session: &Session, targets: &Targets, reveal: bool) -> String {
         version: session.facts.version.map(|version| version.to_string()),
         cipher: session.facts.cipher.map(|cipher| cipher.to_string()),
         client_random: session.key.client_random.to_string(),
-        server_name: None,
-        peer: None,
+        server_name: session.server_name.as_ref().map(crate::text::Foreign::raw),
+        peer: session.peer.map(|peer| peer.to_string()),
         state: session.state().as_str(),
         secrets,
     })

@@ -11,18 +11,20 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use time::UtcOffset;
 
 use crate::capture::{self, CaptureError};
 use crate::cli::{self, CaptureTask, Mode, Task};
+use crate::command::{Command, Streams};
 use crate::config::file::FileError;
 use crate::config::{self, Config};
 use crate::headless::{self, HeadlessError, say};
 use crate::keylog::{Owner, keep_apart, open_private};
 use crate::logging;
-use crate::model::target::Selection;
+use crate::model::target::{Ancestor, Selection};
 use crate::model::{
-    AT_A_TIME, AT_A_TIME_ONE_BY_ONE, CatchingUp, DEFAULT_SESSION_LIMIT, Model, Msg,
+    AT_A_TIME, AT_A_TIME_ONE_BY_ONE, CatchingUp, CommandState, DEFAULT_SESSION_LIMIT, Model, Msg,
 };
 use crate::preflight::{self, Check};
 use crate::report;
@@ -131,6 +133,11 @@ fn capture(mut task: CaptureTask) -> ExitCode {
         Ok(config) => task.configure(config),
         Err(error) => return failed(&error.into()),
     };
+    // Its user's groups are asked for before there are threads, too.
+    let command = match std::mem::take(&mut task.command) {
+        arguments if arguments.is_empty() => None,
+        arguments => Some(Command::prepare(arguments)),
+    };
     let bad: Vec<Check> = preflight::checks().into_iter().filter(Check::is_bad).collect();
     if !bad.is_empty() {
         for check in &bad {
@@ -138,13 +145,26 @@ fn capture(mut task: CaptureTask) -> ExitCode {
         }
         return ExitCode::from(NOT_PERMITTED);
     }
-    match capture_checked(&task, &config, offset) {
-        Ok(()) => ExitCode::SUCCESS,
+    let command = match command.transpose() {
+        Ok(command) => command,
+        Err(error) => {
+            say(&error.to_string());
+            return ExitCode::from(error.exit_code());
+        }
+    };
+    match capture_checked(&task, &config, offset, command) {
+        Ok(code) => ExitCode::from(code),
         Err(error) => failed(&error),
     }
 }
 
-fn capture_checked(task: &CaptureTask, config: &Config, offset: UtcOffset) -> anyhow::Result<()> {
+/// The exit code of the command, or 0.
+fn capture_checked(
+    task: &CaptureTask,
+    config: &Config,
+    offset: UtcOffset,
+    command: Option<Command>,
+) -> anyhow::Result<u8> {
     let options =
         (task.mode == Mode::Tui).then(|| runtime::Options::new(config, offset, task.reveal));
     let log = match &task.log {
@@ -160,7 +180,7 @@ fn capture_checked(task: &CaptureTask, config: &Config, offset: UtcOffset) -> an
         keep_apart(file);
     }
     let log = log.map(|(file, level)| logging::start(file, level));
-    let result = capture_logged(task, options);
+    let result = capture_logged(task, options, command);
     match log.map_or(0, |log| log.dropped_lines()) {
         0 => {}
         lines => say(&format!("warning: {lines} lines are missing in the log: they came too fast")),
@@ -179,7 +199,11 @@ fn check_other_file(log: &File, keylog: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn capture_logged(task: &CaptureTask, options: Option<runtime::Options>) -> anyhow::Result<()> {
+fn capture_logged(
+    task: &CaptureTask,
+    options: Option<runtime::Options>,
+    command: Option<Command>,
+) -> anyhow::Result<u8> {
     no_core_file();
     warn_of(task.layout.as_ref());
     // First of all: what happens from here on is not missed.
@@ -197,7 +221,13 @@ fn capture_logged(task: &CaptureTask, options: Option<runtime::Options>) -> anyh
     let mut selection = task.selection.clone();
     selection.pids = running(&selection)?;
     selection.excluded.pids = starts(selection.excluded.pids.keys());
-    raise_file_limit();
+    if let Some(command) = &command {
+        registry.add_lasting(command.files.iter().cloned());
+        let pid = std::process::id();
+        let start_ticks = process::start_ticks(pid).context("looking at ourselves")?;
+        selection.root = Some(Ancestor { pid, start_ticks });
+    }
+    let files = raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -215,6 +245,11 @@ fn capture_logged(task: &CaptureTask, options: Option<runtime::Options>) -> anyh
         let mut machine = Machine::start(loaded, registry, watch)?;
         let mut model = Model::new(selection, task.keylog.clone(), DEFAULT_SESSION_LIMIT);
         model.catching_up = CatchingUp::new(task.catch_up, at_a_time);
+        if let Some(command) = command {
+            let streams = if options.is_some() { Streams::Apart } else { Streams::Ours };
+            machine.set_command(command, streams, files);
+            model.command = Some(CommandState::Waiting);
+        }
         if task.save {
             for effect in model.update(machine.now(), Msg::Save(true)) {
                 machine.perform(effect);
@@ -224,6 +259,8 @@ fn capture_logged(task: &CaptureTask, options: Option<runtime::Options>) -> anyh
             Some(options) => {
                 let ended;
                 (model, ended) = runtime::run(&mut machine, model, options).await;
+                // Nobody would see it any more.
+                machine.signal_command(Signal::TERM);
                 let finished = finish(&mut machine, &mut model, |_, _| true).await;
                 ended.map_err(anyhow::Error::from).and(finished.map_err(anyhow::Error::from))
             }
@@ -233,8 +270,14 @@ fn capture_logged(task: &CaptureTask, options: Option<runtime::Options>) -> anyh
                 result.map_err(anyhow::Error::from)
             }
         };
+        if model.command == Some(CommandState::Running) && task.mode != Mode::Tui {
+            say("the command goes on, and is not captured any more");
+        }
         say_in_time(headless::summary(&model));
-        result
+        result.map(|()| match &model.command {
+            Some(CommandState::Ended(ending)) => ending.exit_code(),
+            _ => 0,
+        })
     })
 }
 
@@ -304,10 +347,12 @@ fn starts<'a>(pids: impl Iterator<Item = &'a u32>) -> BTreeMap<u32, u64> {
 }
 
 /// Each probe takes two file descriptors. Where the limit stays low, attaching says so.
-fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+/// The limit as it was is for the command: with a high one, programs that close every possible file take long.
+fn raise_file_limit() -> Rlimit {
     let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let _ = setrlimit(Resource::Nofile, raised);
+    limit
 }
 
 /// The secrets that are held must not end in a core file, nor be read by a debugger of the same user.

@@ -4,6 +4,7 @@ mod again;
 mod control;
 mod decode;
 mod events;
+mod kernel;
 mod links;
 mod multi;
 mod probes;
@@ -15,7 +16,7 @@ mod slots;
 use std::io;
 use std::sync::{Arc, RwLock};
 
-use aya::maps::{MapData, MapError, RingBuf};
+use aya::maps::{Array, MapData, MapError, RingBuf};
 use aya::programs::{ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 
@@ -113,15 +114,23 @@ pub fn load(ring_bytes: u32, ways: Ways) -> Result<Loaded, CaptureError> {
     let counters = take("COUNTERS")?;
     let reader = take("READER")?;
     let seen = take("SEEN")?;
+    let kernel = take("KERNEL")?;
     let named = |name| move |source| CaptureError::Map { name, source };
 
-    let warnings = LIFECYCLE
+    let mut warnings: Vec<String> = LIFECYCLE
         .into_iter()
         .filter_map(|(program, tracepoint)| {
             let error = watch(&mut ebpf, program, tracepoint).err()?;
             Some(format!("{tracepoint} cannot be watched: {}", with_causes(&error)))
         })
         .collect();
+    match kernel::layout() {
+        Ok(layout) => {
+            let mut map = Array::try_from(kernel).map_err(named("KERNEL"))?;
+            map.set(0, kernel::PodLayout(layout), 0).map_err(named("KERNEL"))?;
+        }
+        Err(error) => warnings.push(format!("peers stay unknown: {}", with_causes(&error))),
+    }
     let tap_slots = Arc::new(RwLock::new(slots::Slots::new(tlskeytop_common::TAP_SLOTS)));
     let walk_slots = Arc::new(RwLock::new(slots::Slots::new(tlskeytop_common::WALK_SLOTS)));
     let decoder = Decoder::new(

@@ -15,7 +15,6 @@ use super::slots::{Part, Slots};
 use super::{CaptureError, reading};
 use crate::model::target::ImageId;
 use crate::target::functions;
-use crate::target::layout::Layouted;
 use crate::target::plan::{ImagePlan, RandomPath, Ways};
 
 /// The program at the secret-logging function.
@@ -114,7 +113,7 @@ impl Probes {
             self.note(image, result, &mut attached);
         }
         if plan.is_walked(self.ways)
-            && let Some(steps) = reading::steps(&plan.layout)
+            && let Some(steps) = reading::steps(plan)
         {
             let result = self.attach_walk(image, file, plan, steps);
             self.note(image, result, &mut attached);
@@ -146,7 +145,7 @@ impl Probes {
     ) -> Result<Links, CaptureError> {
         let links = Links::take_slot(&self.tap_slots, image, plan, Part::Tap(index))?;
         let tap = &plan.taps[index];
-        let config = PodTap(config(tap.client_random, &plan.layout));
+        let config = PodTap(config(tap.client_random, plan));
         let set = self.taps.set(links.slot, config, 0);
         let set = set.map_err(|source| CaptureError::Map { name: "TAPS", source });
         let offsets = tap.sites.iter().map(|site| site.file_offset).collect();
@@ -188,8 +187,7 @@ impl Probes {
         file: &File,
         plan: &Arc<ImagePlan>,
     ) -> Result<(), CaptureError> {
-        let (Some(steps), Some(process)) = (reading::steps(&plan.layout), NonZeroU32::new(pid))
-        else {
+        let (Some(steps), Some(process)) = (reading::steps(plan), NonZeroU32::new(pid)) else {
             return Ok(());
         };
         let links = Links::take_slot(&self.walk_slots, image, plan, Part::CatchUp)?;
@@ -286,12 +284,13 @@ impl Drop for Probes {
     }
 }
 
-fn config(path: RandomPath, layout: &Layouted) -> TapConfig {
+fn config(path: RandomPath, plan: &ImagePlan) -> TapConfig {
     TapConfig {
         has_deref: u32::from(path.deref.is_some()),
         deref: path.deref.unwrap_or(0),
         offset: path.offset,
         reserved: 0,
-        facts: reading::fact_steps(layout),
+        facts: reading::fact_steps(&plan.layout),
+        ends: reading::end_steps(plan),
     }
 }

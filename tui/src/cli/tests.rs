@@ -79,6 +79,23 @@ fn children_follow_and_excludes_add_up() {
 }
 
 #[test]
+fn a_command_is_captured_alone_and_headless() {
+    let task = parse(&["-s", "--", "curl", "-k", "--all", "--", "x"]).unwrap();
+    assert_eq!(task.command, ["curl", "-k", "--all", "--", "x"]);
+    assert_eq!(task.mode, Mode::Keylog);
+    assert!(!task.selection.all && task.save);
+    let task = parse(&["--mode", "json", "--all", "--", "curl"]).unwrap();
+    assert!(task.selection.all && task.mode == Mode::Json);
+    let task = parse(&["--image", "/bin/x", "--", "scan"]).unwrap();
+    assert!(!task.selection.all && task.selection.only_named_images);
+    assert_eq!(task.command, ["scan"]);
+    assert!(parse(&["curl"]).is_err(), "without -- it is no command");
+    // As if it was not there.
+    let task = parse(&["--mode", "key", "--"]).unwrap();
+    assert!(task.command.is_empty() && task.selection.all);
+}
+
+#[test]
 fn a_layout_has_the_name_of_a_group() {
     let task = parse(&["--mode", "json", "--layout", "3.5.0 no-psk"]).unwrap();
     assert!(task.layout.unwrap().warning().contains("3.5.0 no-psk"));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::target::{Ancestor, Image, ImageId, ImageState, Process, Scan, Selection, Target};
 use super::ui::App;
-use super::{Captured, DEFAULT_SESSION_LIMIT, Facts, Method, Model, Msg, Time};
+use super::{Captured, DEFAULT_SESSION_LIMIT, Facts, Method, Model, Msg, Time, WhoIsWho};
 use crate::target::layout::{self, Evidence, How, LayoutRefusal, ProvenLayout};
 use crate::target::plan::{
     FoundBy, Hook, ImagePlan, Library, Linkage, RandomPath, Site, SiteKind, Tap,
@@ -128,6 +128,7 @@ pub fn secret(time: Time, process: &Arc<Process>, random: u8, label: Label, fill
         client_random: ClientRandom([random; 32]),
         secret: Secret::new(&label, &[fill; 48], len).expect("the length is that of the label"),
         facts: Facts::default(),
+        ends: WhoIsWho::default(),
         caught_up: None,
         may_be_updated: false,
         label,

@@ -3,6 +3,7 @@
 //! The TUI and the headless modes run this same model: messages come in, effects go out.
 
 mod catch_up;
+mod command;
 pub mod container;
 mod family;
 #[cfg(test)]
@@ -29,10 +30,13 @@ use std::time::Duration;
 pub use catch_up::{
     AT_A_TIME, AT_A_TIME_ONE_BY_ONE, CatchUpState, CatchingUp, DEFAULT_LIMIT as CATCH_UP_LIMIT,
 };
+pub use command::{CommandState, Ending};
 pub use missed::{Loss, Missed};
 pub use msg::{Effect, KeyLogMsg, Msg};
 pub use saving::{InFile, KnownLine, LINES_REMEMBERED, PendingLine, Saving, SavingState};
-pub use session::{Captured, Entry, Facts, Method, Outcome, SecretState, Session, SessionKey};
+pub use session::{
+    Captured, Entry, Facts, Method, Outcome, SecretState, Session, SessionKey, WhoIsWho,
+};
 pub use stats::{KernelCounters, Rate, Stats};
 pub use store::{Evicted, SessionRef, Store};
 pub use time::Time;
@@ -68,6 +72,8 @@ pub struct Model {
     pub now: Time,
     /// A look at the machine has come in.
     pub scanned: bool,
+    /// The command to run, if there is one.
+    pub command: Option<CommandState>,
 }
 
 impl Model {
@@ -82,6 +88,7 @@ impl Model {
             missed: Missed::default(),
             now: Time(0),
             scanned: false,
+            command: None,
         }
     }
 
@@ -102,10 +109,10 @@ impl Model {
                 let began = scan.began;
                 let ended = std::mem::take(&mut scan.ended);
                 effects.extend(self.targets.merge(scan).into_iter().map(Effect::Capture));
+                self.missed.ended(&ended, &self.targets);
                 if self.targets.selection.take_overflow() {
                     effects.push(Effect::Warn(TOO_MANY_CHILDREN.to_owned()));
                 }
-                self.missed.ended(&ended, &self.targets);
                 self.stats.events.retain(|id, _| self.targets.images.contains_key(id));
                 self.scanned = true;
                 self.catching_up.looked(&self.targets, began);
@@ -153,6 +160,14 @@ impl Model {
             // For who looks at it: nothing of it is kept here.
             Msg::CommandLine { .. } | Msg::Exported(_) => {}
             Msg::Flush => self.saving.retry_now(),
+            Msg::CommandEnded(ending) => self.command = Some(CommandState::Ended(ending)),
+        }
+        if self.command == Some(CommandState::Waiting)
+            && self.is_ready()
+            && self.saving.state != SavingState::Opening
+        {
+            self.command = Some(CommandState::Running);
+            effects.push(Effect::StartCommand);
         }
         if let Some((generation, lines)) = self.saving.next_batch(&self.sessions, now) {
             effects.push(Effect::WriteLines { generation, lines });
@@ -290,8 +305,8 @@ impl Model {
         let Some(image) = self.targets.images.get_mut(&image) else { return };
         image.state = match result {
             Ok(probes) => {
-                self.targets.refused.remove(&image.id);
                 self.missed.attached(image.id, self.now);
+                self.targets.refused.remove(&image.id);
                 ImageState::Attached { probes }
             }
             Err(reason) => {

@@ -17,6 +17,8 @@ pub enum Choice {
     Pid,
     /// It descends from the chosen process with this id.
     Child(u32),
+    /// It belongs to the command that we run.
+    Command,
     /// By its name.
     Name,
     /// By its container, pod or unit.
@@ -103,7 +105,11 @@ fn matches_container(patterns: &[ContainerPattern], process: &Process) -> bool {
 impl Selection {
     /// Whether nothing at all was chosen.
     pub fn is_empty(&self) -> bool {
-        !self.all && self.pids.is_empty() && !self.has_patterns() && !self.family.has_orphans()
+        !self.all
+            && self.pids.is_empty()
+            && !self.has_patterns()
+            && !self.family.has_orphans()
+            && self.root.is_none()
     }
 
     /// Whether a name or a container chooses.
@@ -135,6 +141,9 @@ impl Selection {
             return Choice::Child(root.pid);
         }
         match () {
+            () if self.root.is_some_and(|root| process.ancestors.contains(&root)) => {
+                Choice::Command
+            }
             () if self.names_process(process) => Choice::Name,
             () if matches_container(&self.containers, process) => Choice::Container,
             () if self.all => Choice::Everything,
@@ -155,6 +164,7 @@ impl Selection {
     /// Whether processes that are not known yet can turn out to be chosen.
     pub fn is_open(&self) -> bool {
         self.all
+            || self.root.is_some()
             || self.has_patterns()
             || self.children && (!self.pids.is_empty() || self.family.has_orphans())
     }

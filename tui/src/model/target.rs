@@ -171,6 +171,8 @@ pub struct Selection {
     pub children: bool,
     /// What is left out, whatever chooses it.
     pub excluded: Excluded,
+    /// Every descendant of this process is chosen: of ourselves, with a command that we run.
+    pub root: Option<Ancestor>,
     /// Only images that were named (`--image`).
     pub only_named_images: bool,
     /// By tap, by walk.

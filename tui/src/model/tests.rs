@@ -29,6 +29,7 @@ pub(super) fn event(pid: u32, random: u8, label: Label, value: u8) -> Captured {
         client_random: ClientRandom([random; 32]),
         secret: Secret::new(&label, &[value; 64], len).unwrap(),
         facts: Facts::default(),
+        ends: WhoIsWho::default(),
         label,
         caught_up: None,
         may_be_updated: false,
@@ -568,4 +569,20 @@ fn a_path_that_is_refused_does_not_replace_the_one_before() {
     model.update(NOW, Msg::SaveTo("/tmp/keys".into()));
     model.update(NOW, Msg::KeyLog(KeyLogMsg::Opened { generation: 1, known: Vec::new() }));
     assert_eq!(model.saving.path, std::path::Path::new("/tmp/keys"));
+}
+
+#[test]
+fn the_ends_are_told_once_and_stay() {
+    let ends = |name: &str, port| WhoIsWho {
+        server_name: Some(name.into()),
+        peer: Some(([192, 0, 2, 1], port).into()),
+    };
+    let mut model = all();
+    let told = |label, ends| Msg::Secret(Captured { ends, ..event(5, 1, label, 7) });
+    model.update(NOW, Msg::Secret(event(5, 1, Label::ServerHandshake, 7)));
+    model.update(NOW, told(Label::ClientHandshake, ends("example.org", 443)));
+    model.update(NOW, told(Label::ClientTraffic0, ends("other.example.org", 80)));
+    let session = model.sessions.newest_first().next().unwrap();
+    assert_eq!(session.server().as_deref(), Some("example.org"));
+    assert_eq!(session.peer, Some(([192, 0, 2, 1], 443).into()));
 }

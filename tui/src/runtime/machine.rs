@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use rustix::process::{Rlimit, Signal};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -13,8 +14,9 @@ use super::errands::Errands;
 use super::scanner::Scanner;
 use super::writer::Writer;
 use crate::capture::{CaptureError, Control, Counters, Events, Loaded, Rules};
+use crate::command::{Child, Command, Streams};
 use crate::model::target::Change;
-use crate::model::{Effect, KeyLogMsg, Msg, Time};
+use crate::model::{Effect, Ending, KeyLogMsg, Msg, Time};
 use crate::target::follow::watch::Watch;
 use crate::target::registry::Registry;
 
@@ -39,6 +41,9 @@ pub struct Machine {
     tick: Interval,
     /// What an effect answered at once.
     own: Vec<Msg>,
+    /// What is run when everything is attached, and how.
+    command: Option<(Command, Streams, Rlimit)>,
+    child: Option<Child>,
 }
 
 impl Machine {
@@ -70,7 +75,43 @@ impl Machine {
             replies,
             tick,
             own: Vec::new(),
+            command: None,
+            child: None,
         })
+    }
+
+    /// Gives it the command that [`Effect::StartCommand`] starts, with these streams and this limit of open files.
+    pub fn set_command(&mut self, command: Command, streams: Streams, files: Rlimit) {
+        self.command = Some((command, streams, files));
+    }
+
+    /// Sends a signal to the command, if it runs.
+    pub fn signal_command(&self, signal: Signal) {
+        if let Some(child) = &self.child {
+            child.signal(signal);
+        }
+    }
+
+    fn start_command(&mut self) {
+        let Some((command, streams, files)) = self.command.take() else { return };
+        match command.start(streams, files) {
+            Ok(child) => self.child = Some(child),
+            Err(error) => {
+                let (code, reason) = (error.exit_code(), error.to_string());
+                self.own.push(Msg::CommandEnded(Ending::NotStarted { code, reason }));
+            }
+        }
+    }
+
+    /// Takes notice of what has ended of the command and its descendants.
+    fn reap(&mut self, into: &mut Vec<Msg>) {
+        if self.child.is_none() {
+            return;
+        }
+        // First what they sent: of one that is reaped nobody can tell who it was.
+        self.events.drain(into);
+        let ending = self.child.as_mut().and_then(Child::reap);
+        into.extend(ending.map(Msg::CommandEnded));
     }
 
     /// Removes all probes, and appends what they delivered last.
@@ -99,6 +140,7 @@ impl Machine {
     fn on_tick(&mut self, into: &mut Vec<Msg>) {
         self.writer.check();
         self.events.glance(into);
+        self.reap(into);
         self.read_counters(into);
         into.push(Msg::Tick);
     }
@@ -146,6 +188,14 @@ async fn attached(control: &mut Option<Control>) -> Option<Msg> {
     }
 }
 
+/// The end of the command.
+async fn ended(child: &Option<Child>) {
+    match child {
+        Some(child) => child.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Engine for Machine {
     async fn next(&mut self, into: &mut Vec<Msg>) -> io::Result<()> {
         if !self.own.is_empty() {
@@ -162,6 +212,7 @@ impl Engine for Machine {
                 }
                 into.push(msg);
             }
+            () = ended(&self.child) => self.reap(into),
             _ = self.tick.tick() => self.on_tick(into),
         }
         Ok(())
@@ -188,6 +239,7 @@ impl Engine for Machine {
                 }
             }
             Effect::Warn(text) => warn!("{text}"),
+            Effect::StartCommand => self.start_command(),
             Effect::Rescan => self.scanner.request(),
             Effect::LookAt { pid, start_ticks } => {
                 self.own.extend(self.looker.look_at(pid, start_ticks));

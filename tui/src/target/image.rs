@@ -9,7 +9,7 @@ use super::dynamic::Dynamic;
 use super::elf::{Elf, ElfError};
 use super::functions::{self, Functions};
 use super::labels::{LabelSet, Labels};
-use super::layout::{self, LayoutRefusal, accessors, callers};
+use super::layout::{self, accessors, callers};
 use super::library;
 use super::linkage::linkage;
 use super::notes::{self, SymbolTable};
@@ -92,17 +92,10 @@ fn unsupported(
         .is_some_and(|name| memchr::memmem::find(name.as_encoded_bytes(), b".so").is_some());
     Ok(ImagePlan {
         unsupported: Some(why),
-        build_id: None,
         linkage: if is_library { Linkage::Shared } else { Linkage::Static },
         stripped: true,
-        library: None,
-        taps: Vec::new(),
-        labels: Vec::new(),
         reason: format!("no tap: {why}"),
-        layout: Err(LayoutRefusal(why.to_owned())),
-        evidence: layout::Evidence::default(),
-        hooks: Vec::new(),
-        hooks_reason: String::new(),
+        ..ImagePlan::nothing(why)
     })
 }
 
@@ -115,18 +108,12 @@ fn plan(file: &File, path_hint: &Path, by_name: bool) -> Result<ImagePlan, PlanE
     let labels = Labels::find(&mut window, &elf)?;
     let dynamic = Dynamic::read(&mut window, &elf);
     let mut plan = ImagePlan {
-        unsupported: None,
         build_id: notes::build_id(&mut window, &elf),
         linkage: linkage(&elf, &dynamic, path_hint),
-        stripped: true,
-        library: None,
-        taps: Vec::new(),
         labels: labels.named(),
         reason: String::new(),
-        layout: Err(LayoutRefusal("the library is not known".to_owned())),
-        evidence: layout::Evidence::default(),
-        hooks: Vec::new(),
         hooks_reason: String::new(),
+        ..ImagePlan::nothing("the library is not known")
     };
     let symbols = SymbolTable::find(&mut window, &elf);
     plan.stripped = symbols.is_none();

@@ -69,12 +69,13 @@ impl Default for Lineage {
 impl Lineage {
     /// A process began. Without a parent that is known, it has none.
     pub fn fork(&mut self, pid: u32, parent: u32, start_ticks: u64, is_exact: bool) {
-        let parent = self.by_pid.get(&parent).copied();
-        let (comm, exe) = match parent.map(|id| &self.nodes[id]) {
+        let (comm, exe) = match self.get(parent) {
             Some(parent) => (parent.comm.clone(), parent.exe.clone()),
             None => (Foreign::default(), None),
         };
         if let Some(id) = self.insert(pid, start_ticks, is_exact) {
+            // Only now: making room may have dropped a parent that ended.
+            let parent = self.by_pid.get(&parent).copied().filter(|parent| *parent != id);
             let node = &mut self.nodes[id];
             (node.comm, node.exe) = (comm, exe);
             self.link(id, parent);
@@ -206,6 +207,19 @@ impl Lineage {
     /// Who runs.
     pub fn living_pids(&self) -> impl Iterator<Item = u32> + '_ {
         self.nodes.iter().filter(|(_, node)| node.is_living).map(|(_, node)| node.pid)
+    }
+
+    /// From whom everyone was born who runs, or has ended and has descendants that run; 0 where it is not known.
+    pub fn births(&self) -> BTreeMap<u32, Birth> {
+        let of = |is_living: bool| {
+            let nodes = self.nodes.iter().filter(move |(_, node)| node.is_living == is_living);
+            nodes.filter(|(_, node)| node.is_living || node.children > 0).map(|(_, node)| {
+                let parent = node.parent.map_or(0, |id| self.nodes[id].pid);
+                (node.pid, Birth { parent, start_ticks: node.start_ticks })
+            })
+        };
+        // Of two with the same id it is the one that runs.
+        of(false).chain(of(true)).collect()
     }
 
     fn above(&self, pid: u32) -> impl Iterator<Item = &Node> {

@@ -22,6 +22,7 @@ pub mod linkage;
 pub mod loader_cache;
 pub mod machine;
 pub mod maps;
+pub mod needed;
 pub mod notes;
 pub mod plan;
 pub mod process;

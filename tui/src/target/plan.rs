@@ -160,8 +160,8 @@ pub enum Ways {
 }
 
 impl ImagePlan {
-    /// Of a file that could not be read: nothing is known, and nothing attached.
-    pub fn unread(reason: &str) -> Self {
+    /// Of a file of which nothing is known, and to which nothing is attached.
+    pub fn nothing(reason: &str) -> Self {
         Self {
             unsupported: None,
             build_id: None,

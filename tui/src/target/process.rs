@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -44,24 +44,26 @@ pub fn read(pid: u32) -> io::Result<Process> {
         parent,
         start_ticks,
         comm: Foreign::from_bytes(comm),
-        exe: fs::read_link(folder.join("exe")).ok().map(|path| Foreign::from(path.as_os_str())),
+        exe: fs::read_link(folder.join("exe"))
+            .ok()
+            .map(|path| Foreign::from(as_seen_by(pid, path).as_os_str())),
         container: read_small(&folder.join("cgroup"))
             .ok()
             .and_then(|text| cgroup::container(&text)),
-        inner_pid: read_inner_pid(folder),
+        inner_pid: read_small(&folder.join("status")).ok().and_then(|text| inner_pid(&text)),
         ancestors: [].into(),
     })
 }
 
-/// The same with its living ancestors, for where nobody has followed who forked whom.
+/// The same with its ancestors, as far as they live.
 ///
 /// # Errors
 ///
-/// As [`read`].
+/// When it has ended, or is not ours to read.
 pub fn read_with_ancestors(pid: u32) -> io::Result<Process> {
     let process = read(pid)?;
-    let born = Birth { parent: process.parent, start_ticks: process.start_ticks };
-    Ok(Process { ancestors: above(born, birth).into(), ..process })
+    let own = Birth { parent: process.parent, start_ticks: process.start_ticks };
+    Ok(Process { ancestors: above(own, birth).into(), ..process })
 }
 
 /// The number of threads of a process: field 20 of `/proc/PID/stat`.
@@ -118,6 +120,29 @@ fn inner_pid(status: &[u8]) -> Option<u32> {
     let mut pids = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
     let (outer, inner) = (pids.next()?, pids.next_back()?);
     (outer != inner).then(|| inner.parse().ok()).flatten()
+}
+
+/// A path that `/proc` shows of a process, as the process itself sees it. In another mount namespace these are the
+/// same; below a root folder of its own (chroot(2)), `/proc` shows the whole way from outside.
+fn as_seen_by(pid: u32, path: PathBuf) -> PathBuf {
+    match root_of(pid) {
+        Some(root) => inside(&root, path),
+        None => path,
+    }
+}
+
+/// The root folder of a process, where it has one of its own (chroot(2)).
+pub(super) fn root_of(pid: u32) -> Option<PathBuf> {
+    let root = fs::read_link(format!("/proc/{pid}/root")).ok()?;
+    (root != Path::new("/")).then_some(root)
+}
+
+/// A path as a process sees it that has this root folder.
+pub(super) fn inside(root: &Path, path: PathBuf) -> PathBuf {
+    match path.strip_prefix(root) {
+        Ok(rest) => Path::new("/").join(rest),
+        Err(_) => path,
+    }
 }
 
 /// Most bytes read of a command line.
@@ -212,6 +237,14 @@ pub fn leads_its_session() -> bool {
         .is_some_and(|leader| leader == std::process::id())
 }
 
+/// Whether the terminal sends its signals, as of Ctrl-C, to this process's group: fields 5 and 8 of `/proc/self/stat`.
+pub fn is_in_foreground() -> bool {
+    read_stat(std::process::id()).is_ok_and(|stat| {
+        let group = stat_field::<i32>(&stat, 5);
+        group.is_some_and(|group| group > 0) && group == stat_field::<i32>(&stat, 8)
+    })
+}
+
 /// Whether there is a process with this id.
 pub fn exists(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
@@ -268,6 +301,17 @@ mod tests {
         assert_eq!(long.raw().chars().count() as u64, COMMAND_LINE + 1);
         assert!(long.raw().ends_with('…'));
         assert_eq!(command_line_text(b"a\x1b[2J\0".to_vec()).to_string(), "a\\x1b[2J");
+    }
+
+    #[test]
+    fn paths_are_as_the_process_sees_them() {
+        let inside = |root: &str, path: &str| inside(Path::new(root), path.into());
+        assert_eq!(inside("/srv/root", "/srv/root/lib/x (deleted)"), Path::new("/lib/x (deleted)"));
+        assert_eq!(inside("/", "/lib/x"), Path::new("/lib/x"));
+        // Of another mount namespace, or held from before chroot.
+        assert_eq!(inside("/srv/root", "/lib/x"), Path::new("/lib/x"));
+        assert_eq!(inside("/srv/root", "/srv/rooted/x"), Path::new("/srv/rooted/x"));
+        assert_eq!(inside("/srv/root", "/memfd:x (deleted)"), Path::new("/memfd:x (deleted)"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::cache::{FileIdentity, PlanCache};
 use super::commands::Commands;
-use super::follow::looking::{Found, Looker, identify};
+use super::follow::looking::{Found, Looker, identify, open_regular};
 use super::follow::record::FileKey;
 use super::follow::watch::Watch;
 use super::layout::Forced;
@@ -109,6 +109,16 @@ impl Known {
     }
 }
 
+/// A file that the user does not want.
+#[derive(Debug)]
+struct ExcludedFile {
+    path: PathBuf,
+    /// Without symbolic links.
+    real: PathBuf,
+    /// As it was at the start; `None` when it was not there.
+    identity: Option<FileIdentity>,
+}
+
 /// What was found so far.
 #[derive(Debug)]
 pub struct Registry {
@@ -128,7 +138,7 @@ pub struct Registry {
     /// Where a thread for them could be started.
     commands: Option<Commands>,
     /// Files that the user does not want, by `--exclude-image`.
-    excluded: Vec<(PathBuf, Option<FileIdentity>)>,
+    excluded: Vec<ExcludedFile>,
     /// Our own executable: it has the labels and names of every library in it, and no TLS.
     own: Option<FileIdentity>,
     /// Tells what the kernel calls a file.
@@ -166,27 +176,33 @@ impl Registry {
         Self { forced, ..Self::default() }
     }
 
-    /// Leaves these files out, by whatever name they are mapped, and what is mapped under their paths later.
-    pub fn exclude(&mut self, paths: &[PathBuf]) {
-        for path in paths {
-            let known = open(path).and_then(|file| identify(self.watch.as_ref(), &file)).ok();
-            let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-            self.excluded.push((path, known));
-        }
-    }
-
-    /// Whether a file is one of those, or has the path of one.
-    fn is_excluded(&self, path: &Path, identity: &FileIdentity) -> bool {
-        self.excluded.iter().any(|(excluded, known)| {
-            path == excluded || known.is_some_and(|known| known.is_same_inode(identity))
-        })
-    }
-
     /// One for [`Follower`](super::follow::follower::Follower): it knows files by what the kernel calls them.
     pub fn watching(forced: Option<Forced>, watch: Watch) -> Self {
         let own = File::open("/proc/self/exe");
         let own = own.and_then(|own| identify(Some(&watch), &own)).ok();
         Self { own, watch: Some(watch), ..Self::with_layout(forced) }
+    }
+
+    /// Leaves these files out, by whatever name they are mapped, and what stands under their paths later.
+    pub fn exclude(&mut self, paths: &[PathBuf]) {
+        for path in paths {
+            let file = open_regular(path).ok();
+            self.excluded.push(ExcludedFile {
+                identity: file.and_then(|file| identify(self.watch.as_ref(), &file).ok()),
+                real: path.canonicalize().unwrap_or_else(|_| path.clone()),
+                path: path.clone(),
+            });
+        }
+    }
+
+    /// Whether a file is one of those, or has the path of one.
+    fn is_excluded(&self, path: &Path, identity: &FileIdentity) -> bool {
+        self.excluded.iter().any(|excluded| {
+            let is_same = |known: &FileIdentity| known.is_same_inode(identity);
+            path == excluded.path
+                || path == excluded.real
+                || excluded.identity.as_ref().is_some_and(is_same)
+        })
     }
 
     /// The files and plans, for those who attach.
@@ -197,7 +213,12 @@ impl Registry {
     /// Adds the system's libraries from the loader's cache, so that they are ready before anybody uses
     /// them. One that cannot be used is left out, and nothing is missed: it has no code to probe.
     pub fn add_system_libraries(&mut self) {
-        for path in loader_cache::tls_libraries() {
+        self.add_lasting(loader_cache::tls_libraries());
+    }
+
+    /// Adds files that are to be ready before anybody uses them, and stay: what has no TLS code is left out.
+    pub fn add_lasting(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+        for path in paths {
             if let Ok(file) = open(&path)
                 && let Ok(Some(id)) = self.add(&path, file, path.parent())
                 && let Some(known) = self.images.get_mut(&id)
@@ -272,7 +293,7 @@ impl Registry {
                     known.last_mapped = self.scan;
                 }
             }
-            if let Ok(process) = process::read(pid) {
+            if let Ok(process) = process::read_with_ancestors(pid) {
                 targets.push(Target { process: Arc::new(process), images, command: None });
             }
         }
@@ -417,7 +438,7 @@ impl Registry {
         if let Some(known) = self.by_identity.get(&identity) {
             return (Some(*known), false);
         }
-        let plan = Arc::new(ImagePlan::unread("its file system does not answer"));
+        let plan = Arc::new(ImagePlan::nothing("its file system does not answer"));
         let id = self.insert_plan(path, identity, Arc::clone(&plan), plan);
         (id, id.is_some())
     }
@@ -557,7 +578,7 @@ fn look_once<K: Eq + std::hash::Hash>(
 }
 
 /// Opens without waiting for the writer of a FIFO.
-pub(super) fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
 

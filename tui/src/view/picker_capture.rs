@@ -92,6 +92,7 @@ fn why(choice: Choice) -> Option<String> {
     Some(match choice {
         Choice::No | Choice::Pid | Choice::Everything => return None,
         Choice::Child(pid) => format!("child of {pid}"),
+        Choice::Command => "of the command".to_owned(),
         Choice::Name => "by name".to_owned(),
         Choice::Container => "by container".to_owned(),
         Choice::Excluded(Exclusion::Pid) => "excluded".to_owned(),

@@ -186,6 +186,9 @@ impl Page<'_> {
             })),
         );
         self.field("role", &known(facts.role.map(|role| role.as_str().to_owned())));
+        let server_name = session.server_name.as_ref();
+        self.field("server name", &known(server_name.map(ToString::to_string)));
+        self.field("peer", &known(session.peer.map(|peer| peer.to_string())));
         let resumed = |resumed| match resumed {
             true => "resumed an earlier session".to_owned(),
             false => "full handshake, not resumed".to_owned(),

@@ -220,7 +220,7 @@ impl Picker {
             Choice::Pid => Mark::On,
             _ if targets.obstacle(target).is_some() => Mark::Never,
             Choice::Excluded(_) => Mark::Excluded,
-            Choice::Child(_) | Choice::Name | Choice::Container => Mark::Implied,
+            Choice::Child(_) | Choice::Command | Choice::Name | Choice::Container => Mark::Implied,
             Choice::No | Choice::Everything => {
                 let everything = self.mark(targets, Row::Everything) == Mark::On;
                 match everything || process.ancestors.iter().any(is_on) {

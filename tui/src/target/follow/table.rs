@@ -242,11 +242,6 @@ impl Table {
         self.targets.contains(&pid)
     }
 
-    /// The number of processes.
-    pub fn len(&self) -> usize {
-        self.processes.len()
-    }
-
     fn insert(&mut self, pid: u32, files: Arc<Vec<FileKey>>, threads: u32, time: u64) -> bool {
         if self.processes.len() >= self.limit && !self.processes.contains_key(&pid) {
             self.untracked += 1;
@@ -333,7 +328,7 @@ mod tests {
         for pid in 0..100 {
             table.fork(pid, 1, 1);
         }
-        assert_eq!((table.len(), table.untracked), (10, 90));
+        assert_eq!((table.processes.len(), table.untracked), (10, 90));
         for inode in 0..2 * FILES_OF_ONE as u64 {
             table.map(5, file(inode), 2);
         }

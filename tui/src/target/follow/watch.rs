@@ -1,7 +1,7 @@
 //! What the records say, kept up to date: one table and one lineage, for the thread that follows and for the loop, which
 //! asks who a process was at the moment that its secret arrives.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -180,11 +180,11 @@ impl Watch {
     }
 
     /// Every process there is.
-    pub fn pids(&self) -> std::collections::BTreeSet<u32> {
+    pub fn pids(&self) -> BTreeSet<u32> {
         self.lock().lineage.living_pids().collect()
     }
 
-    /// From whom each of them was born, and those between who have ended.
+    /// From whom each process was born.
     pub fn births(&self) -> BTreeMap<u32, Birth> {
         self.lock().lineage.births()
     }
@@ -352,7 +352,7 @@ impl Inner {
             node.start_ticks == started
                 && read.start_ticks.abs_diff(started) <= u64::from(!node.is_exact)
         };
-        let process = match read.filter(is_same) {
+        match read.filter(is_same) {
             Some(read) => {
                 (node.start_ticks, node.is_exact) = (read.start_ticks, true);
                 let exe = read.exe.or_else(|| node.exe.clone());
@@ -371,8 +371,7 @@ impl Inner {
                 inner_pid: None,
                 ancestors,
             }),
-        };
-        process
+        }
     }
 }
 
