@@ -121,6 +121,38 @@ fn an_exec_in_a_child_is_followed() {
 }
 
 #[test]
+fn a_program_is_not_silent_because_the_one_before_it_was() {
+    let named = Selection {
+        names: vec![globset::Glob::new("curl").unwrap().compile_matcher()],
+        ..Selection::default()
+    };
+    let mut model = model(named);
+    let shell = Process { comm: "sh".into(), ..below(20, &[1]) };
+    let rules = |effects: &[Effect]| {
+        let rule = |effect: &Effect| match effect {
+            Effect::Capture(change @ (Change::Rule(..) | Change::ForgetRule(_))) => {
+                Some(change.clone())
+            }
+            _ => None,
+        };
+        effects.iter().filter_map(rule).collect::<Vec<_>>()
+    };
+    // The look may be from before the exec.
+    assert_eq!(rules(&model.update(NOW, scan(&[shell.clone()], &[1]))), []);
+    assert_eq!(report(&mut model, &shell), (false, Some(false)));
+    assert_eq!(rules(&model.update(NOW, scan(&[shell.clone()], &[1]))), [], "it stays silent");
+    // So may the report.
+    let other = Process { exe: Some("/opt/sh".into()), ..shell.clone() };
+    let effects = model.update(NOW, scan(&[other.clone()], &[1]));
+    assert_eq!(rules(&effects), [Change::ForgetRule(20)]);
+    assert_eq!(report(&mut model, &other), (false, Some(false)));
+    let curl = Process { comm: "curl".into(), ..shell };
+    let effects = model.update(NOW, scan(&[curl.clone()], &[1]));
+    assert_eq!(rules(&effects), [Change::Rule(20, true)]);
+    assert_eq!(report(&mut model, &curl), (true, None));
+}
+
+#[test]
 fn an_id_that_is_used_again_is_neither_child_nor_parent() {
     let mut model = model(only(7));
     model.update(NOW, scan(&[below(7, &[1]), below(20, &[7, 1])], &[1]));
