@@ -41,6 +41,9 @@ pub struct Process {
     pub exe: Option<Foreign>,
     /// Its container, or its unit of systemd, where the cgroup's path shows one.
     pub container: Option<Container>,
+    /// That is certain: it was read, or inherited in a container with an id, which nobody leaves by a fork. Else it ended
+    /// before it could be read, and the container is that of its parent, if any.
+    pub is_container_known: bool,
     /// Its id in the innermost pid namespace, where that is another one than ours.
     pub inner_pid: Option<u32>,
     /// Its parent, the parent's parent and so on, as far as they are known.
@@ -430,7 +433,8 @@ impl Targets {
         // earlier process of this id.
         let is_known = chosen && self.rules.get(&process.pid) == Some(&Rule::Reports);
         // Of one that ended before it was looked at, nothing is remembered: its id may be another's by now.
-        if is_known || process.start_ticks == 0 && !chosen {
+        let has_ended = process.start_ticks == 0 || !process.is_container_known;
+        if is_known || has_ended && !chosen {
             return (chosen, None);
         }
         let rule = if chosen { Rule::Reports } else { Rule::Silent(Program::of(process)) };

@@ -316,6 +316,34 @@ fn a_kernel_that_permits_nothing_is_told_from_one_failure() {
 }
 
 #[test]
+fn of_one_whose_container_was_not_read_the_worst_is_assumed() {
+    let patterns = || vec![ContainerPattern::new("nginx").unwrap()];
+    let unread = Process { is_container_known: false, ..below(20, &[1]) };
+    // It might be in the container that is left out.
+    let mut left_out = model(everything());
+    left_out.targets.selection.excluded.containers = patterns();
+    assert_eq!(report(&mut left_out, &unread), (false, None));
+    assert_eq!(left_out.stats.unattributed, 1);
+    assert_eq!(report(&mut left_out, &below(21, &[1])), (true, Some(true)));
+    // Or in the one that is chosen.
+    let selection = Selection { containers: patterns(), ..Selection::default() };
+    let mut chosen = model(selection.clone());
+    assert_eq!(report(&mut chosen, &unread), (false, None));
+    assert_eq!(report(&mut chosen, &below(21, &[1])), (false, Some(false)));
+    assert_eq!(chosen.stats.unattributed, 1);
+    // Its parent's container says enough to choose it.
+    let unit = Container { unit: Some("nginx.service".into()), ..Container::default() };
+    let unread = Process { container: Some(unit), ..unread };
+    assert!(report(&mut chosen, &unread).0);
+    // What nothing chooses is not missed.
+    let mut nobody = model(only(7));
+    nobody.targets.selection.excluded.containers = patterns();
+    nobody.targets.selection.children = false;
+    assert!(!report(&mut nobody, &unread).0);
+    assert_eq!(nobody.stats.unattributed, 0);
+}
+
+#[test]
 fn one_that_ended_before_it_was_looked_at_is_counted_and_not_attributed() {
     let mut model = model(only(7));
     model.update(NOW, scan(&[below(7, &[1])], &[1]));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+use crate::model::container::Container;
 use crate::model::target::{Ancestor, Birth, Process};
 use crate::text::Foreign;
 
@@ -32,6 +33,10 @@ pub struct Node {
     pub comm: Foreign,
     /// The executable, where it was seen.
     pub exe: Option<Foreign>,
+    /// Its container, or its parent's when it was not read.
+    pub container: Option<Container>,
+    /// As [`Process::is_container_known`].
+    pub is_container_known: bool,
     /// What `/proc` said of it, since it is this program.
     pub process: Option<Arc<Process>>,
     parent: Option<NodeId>,
@@ -39,6 +44,15 @@ pub struct Node {
     children: u32,
     is_living: bool,
     is_remembered: bool,
+}
+
+impl Node {
+    /// Takes over what `/proc` says of its container.
+    pub fn learn_container(&mut self, read: &Process) {
+        if read.is_container_known {
+            (self.container, self.is_container_known) = (read.container.clone(), true);
+        }
+    }
 }
 
 /// Every process, and where it comes from.
@@ -69,15 +83,22 @@ impl Default for Lineage {
 impl Lineage {
     /// A process began. Without a parent that is known, it has none.
     pub fn fork(&mut self, pid: u32, parent: u32, start_ticks: u64, is_exact: bool) {
-        let (comm, exe) = match self.get(parent) {
-            Some(parent) => (parent.comm.clone(), parent.exe.clone()),
-            None => (Foreign::default(), None),
+        let (comm, exe, container, is_known) = match self.get(parent) {
+            Some(parent) => {
+                let container = parent.container.clone();
+                // Container runtimes and systemd move what they start from where they are themselves.
+                let has_id = container.as_ref().is_some_and(|container| container.id.is_some());
+                let is_known = parent.is_container_known && has_id;
+                (parent.comm.clone(), parent.exe.clone(), container, is_known)
+            }
+            None => (Foreign::default(), None, None, false),
         };
         if let Some(id) = self.insert(pid, start_ticks, is_exact) {
             // Only now: making room may have dropped a parent that ended.
             let parent = self.by_pid.get(&parent).copied().filter(|parent| *parent != id);
             let node = &mut self.nodes[id];
             (node.comm, node.exe) = (comm, exe);
+            (node.container, node.is_container_known) = (container, is_known);
             self.link(id, parent);
         }
     }
@@ -128,6 +149,7 @@ impl Lineage {
         match known {
             Some(node) => {
                 (node.start_ticks, node.is_exact) = (process.start_ticks, true);
+                node.learn_container(process);
                 node.comm = process.comm.clone();
                 node.exe = process.exe.clone().or_else(|| node.exe.take());
             }
@@ -135,6 +157,7 @@ impl Lineage {
                 if let Some(id) = self.insert(process.pid, process.start_ticks, true) {
                     let node = &mut self.nodes[id];
                     (node.comm, node.exe) = (process.comm.clone(), process.exe.clone());
+                    node.learn_container(process);
                 }
             }
         }
@@ -237,6 +260,8 @@ impl Lineage {
             is_exact,
             comm: Foreign::default(),
             exe: None,
+            container: None,
+            is_container_known: false,
             process: None,
             parent: None,
             depth: 0,
@@ -361,6 +386,39 @@ mod tests {
         lineage.exit(5);
         let node = lineage.get(5).unwrap();
         assert_eq!((node.comm.raw(), node.exe.as_ref().unwrap().raw()), ("curl", "/usr/bin/curl"));
+    }
+
+    #[test]
+    fn a_container_is_inherited_and_certain_with_an_id() {
+        let process = |pid, container| Process {
+            pid,
+            parent: 1,
+            start_ticks: 10,
+            comm: "sh".into(),
+            exe: None,
+            is_container_known: true,
+            container: Some(container),
+            inner_pid: None,
+            ancestors: [].into(),
+        };
+        let mut lineage = Lineage::default();
+        let docker = Container { id: Some("abc".into()), ..Container::default() };
+        let unit = Container { unit: Some("docker.service".into()), ..Container::default() };
+        lineage.seen(&process(5, docker.clone()));
+        lineage.seen(&process(6, unit.clone()));
+        for (pid, parent) in [(20, 5), (21, 20), (22, 6), (23, 22), (24, 99)] {
+            lineage.fork(pid, parent, 11, true);
+        }
+        for (pid, container, is_known) in [
+            (20, Some(&docker), true),
+            (21, Some(&docker), true),
+            (22, Some(&unit), false),
+            (23, Some(&unit), false),
+            (24, None, false),
+        ] {
+            let node = lineage.get(pid).unwrap();
+            assert_eq!((node.container.as_ref(), node.is_container_known), (container, is_known));
+        }
     }
 
     #[test]

@@ -340,6 +340,7 @@ impl Inner {
                 comm: Foreign::default(),
                 exe: None,
                 container: None,
+                is_container_known: false,
                 inner_pid: None,
                 ancestors,
             };
@@ -355,6 +356,7 @@ impl Inner {
         match read.filter(is_same) {
             Some(read) => {
                 (node.start_ticks, node.is_exact) = (read.start_ticks, true);
+                node.learn_container(&read);
                 let exe = read.exe.or_else(|| node.exe.clone());
                 let process = Arc::new(Process { ancestors, exe, ..read });
                 node.process = Some(Arc::clone(&process));
@@ -367,7 +369,8 @@ impl Inner {
                 start_ticks: node.start_ticks,
                 comm: node.comm.clone(),
                 exe: node.exe.clone(),
-                container: None,
+                container: node.container.clone(),
+                is_container_known: node.is_container_known,
                 inner_pid: None,
                 ancestors,
             }),
