@@ -37,6 +37,9 @@ pub struct Node {
     pub container: Option<Container>,
     /// As [`Process::is_container_known`].
     pub is_container_known: bool,
+    /// When it became this program, or got its name (nanoseconds of `CLOCK_BOOTTIME`): what was read from `/proc` before
+    /// may be about another one. 0 where that was not seen.
+    pub changed: u64,
     /// What `/proc` said of it, since it is this program.
     pub process: Option<Arc<Process>>,
     parent: Option<NodeId>,
@@ -104,16 +107,16 @@ impl Lineage {
     }
 
     /// A process became another program.
-    pub fn exec(&mut self, pid: u32, comm: Foreign) {
+    pub fn exec(&mut self, pid: u32, comm: Foreign, time: u64) {
         if let Some(node) = self.living(pid) {
-            (node.comm, node.exe, node.process) = (comm, None, None);
+            (node.comm, node.exe, node.process, node.changed) = (comm, None, None, time);
         }
     }
 
     /// A process has another name.
-    pub fn rename(&mut self, pid: u32, comm: Foreign) {
+    pub fn rename(&mut self, pid: u32, comm: Foreign, time: u64) {
         if let Some(node) = self.living(pid) {
-            (node.comm, node.process) = (comm, None);
+            (node.comm, node.process, node.changed) = (comm, None, time);
         }
     }
 
@@ -140,8 +143,8 @@ impl Lineage {
         }
     }
 
-    /// `/proc` shows this process. The parent is added by [`Lineage::adopt`], once all are known.
-    pub fn seen(&mut self, process: &Process) {
+    /// `/proc`, read from `began` on, shows this process. The parent is added by [`Lineage::adopt`], once all are known.
+    pub fn seen(&mut self, process: &Process, began: u64) {
         let known = self.living(process.pid).filter(|node| {
             node.start_ticks == process.start_ticks
                 || (!node.is_exact && node.start_ticks.abs_diff(process.start_ticks) <= 1)
@@ -150,8 +153,17 @@ impl Lineage {
             Some(node) => {
                 (node.start_ticks, node.is_exact) = (process.start_ticks, true);
                 node.learn_container(process);
-                node.comm = process.comm.clone();
-                node.exe = process.exe.clone().or_else(|| node.exe.take());
+                if node.changed < began {
+                    let exe = process.exe.clone().or_else(|| node.exe.take());
+                    if node
+                        .process
+                        .as_ref()
+                        .is_some_and(|known| known.comm != process.comm || known.exe != exe)
+                    {
+                        node.process = None;
+                    }
+                    (node.comm, node.exe) = (process.comm.clone(), exe);
+                }
             }
             None => {
                 if let Some(id) = self.insert(process.pid, process.start_ticks, true) {
@@ -262,6 +274,7 @@ impl Lineage {
             exe: None,
             container: None,
             is_container_known: false,
+            changed: 0,
             process: None,
             parent: None,
             depth: 0,
@@ -380,7 +393,7 @@ mod tests {
     fn a_program_has_its_name_and_file_from_the_records() {
         let mut lineage = Lineage::default();
         lineage.fork(5, 1, 10, false);
-        lineage.exec(5, "curl".into());
+        lineage.exec(5, "curl".into(), 1);
         lineage.mapped(5, &"/usr/bin/curl".into());
         lineage.mapped(5, &"/lib/ld.so".into());
         lineage.exit(5);
@@ -388,24 +401,52 @@ mod tests {
         assert_eq!((node.comm.raw(), node.exe.as_ref().unwrap().raw()), ("curl", "/usr/bin/curl"));
     }
 
-    #[test]
-    fn a_container_is_inherited_and_certain_with_an_id() {
-        let process = |pid, container| Process {
+    fn shell(pid: u32) -> Process {
+        Process {
             pid,
             parent: 1,
             start_ticks: 10,
             comm: "sh".into(),
-            exe: None,
+            exe: Some("/bin/sh".into()),
             is_container_known: true,
-            container: Some(container),
+            container: None,
             inner_pid: None,
             ancestors: [].into(),
+        }
+    }
+
+    #[test]
+    fn what_was_read_before_an_exec_says_nothing_of_the_new_program() {
+        let mut lineage = Lineage::default();
+        lineage.fork(5, 1, 10, true);
+        lineage.exec(5, "curl".into(), 100);
+        lineage.mapped(5, &"/usr/bin/curl".into());
+        let name = |lineage: &Lineage| {
+            let node = lineage.get(5).unwrap();
+            (node.comm.to_string(), node.exe.as_ref().unwrap().to_string())
         };
+        for began in [99, 100] {
+            lineage.seen(&shell(5), began);
+            assert_eq!(name(&lineage), ("curl".to_owned(), "/usr/bin/curl".to_owned()));
+        }
+        // An exec whose record was lost.
+        let curl = Process { comm: "curl".into(), exe: Some("/usr/bin/curl".into()), ..shell(5) };
+        lineage.get_mut(5).unwrap().process = Some(Arc::new(curl.clone()));
+        lineage.seen(&curl, 101);
+        assert!(lineage.get(5).unwrap().process.is_some());
+        lineage.seen(&shell(5), 102);
+        assert_eq!(name(&lineage), ("sh".to_owned(), "/bin/sh".to_owned()));
+        assert!(lineage.get(5).unwrap().process.is_none());
+    }
+
+    #[test]
+    fn a_container_is_inherited_and_certain_with_an_id() {
+        let process = |pid, container| Process { container: Some(container), ..shell(pid) };
         let mut lineage = Lineage::default();
         let docker = Container { id: Some("abc".into()), ..Container::default() };
         let unit = Container { unit: Some("docker.service".into()), ..Container::default() };
-        lineage.seen(&process(5, docker.clone()));
-        lineage.seen(&process(6, unit.clone()));
+        lineage.seen(&process(5, docker.clone()), 1);
+        lineage.seen(&process(6, unit.clone()), 1);
         for (pid, parent) in [(20, 5), (21, 20), (22, 6), (23, 22), (24, 99)] {
             lineage.fork(pid, parent, 11, true);
         }
@@ -449,7 +490,7 @@ mod tests {
                     0 | 1 => lineage.fork(pid, other, time, true),
                     2 => lineage.exit(pid),
                     3 => lineage.adopt(pid, other),
-                    _ => lineage.exec(pid, "x".into()),
+                    _ => lineage.exec(pid, "x".into(), time),
                 }
                 prop_assert!(lineage.nodes.len() <= 8);
                 for (id, node) in &lineage.nodes {
