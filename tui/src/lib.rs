@@ -20,6 +20,7 @@ pub mod preflight;
 pub mod report;
 pub mod run;
 pub mod runtime;
+pub mod signals;
 pub mod target;
 pub mod text;
 pub mod tls;
