@@ -1,9 +1,8 @@
 //! The images of this machine: found once, planned once, and given a name for as long as we run.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -219,7 +218,7 @@ impl Registry {
     /// Adds files that are to be ready before anybody uses them, and stay: what has no TLS code is left out.
     pub fn add_lasting(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
         for path in paths {
-            if let Ok(file) = open(&path)
+            if let Ok(file) = open_regular(&path)
                 && let Ok(Some(id)) = self.add(&path, file, path.parent())
                 && let Some(known) = self.images.get_mut(&id)
             {
@@ -235,12 +234,10 @@ impl Registry {
     /// [`ImageError`] says why it cannot be used.
     pub fn add_named(&mut self, path: &Path) -> Result<ImageId, ImageError> {
         let shown = Foreign::from(path.as_os_str());
-        let opened =
-            open(path).map_err(|source| ImageError::Open { path: shown.clone(), source })?;
-        let is_file = opened.metadata().is_ok_and(|metadata| metadata.is_file());
-        if !is_file {
-            return Err(ImageError::NotAFile(shown));
-        }
+        let opened = open_regular(path).map_err(|source| match source.kind() {
+            io::ErrorKind::InvalidInput => ImageError::NotAFile(shown.clone()),
+            _ => ImageError::Open { path: shown.clone(), source },
+        })?;
         let id = match self.add(path, opened, path.parent()) {
             Ok(Some(id)) => id,
             Ok(None) if self.images.len() >= self.limit => {
@@ -340,7 +337,7 @@ impl Registry {
         if planned.is_some_and(|plan| !plan.is_ok_and(|plan| plan.is_tls())) {
             return Ok(None);
         }
-        let file = open(&link)?;
+        let file = open_regular(&link)?;
         let path = Path::new(mapping.path.raw());
         let folder = path.parent().and_then(|folder| folder.strip_prefix("/").ok());
         let folder = folder.map(|folder| PathBuf::from(format!("/proc/{pid}/root")).join(folder));
@@ -575,11 +572,6 @@ fn look_once<K: Eq + std::hash::Hash>(
     let found = look().ok()?;
     seen.insert(file, found);
     found
-}
-
-/// Opens without waiting for the writer of a FIFO.
-pub(crate) fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
 
 #[cfg(test)]

@@ -117,6 +117,10 @@ impl Looker {
 }
 
 /// Opens a regular file, and never anything else: opening a device does something.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::InvalidInput`] when it is something else.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     let seen = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
     if !seen.metadata()?.is_file() {

@@ -22,7 +22,7 @@ fn sample(moved: u64) -> Vec<u8> {
 }
 
 fn add(registry: &mut Registry, path: &Path) -> Option<ImageId> {
-    registry.add(path, open(path).unwrap(), None).unwrap()
+    registry.add(path, open_regular(path).unwrap(), None).unwrap()
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn a_file_whose_times_change_stays_the_same_image() {
     fs::write(&path, sample(0)).unwrap();
     let mut registry = Registry::default();
     let first = add(&mut registry, &path).unwrap();
-    let file = open(&path).unwrap();
+    let file = open_regular(&path).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
     assert_ne!(registry.images[&first].identity, FileIdentity::of(&file.metadata().unwrap()));
     assert_eq!(add(&mut registry, &path), Some(first));
