@@ -194,14 +194,17 @@ impl Registry {
         }
     }
 
-    /// Whether a file is one of those, or has the path of one.
+    /// Whether a file is one of those, or stands now under the path of one.
     fn is_excluded(&self, path: &Path, identity: &FileIdentity) -> bool {
-        self.excluded.iter().any(|excluded| {
-            let is_same = |known: &FileIdentity| known.is_same_inode(identity);
-            path == excluded.path
-                || path == excluded.real
-                || excluded.identity.as_ref().is_some_and(is_same)
-        })
+        let is_same = |known: &FileIdentity| known.is_same_inode(identity);
+        let is_it = |excluded: &ExcludedFile| excluded.identity.as_ref().is_some_and(is_same);
+        let has_path = |excluded: &ExcludedFile| path == excluded.path || path == excluded.real;
+        // A process in a root of its own has other files under our paths. Where we have none, it is the one that is meant.
+        let here = || match open_regular(path) {
+            Ok(file) => identify(self.watch.as_ref(), &file).is_ok_and(|here| is_same(&here)),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        self.excluded.iter().any(is_it) || self.excluded.iter().any(has_path) && here()
     }
 
     /// The files and plans, for those who attach.

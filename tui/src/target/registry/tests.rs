@@ -95,3 +95,28 @@ fn a_look_that_failed_is_not_remembered() {
     assert_eq!(look_once(&mut seen, 2, || Ok(None)), None);
     assert_eq!(look_once(&mut seen, 2, || Ok(Some(ImageId(4)))), None);
 }
+
+#[test]
+fn what_is_left_out_is_that_file_and_not_another_ones_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (folder.path().join("libssl.so"), folder.path().join("other"));
+    fs::write(&ours, sample(0)).unwrap();
+    fs::write(&theirs, sample(1)).unwrap();
+    let mut registry = Registry::default();
+    registry.exclude(std::slice::from_ref(&ours));
+    let is_excluded = |registry: &mut Registry, shown: &Path, file: &Path| {
+        let id = registry.add(shown, open_regular(file).unwrap(), None).unwrap().unwrap();
+        let excluded = registry.images[&id].image.excluded;
+        registry.remove(id);
+        excluded
+    };
+    assert!(is_excluded(&mut registry, &ours, &ours));
+    assert!(is_excluded(&mut registry, &theirs, &ours), "by another name");
+    assert!(!is_excluded(&mut registry, &ours, &theirs), "in another root");
+    // Replaced by another one.
+    fs::rename(&theirs, &ours).unwrap();
+    assert!(is_excluded(&mut registry, &ours, &ours));
+    // Not there for us.
+    fs::rename(&ours, &theirs).unwrap();
+    assert!(is_excluded(&mut registry, &ours, &theirs));
+}
