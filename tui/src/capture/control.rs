@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use tokio::sync::mpsc::{Receiver, channel};
+use tracing::debug;
 
 use super::{CaptureError, Probes};
 use crate::model::Msg;
@@ -132,7 +134,9 @@ fn attach(probes: &mut Probes, files: &ImageFiles, image: ImageId, stop: &Atomic
         let result = Err("the image is not known any more".to_owned());
         return vec![Msg::Attached { image, result }];
     };
+    let started = Instant::now();
     let attached = probes.attach(image, &file, &plan, stop);
+    debug!(?image, probes = attached.probes, "attached in {:?}", started.elapsed());
     let problems: Vec<String> = attached.problems.iter().map(ToString::to_string).collect();
     if attached.probes == 0 {
         let result = Err(problems.join("; "));

@@ -118,6 +118,7 @@ impl Model {
                 self.catching_up.looked(&self.targets, began);
                 self.reconcile(&mut effects);
             }
+            Msg::Found(image) => effects.extend(self.targets.found(image).map(Effect::Capture)),
             Msg::Refused(image) => {
                 self.targets.refused.insert(image);
             }

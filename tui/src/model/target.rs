@@ -267,6 +267,18 @@ impl Targets {
         changes
     }
 
+    /// Adds an image that was just found. Where any process may report it is attached at once: the first process that has
+    /// it mapped is about to shake hands.
+    pub fn found(&mut self, image: Image) -> Option<Change> {
+        let (id, wanted) = (image.id, self.reports_unknown && self.can_attach(&image));
+        let image = self.images.entry(id).or_insert(image);
+        if !wanted || image.state != ImageState::Idle {
+            return None;
+        }
+        image.state = ImageState::Attaching;
+        Some(Change::Attach(id))
+    }
+
     /// Drops what was chosen or excluded by its id and has ended, since the id may be given to another process. What
     /// two scans did not find has ended, and what it sent before has been read. Its descendants stay.
     fn look_at_families(&mut self, living: &BTreeSet<u32>, births: &BTreeMap<u32, Birth>) {

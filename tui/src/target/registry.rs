@@ -468,6 +468,11 @@ impl Registry {
         (scan, waits)
     }
 
+    /// An image.
+    pub fn image(&self, id: ImageId) -> Option<Image> {
+        self.images.get(&id).map(|known| known.image.clone())
+    }
+
     /// The images that have something to attach, with their files.
     pub fn probed(&self) -> Vec<(ImageId, Arc<File>)> {
         let probed = self.images.values().filter(|known| known.image.plan.is_captured(Ways::Auto));

@@ -17,17 +17,21 @@ use super::looking::{Found, Seen};
 use super::planners::{Answer, Job, Planners};
 use super::record::{FileKey, Mapped};
 use super::table::Class;
-use super::watch::{Gone, Look, News, Watch, boot_time};
+use super::watch::{self, Gone, Look, Watch, boot_time};
 use super::written::Written;
 use crate::model::Time;
-use crate::model::target::{Ended, Scan, Target};
+use crate::model::target::{Ended, Image, ImageId, Scan, Target};
 use crate::target::registry::{COMMANDS, Registry};
 use crate::target::{maps, process};
 use crate::text::Foreign;
 
-/// After the first record we look again this often, and ask to be woken only when nothing came: each wake-up costs
-/// more than what it tells.
+/// While more comes than [`PROMPT`] allows, we look this often, and do not ask to be woken: each wake-up costs more than
+/// what it tells.
 const COALESCE: Duration = Duration::from_millis(1);
+/// Wake-ups at the first record, in a second. At some 8 µs each they are 0.4% of a CPU.
+const PROMPT: f64 = 500.0;
+/// As many at once: a program with its libraries is some 20 records.
+const PROMPT_AT_ONCE: f64 = 50.0;
 /// Changes are told this often at the most, unless an image is new.
 const PACE: Duration = Duration::from_millis(100);
 /// Everything is looked at this often, in case that something was missed.
@@ -49,6 +53,15 @@ struct Asked {
     sweep: AtomicBool,
     report: AtomicBool,
     wake: OwnedFd,
+}
+
+/// What the thread tells.
+#[derive(Debug)]
+pub enum News {
+    /// An image that was not known.
+    Found(Image),
+    /// What is known.
+    Picture(Scan),
 }
 
 /// Asks the thread for something.
@@ -82,6 +95,25 @@ struct Rewritten {
     at: Instant,
 }
 
+/// How many wake-ups we may still ask for.
+#[derive(Debug)]
+struct Prompt {
+    left: f64,
+    since: Instant,
+}
+
+impl Prompt {
+    /// Takes one, if there is one.
+    fn take(&mut self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.since).as_secs_f64();
+        self.left = (self.left + passed * PROMPT).min(PROMPT_AT_ONCE);
+        self.since = now;
+        let is_left = self.left >= 1.0;
+        self.left -= f64::from(u8::from(is_left));
+        is_left
+    }
+}
+
 /// Follows what the processes of this machine do.
 pub struct Follower {
     registry: Registry,
@@ -92,6 +124,11 @@ pub struct Follower {
     asked: Arc<Asked>,
     gone: Vec<Gone>,
     ended: Vec<Ended>,
+    /// New images that were not told yet.
+    found: Vec<Image>,
+    /// Files of which only the outside is known: they are read whole when that is told.
+    checks: Vec<Job>,
+    prompt: Prompt,
     is_first: bool,
     is_urgent: bool,
     has_changed: bool,
@@ -123,6 +160,9 @@ impl Follower {
             asked: Arc::new(asked),
             gone: Vec::new(),
             ended: Vec::new(),
+            found: Vec::new(),
+            checks: Vec::new(),
+            prompt: Prompt { left: PROMPT_AT_ONCE, since: now },
             is_first: true,
             is_urgent: false,
             has_changed: false,
@@ -139,7 +179,7 @@ impl Follower {
     }
 
     /// Follows until `tell`, which gets the pictures, says that nobody listens.
-    pub fn run(mut self, mut tell: impl FnMut(Scan) -> bool) {
+    pub fn run(mut self, mut tell: impl FnMut(News) -> bool) {
         let mut is_active = false;
         loop {
             self.wait(is_active);
@@ -147,12 +187,21 @@ impl Follower {
             is_active = is_waiting || news.events > 0;
             self.take_news(news);
             self.take_answers();
+            // First of all: a process of a new image may shake hands in the next millisecond.
+            for image in std::mem::take(&mut self.found) {
+                if !self.is_first && !tell(News::Found(image)) {
+                    return;
+                }
+            }
+            for job in std::mem::take(&mut self.checks) {
+                self.submit(job);
+            }
             self.take_written();
             self.take_requests();
             if Instant::now() >= self.next_sweep {
                 self.sweep();
             }
-            if self.wants_report() && !tell(self.report()) {
+            if self.wants_report() && !tell(News::Picture(self.report())) {
                 return;
             }
         }
@@ -166,7 +215,7 @@ impl Follower {
         self.is_urgent || (self.has_changed && Instant::now() >= self.next_report)
     }
 
-    fn wait(&self, is_active: bool) {
+    fn wait(&mut self, is_active: bool) {
         let now = Instant::now();
         let mut until = self.next_sweep;
         if is_active {
@@ -179,7 +228,8 @@ impl Follower {
         if let Some(patience) = self.planners.patience() {
             until = until.min(now + patience);
         }
-        let rings = if is_active { Vec::new() } else { self.watch.descriptors() };
+        let is_prompt = !is_active || self.prompt.take(now);
+        let rings = if is_prompt { self.watch.descriptors() } else { Vec::new() };
         let mut files = vec![
             PollFd::from_borrowed_fd(self.asked.wake.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.planners.answers(), PollFlags::IN),
@@ -203,13 +253,13 @@ impl Follower {
         self.has_changed |= self.asked.report.swap(false, Ordering::Acquire);
     }
 
-    fn take_news(&mut self, news: News) {
+    fn take_news(&mut self, news: watch::News) {
         self.has_changed |= news.changed;
         if news.incomplete {
             self.next_sweep = self.next_sweep.min(self.last_sweep + SWEEP_AGAIN);
         }
         for look in news.looks {
-            self.submit(Job { look, aliases: Vec::new(), file: None });
+            self.submit(Job::new(look));
         }
         self.gone.extend(news.gone);
         if self.gone.len() > GONE {
@@ -220,8 +270,8 @@ impl Follower {
     }
 
     fn submit(&mut self, job: Job) {
-        let file = job.look.mapped.file;
-        if !self.planners.submit(job) {
+        let (file, is_check) = (job.look.mapped.file, job.copy.is_some());
+        if !self.planners.submit(job) && !is_check {
             self.watch.settle(file, None);
         }
     }
@@ -250,6 +300,22 @@ impl Follower {
             let path = job.look.mapped.path.clone();
             let class = match answer {
                 Answer::Found(Seen::Image(found)) => self.found(&job.look, found),
+                Answer::Found(Seen::Copy(found, copy)) => {
+                    let file = Some(Arc::clone(&found.file));
+                    let class = self.found(&job.look, found);
+                    self.checks.push(Job { file, copy: Some(copy), ..job.clone() });
+                    class
+                }
+                Answer::Found(Seen::Same) => continue,
+                Answer::Found(Seen::Other) => {
+                    debug!(%path, "it is not what it looked like");
+                    if let Some(id) = self.watch.image(job.look.mapped.file) {
+                        self.look_again(id, "its contents are other ones than they seemed");
+                    }
+                    continue;
+                }
+                // It is captured all the same.
+                Answer::Stuck if job.copy.is_some() => continue,
                 Answer::Found(Seen::Nothing) => Some(Class::Nothing(boot_time())),
                 Answer::Found(Seen::Unreachable) => None,
                 Answer::Stuck => {
@@ -273,6 +339,7 @@ impl Follower {
         };
         if is_new {
             self.is_urgent = true;
+            self.found.extend(self.registry.image(id));
             if let Some(since) = look.since {
                 let took = Duration::from_nanos(boot_time().saturating_sub(since));
                 debug!(path = %look.mapped.path, "planned {took:?} after its first mapping");
@@ -281,17 +348,22 @@ impl Follower {
         Some(Class::Image(id))
     }
 
+    /// Forgets what was known of an image, and looks at it again soon.
+    fn look_again(&mut self, id: ImageId, why: &'static str) {
+        let keys = self.watch.forget(id);
+        let Some((path, file)) = self.registry.written_to(id) else { return };
+        warn!(%path, why, "its probes are removed");
+        for key in &keys {
+            self.watch.settle(*key, Some(Class::Looking));
+        }
+        self.rewritten.push(Rewritten { path, file, keys, at: Instant::now() });
+        self.is_urgent = true;
+    }
+
     fn take_written(&mut self) {
         let Some(written) = &mut self.written else { return };
         for id in written.take() {
-            let keys = self.watch.forget(id);
-            let Some((path, file)) = self.registry.written_to(id) else { continue };
-            warn!(%path, "it is being written to; its probes are removed");
-            for key in &keys {
-                self.watch.settle(*key, Some(Class::Looking));
-            }
-            self.rewritten.push(Rewritten { path, file, keys, at: Instant::now() });
-            self.is_urgent = true;
+            self.look_again(id, "it is being written to");
         }
         let settled = |file: &Rewritten| file.at.elapsed() >= SETTLED;
         let ready: Vec<Rewritten> = self.rewritten.extract_if(.., |file| settled(file)).collect();
@@ -300,7 +372,7 @@ impl Follower {
             let key = keys.next().unwrap_or(FileKey { device: (0, 0), inode: 0, generation: None });
             let mapped = Mapped { file: key, start: 0, length: 0, path };
             let look = Look { pid: 0, mapped, is_program: true, since: None };
-            self.submit(Job { look, aliases: keys.collect(), file: Some(file) });
+            self.submit(Job { aliases: keys.collect(), file: Some(file), ..Job::new(look) });
         }
     }
 
@@ -333,7 +405,7 @@ impl Follower {
             let maps: Vec<Mapped> = maps.into_iter().map(|mapping| mapping.as_mapped()).collect();
             let threads = process::threads(pid).unwrap_or(1);
             for look in self.watch.seen(&process, &maps, threads, began) {
-                self.submit(Job { look, aliases: Vec::new(), file: None });
+                self.submit(Job::new(look));
             }
         }
         self.watch.all_seen(&parents, began);
@@ -370,6 +442,7 @@ impl Follower {
         }
         (self.is_first, self.is_urgent, self.has_changed) = (false, false, is_waiting);
         let took = started.elapsed();
+        debug!("report took {took:?}");
         self.next_report = Instant::now() + PACE.max(10 * took);
         scan
     }

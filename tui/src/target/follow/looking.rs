@@ -14,6 +14,7 @@ use super::planners::{Job, Progress};
 use super::record::{FileKey, Mapped};
 use super::watch::{Look, Watch};
 use crate::target::cache::{FileIdentity, PlanCache};
+use crate::target::copies::Copy;
 use crate::target::libcrypto::with_version;
 use crate::target::plan::ImagePlan;
 
@@ -38,6 +39,12 @@ pub struct Found {
 pub enum Seen {
     /// TLS code.
     Image(Found),
+    /// What looks like TLS code that is known, of which the whole contents have to be compared.
+    Copy(Found, Copy),
+    /// It is what it looked like.
+    Same,
+    /// It only looked like it.
+    Other,
     /// No TLS code.
     Nothing,
     /// The file cannot be reached: whoever had it mapped is gone, and its path names another one.
@@ -66,21 +73,25 @@ impl Looker {
         if self.own.is_some_and(|own| own.is_same_inode(&identity)) {
             return Seen::Nothing;
         }
-        let look = &job.look;
-        let path = Path::new(look.mapped.path.raw());
+        let path = Path::new(job.look.mapped.path.raw());
         // The first read, after which the file system is known to answer.
         let _ = std::os::unix::fs::FileExt::read_at(&*file, &mut [0; 64], 0);
         progress.opened();
-        let plan = match PlanCache::plan_beside(&self.plans, &file, identity, path) {
-            Ok(plan) if plan.is_tls() => plan,
-            Err(error) if error.is_io() => return Seen::Unreachable,
-            _ => return Seen::Nothing,
-        };
-        let folder = path.parent().and_then(|folder| folder.strip_prefix("/").ok());
-        let root = PathBuf::from(format!("/proc/{}/root", look.pid));
-        let folder = folder.map(|folder| root.join(folder));
-        let used = with_version(Arc::clone(&plan), path, folder.as_deref());
-        Seen::Image(Found { file, identity, plan, used })
+        if let Some(copy) = &job.copy {
+            return match PlanCache::is_copy(&self.plans, &file, identity, copy) {
+                true => Seen::Same,
+                false => Seen::Other,
+            };
+        }
+        if let Some(copy) = PlanCache::copy_of(&self.plans, &file, &identity, path) {
+            let found = found(&job.look, file, identity, Arc::clone(&copy.plan));
+            return Seen::Copy(found, copy);
+        }
+        match PlanCache::plan_beside(&self.plans, &file, identity, path) {
+            Ok(plan) if plan.is_tls() => Seen::Image(found(&job.look, file, identity, plan)),
+            Err(error) if error.is_io() => Seen::Unreachable,
+            _ => Seen::Nothing,
+        }
     }
 
     /// Opens the file itself. A process that ended is no hindrance while the path names the same file.
@@ -114,6 +125,16 @@ impl Looker {
         }
         Ok((Arc::new(file), identity))
     }
+}
+
+/// With what the files beside it say.
+fn found(look: &Look, file: Arc<File>, identity: FileIdentity, plan: Arc<ImagePlan>) -> Found {
+    let path = Path::new(look.mapped.path.raw());
+    let folder = path.parent().and_then(|folder| folder.strip_prefix("/").ok());
+    let root = PathBuf::from(format!("/proc/{}/root", look.pid));
+    let folder = folder.map(|folder| root.join(folder));
+    let used = with_version(Arc::clone(&plan), path, folder.as_deref());
+    Found { file, identity, plan, used }
 }
 
 /// Opens a regular file, and never anything else: opening a device does something.

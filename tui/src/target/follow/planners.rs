@@ -13,6 +13,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::record::FileKey;
 use super::watch::Look;
+use crate::target::copies::Copy;
 
 /// Threads that look at a time: one for each CPU of a small machine, and one for what is small while they are at
 /// something large.
@@ -37,6 +38,15 @@ pub struct Job {
     pub aliases: Vec<FileKey>,
     /// The file itself, where we have it open.
     pub file: Option<Arc<File>>,
+    /// What it looked like: only that is to be checked.
+    pub copy: Option<Copy>,
+}
+
+impl Job {
+    /// A file that nobody has looked at.
+    pub fn new(look: Look) -> Self {
+        Self { look, aliases: Vec::new(), file: None, copy: None }
+    }
 }
 
 /// What became of it.
@@ -48,12 +58,13 @@ pub enum Answer<T> {
     Stuck,
 }
 
-/// Waits in the heap: programs of processes before libraries, small before large, first come first.
+/// Waits in the heap: what is only to be checked last, programs of processes before libraries, small before large,
+/// first come first.
 struct Waiting<J>(u64, J);
 
 impl Waiting<Job> {
-    fn rank(&self) -> (bool, u64, u64) {
-        (!self.1.look.is_program, self.1.look.mapped.length, self.0)
+    fn rank(&self) -> (bool, bool, u64, u64) {
+        (self.1.copy.is_some(), !self.1.look.is_program, self.1.look.mapped.length, self.0)
     }
 }
 
@@ -333,7 +344,7 @@ mod tests {
         let file = FileKey { device: (device, 0), inode, generation: None };
         let mapped = Mapped { file, start: 0, length, path: "x".into() };
         let look = Look { pid: 1, mapped, is_program, since: None };
-        Job { look, aliases: Vec::new(), file: None }
+        Job::new(look)
     }
 
     fn all<T: Send + 'static>(planners: &Planners<T>) -> Vec<(Job, Answer<T>)> {

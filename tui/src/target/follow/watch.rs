@@ -238,6 +238,11 @@ impl Watch {
         self.lock().table.forget(image)
     }
 
+    /// The image that a file is.
+    pub fn image(&self, file: FileKey) -> Option<ImageId> {
+        self.lock().table.images(&[file]).first().copied()
+    }
+
     /// The images among these files, unless somebody still looks at one of them.
     pub fn images(&self, files: &[FileKey]) -> Option<Vec<ImageId>> {
         let inner = self.lock();
