@@ -34,6 +34,8 @@ const PROMPT: f64 = 500.0;
 const PROMPT_AT_ONCE: f64 = 50.0;
 /// Changes are told this often at the most, unless an image is new.
 const PACE: Duration = Duration::from_millis(100);
+/// After an image was told, those who attach it get the CPUs first.
+const YIELD: Duration = Duration::from_millis(2);
 /// Everything is looked at this often, in case that something was missed.
 const SWEEP: Duration = Duration::from_secs(60);
 /// The same where the kernel reports nothing.
@@ -129,6 +131,7 @@ pub struct Follower {
     /// Files of which only the outside is known: they are read whole when that is told.
     checks: Vec<Job>,
     prompt: Prompt,
+    not_before: Instant,
     is_first: bool,
     is_urgent: bool,
     has_changed: bool,
@@ -163,6 +166,7 @@ impl Follower {
             found: Vec::new(),
             checks: Vec::new(),
             prompt: Prompt { left: PROMPT_AT_ONCE, since: now },
+            not_before: now,
             is_first: true,
             is_urgent: false,
             has_changed: false,
@@ -192,6 +196,7 @@ impl Follower {
                 if !self.is_first && !tell(News::Found(image)) {
                     return;
                 }
+                self.not_before = Instant::now() + YIELD;
             }
             for job in std::mem::take(&mut self.checks) {
                 self.submit(job);
@@ -212,7 +217,8 @@ impl Follower {
         if self.is_first && !self.planners.is_idle() {
             return false;
         }
-        self.is_urgent || (self.has_changed && Instant::now() >= self.next_report)
+        let now = Instant::now();
+        self.is_urgent && now >= self.not_before || self.has_changed && now >= self.next_report
     }
 
     fn wait(&mut self, is_active: bool) {
@@ -220,6 +226,9 @@ impl Follower {
         let mut until = self.next_sweep;
         if is_active {
             until = until.min(now + COALESCE);
+        }
+        if self.is_urgent {
+            until = until.min(self.not_before);
         }
         if self.has_changed {
             until = until.min(self.next_report.max(now + COALESCE));
