@@ -142,6 +142,8 @@ pub struct Scan {
     pub began: u64,
     /// Those that had an image mapped and ended since the last look.
     pub ended: Vec<Ended>,
+    /// Those that ended before a file that they had mapped could be opened: what was in it is not known.
+    pub unread: Vec<Arc<Process>>,
 }
 
 /// A process with TLS code that ended.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::cache::{FileIdentity, PlanCache};
 use super::commands::Commands;
-use super::follow::looking::{Found, Looker, identify, open_regular};
+use super::follow::looking::{Found, Looker, Planning, identify, open_regular};
 use super::follow::record::FileKey;
 use super::follow::watch::Watch;
 use super::layout::Forced;
@@ -312,6 +312,7 @@ impl Registry {
             warnings: std::mem::take(&mut self.warnings),
             began,
             ended: Vec::new(),
+            unread: Vec::new(),
         }
     }
 
@@ -430,7 +431,12 @@ impl Registry {
 
     /// What planners need of it.
     pub fn looker(&self, watch: &Watch) -> Looker {
-        Looker { watch: watch.clone(), plans: Arc::clone(&self.plans), own: self.own }
+        Looker {
+            watch: watch.clone(),
+            plans: Arc::clone(&self.plans),
+            own: self.own,
+            planning: Planning::default(),
+        }
     }
 
     /// An image of which nothing is known, since its file system does not answer; `None` when there are too many.

@@ -13,14 +13,14 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::time::{ClockId, clock_gettime};
 use tracing::{debug, warn};
 
-use super::looking::{Found, Seen};
+use super::looking::{Found, PATIENCE, Planning, Seen};
 use super::planners::{Answer, Job, Planners};
 use super::record::{FileKey, Mapped};
 use super::table::Class;
 use super::watch::{self, Gone, Look, Watch, boot_time};
 use super::written::Written;
 use crate::model::Time;
-use crate::model::target::{Ended, Image, ImageId, Scan, Target};
+use crate::model::target::{Ended, Image, ImageId, Process, Scan, Target};
 use crate::target::registry::{COMMANDS, Registry};
 use crate::target::{maps, process};
 use crate::text::Foreign;
@@ -126,11 +126,17 @@ pub struct Follower {
     asked: Arc<Asked>,
     gone: Vec<Gone>,
     ended: Vec<Ended>,
+    /// Who had a file mapped that nobody could open any more.
+    unread: Vec<Arc<Process>>,
     /// New images that were not told yet.
     found: Vec<Image>,
     /// Files of which only the outside is known: they are read whole when that is told.
     checks: Vec<Job>,
     prompt: Prompt,
+    planning: Planning,
+    /// Files that look like one that is being planned.
+    later: Vec<Job>,
+    later_since: Instant,
     not_before: Instant,
     is_first: bool,
     is_urgent: bool,
@@ -150,6 +156,7 @@ impl Follower {
     /// When threads cannot be started.
     pub fn new(registry: Registry, watch: Watch) -> io::Result<Self> {
         let looker = registry.looker(&watch);
+        let planning = looker.planning.clone();
         let planners = Planners::start(move |job, progress| looker.look_at(job, progress))?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let asked = Asked { sweep: AtomicBool::new(true), report: AtomicBool::new(true), wake };
@@ -163,9 +170,13 @@ impl Follower {
             asked: Arc::new(asked),
             gone: Vec::new(),
             ended: Vec::new(),
+            unread: Vec::new(),
             found: Vec::new(),
             checks: Vec::new(),
             prompt: Prompt { left: PROMPT_AT_ONCE, since: now },
+            planning,
+            later: Vec::new(),
+            later_since: now,
             not_before: now,
             is_first: true,
             is_urgent: false,
@@ -214,7 +225,7 @@ impl Follower {
 
     fn wants_report(&self) -> bool {
         // Before everything was looked at, a report would say too little.
-        if self.is_first && !self.planners.is_idle() {
+        if self.is_first && !(self.planners.is_idle() && self.later.is_empty()) {
             return false;
         }
         let now = Instant::now();
@@ -234,6 +245,9 @@ impl Follower {
             until = until.min(self.next_report.max(now + COALESCE));
         }
         until = self.rewritten.iter().map(|file| file.at + SETTLED).fold(until, Instant::min);
+        if !self.later.is_empty() {
+            until = until.min(self.later_since + PATIENCE);
+        }
         if let Some(patience) = self.planners.patience() {
             until = until.min(now + patience);
         }
@@ -305,7 +319,16 @@ impl Follower {
     }
 
     fn take_answers(&mut self) {
+        let mut has_ended = self.planning.is_empty() || self.later_since.elapsed() > PATIENCE;
         for (job, answer) in self.planners.take() {
+            if matches!(answer, Answer::Found(Seen::Later)) {
+                if self.later.is_empty() {
+                    self.later_since = Instant::now();
+                }
+                self.later.push(job);
+                continue;
+            }
+            has_ended = true;
             let path = job.look.mapped.path.clone();
             let class = match answer {
                 Answer::Found(Seen::Image(found)) => self.found(&job.look, found),
@@ -315,7 +338,7 @@ impl Follower {
                     self.checks.push(Job { file, copy: Some(copy), ..job.clone() });
                     class
                 }
-                Answer::Found(Seen::Same) => continue,
+                Answer::Found(Seen::Same | Seen::Later) => continue,
                 Answer::Found(Seen::Other) => {
                     debug!(%path, "it is not what it looked like");
                     if let Some(id) = self.watch.image(job.look.mapped.file) {
@@ -326,7 +349,10 @@ impl Follower {
                 // It is captured all the same.
                 Answer::Stuck if job.copy.is_some() => continue,
                 Answer::Found(Seen::Nothing) => Some(Class::Nothing(boot_time())),
-                Answer::Found(Seen::Unreachable) => None,
+                Answer::Found(Seen::Unreachable) => {
+                    self.unreachable(&job.look);
+                    None
+                }
                 Answer::Stuck => {
                     let (id, is_new) = self.registry.unanswered(&path, job.look.mapped.file);
                     self.is_urgent |= is_new;
@@ -337,7 +363,30 @@ impl Follower {
                 self.has_changed |= self.watch.settle(*file, class);
             }
         }
+        // Also when the one that they waited for had ended before they said so.
+        if has_ended || self.planning.is_empty() {
+            for job in std::mem::take(&mut self.later) {
+                self.submit(job);
+            }
+        }
         self.bury();
+    }
+
+    /// A file went with its process before it was opened.
+    fn unreachable(&mut self, look: &Look) {
+        let Look { pid, mapped, since, .. } = look;
+        // What was there before us is looked at by another process that has it, if there is one.
+        if self.watch.is_used_by_another(mapped.file, *pid) {
+            self.next_sweep = self.next_sweep.min(self.last_sweep + SWEEP_AGAIN);
+            return;
+        }
+        let gone = self.gone.iter().find(|gone| gone.process.pid == *pid);
+        let process = gone.map(|gone| Arc::clone(&gone.process));
+        if since.is_some() && self.unread.len() < GONE {
+            debug!(path = %mapped.path, pid, "it went before it was opened");
+            self.unread.extend(process.or_else(|| self.watch.process(*pid)));
+            self.has_changed = true;
+        }
     }
 
     fn found(&mut self, look: &Look, found: Found) -> Option<Class> {
@@ -443,6 +492,7 @@ impl Follower {
         scan.pids = Some(self.watch.pids());
         scan.births = self.watch.births();
         scan.ended = std::mem::take(&mut self.ended);
+        scan.unread = std::mem::take(&mut self.unread);
         self.tell_losses(&mut scan.warnings);
         if let Some(written) = &mut self.written {
             for (id, error) in written.watch(&self.registry.probed()) {

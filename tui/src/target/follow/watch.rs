@@ -238,6 +238,11 @@ impl Watch {
         self.lock().table.forget(image)
     }
 
+    /// Whether another process than this one has a file mapped.
+    pub fn is_used_by_another(&self, file: FileKey, pid: u32) -> bool {
+        self.lock().table.is_used_by_another(file, pid)
+    }
+
     /// The image that a file is.
     pub fn image(&self, file: FileKey) -> Option<ImageId> {
         self.lock().table.images(&[file]).first().copied()
