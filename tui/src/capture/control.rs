@@ -16,6 +16,7 @@ use super::warm::{BURST, PAUSE};
 use super::{CaptureError, Probes};
 use crate::model::Msg;
 use crate::model::target::ImageId;
+use crate::priority;
 use crate::target::registry::ImageFiles;
 use crate::target::{process, sockets};
 
@@ -85,6 +86,7 @@ impl Control {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new().name("attach".to_owned()).spawn(move || {
+            priority::raise();
             let mut warm_until = None;
             while let Some(order) = next(&inbox, &mut warm_until) {
                 // A closed channel still delivers what was in it.

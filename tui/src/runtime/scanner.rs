@@ -7,6 +7,7 @@ use std::thread;
 use tokio::sync::mpsc::Sender;
 
 use crate::model::Msg;
+use crate::priority;
 use crate::target::follow::follower::{Follower, News, Requests};
 use crate::target::follow::watch::Watch;
 use crate::target::registry::Registry;
@@ -26,6 +27,7 @@ impl Scanner {
         let follower = Follower::new(registry, watch)?;
         let requests = follower.requests();
         thread::Builder::new().name("follow".to_owned()).spawn(move || {
+            priority::raise();
             follower.run(|news| {
                 let msg = match news {
                     News::Found(image) => Msg::Found(image),

@@ -15,6 +15,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use super::planners::{Job, Progress};
 use super::record::{FileKey, Mapped};
 use super::watch::{Look, Watch};
+use crate::priority;
 use crate::target::cache::{FileIdentity, PlanCache};
 use crate::target::copies::{self, Copy, Head};
 use crate::target::libcrypto::with_version;
@@ -120,10 +121,10 @@ impl Looker {
         let _ = std::os::unix::fs::FileExt::read_at(&*file, &mut [0; 64], 0);
         progress.opened();
         if let Some(copy) = &job.copy {
-            return match PlanCache::is_copy(&self.plans, &file, identity, copy) {
-                true => Seen::Same,
-                false => Seen::Other,
-            };
+            priority::lower();
+            let is_copy = PlanCache::is_copy(&self.plans, &file, identity, copy);
+            priority::raise();
+            return if is_copy { Seen::Same } else { Seen::Other };
         }
         if let Some(copy) = PlanCache::copy_of(&self.plans, &file, &identity, path) {
             let found = found(&job.look, file, identity, Arc::clone(&copy.plan));
@@ -134,7 +135,10 @@ impl Looker {
             Some(None) => return Seen::Later,
             plans => plans,
         };
-        match PlanCache::plan_beside(&self.plans, &file, identity, path) {
+        priority::lower();
+        let planned = PlanCache::plan_beside(&self.plans, &file, identity, path);
+        priority::raise();
+        match planned {
             Ok(plan) if plan.is_tls() => Seen::Image(found(&job.look, file, identity, plan)),
             Err(error) if error.is_io() => Seen::Unreachable,
             _ => Seen::Nothing,

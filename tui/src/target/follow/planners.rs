@@ -13,6 +13,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::record::FileKey;
 use super::watch::Look;
+use crate::priority;
 use crate::target::copies::Copy;
 
 /// Threads that look at a time: one for each CPU of a small machine, and one for what is small while they are at
@@ -179,7 +180,10 @@ impl<T: Send + 'static> Planners<T> {
             state.threads += 1;
             state.threads
         };
-        let work = move || while work(&shared, &*look_at, id) {};
+        let work = move || {
+            priority::raise();
+            while work(&shared, &*look_at, id) {}
+        };
         thread::Builder::new().name("plan".to_owned()).spawn(work)?;
         Ok(())
     }
