@@ -7,7 +7,7 @@ use std::sync::mpsc::{
     Receiver as Inbox, RecvTimeoutError, SyncSender, TrySendError, sync_channel,
 };
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{Receiver, channel};
 use tracing::debug;
@@ -17,6 +17,7 @@ use super::{CaptureError, Probes};
 use crate::model::Msg;
 use crate::model::target::ImageId;
 use crate::priority;
+use crate::target::follow::watch::boot_time;
 use crate::target::registry::ImageFiles;
 use crate::target::{process, sockets};
 
@@ -178,6 +179,10 @@ fn attach(probes: &mut Probes, files: &ImageFiles, image: ImageId, stop: &Atomic
     let started = Instant::now();
     let attached = probes.attach(image, &file, &plan, stop);
     debug!(?image, probes = attached.probes, "attached in {:?}", started.elapsed());
+    if let Some(since) = files.take_first_mapping(image) {
+        let took = Duration::from_nanos(boot_time().saturating_sub(since));
+        debug!(?image, "attached {took:?} after its first mapping");
+    }
     let problems: Vec<String> = attached.problems.iter().map(ToString::to_string).collect();
     if attached.probes == 0 {
         let result = Err(problems.join("; "));

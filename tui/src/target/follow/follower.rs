@@ -399,6 +399,7 @@ impl Follower {
             self.is_urgent = true;
             self.found.extend(self.registry.image(id));
             if let Some(since) = look.since {
+                self.registry.files().set_first_mapping(id, since);
                 let took = Duration::from_nanos(boot_time().saturating_sub(since));
                 debug!(path = %look.mapped.path, "planned {took:?} after its first mapping");
             }
