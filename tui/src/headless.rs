@@ -296,7 +296,7 @@ pub fn summary(model: &Model) -> String {
     );
     let seldom = [
         (stats.rejected, "rejected"),
-        (stats.unattributed, "of processes that ended too early to tell whose children they were"),
+        (stats.unattributed, "unattributed"),
         (stats.evicted.unsaved, "sessions dropped unsaved"),
     ];
     for (count, what) in seldom.into_iter().filter(|(count, _)| *count > 0) {

@@ -9,6 +9,9 @@ use super::target::{Ancestor, Birth, Process};
 /// living ancestors alone.
 const MEMBERS: usize = 65_536;
 
+/// Clock ticks by which the start of one process may be told differently: records come a little late.
+const TOLERANCE: u64 = 1;
+
 /// Chosen by process id: the `start_ticks` of each, or 0 when these are not known.
 type Roots = BTreeMap<u32, u64>;
 
@@ -40,16 +43,20 @@ impl Family {
     fn member(&self, process: Ancestor) -> Option<Ancestor> {
         let member = self.members.get(&process.pid)?;
         // 0: it had ended before it was looked at.
-        [0, member.start_ticks].contains(&process.start_ticks).then_some(member.root)
+        let is_it = process.start_ticks == 0 || is_same(member.start_ticks, process.start_ticks);
+        is_it.then_some(member.root)
     }
 
     /// The root of whoever has this ancestor.
     fn root_at(&self, roots: &Roots, above: Ancestor) -> Option<Ancestor> {
-        let is_root =
-            roots.get(&above.pid).is_some_and(|ticks| [0, above.start_ticks].contains(ticks));
-        (is_root || self.ended.contains(&above)).then_some(above).or_else(|| {
+        let is_it = |ticks: &u64| *ticks == 0 || is_same(*ticks, above.start_ticks);
+        let is_root = roots.get(&above.pid).is_some_and(is_it);
+        let has_ended = |ended: &Ancestor| {
+            ended.pid == above.pid && is_same(ended.start_ticks, above.start_ticks)
+        };
+        (is_root || self.ended.iter().any(has_ended)).then_some(above).or_else(|| {
             let member = self.members.get(&above.pid)?;
-            (member.start_ticks == above.start_ticks).then_some(member.root)
+            is_same(member.start_ticks, above.start_ticks).then_some(member.root)
         })
     }
 
@@ -82,7 +89,7 @@ impl Family {
     /// Takes over who lives now, and from whom each was born.
     pub fn looked(&mut self, roots: &Roots, births: &BTreeMap<u32, Birth>) {
         self.members.retain(|pid, member| {
-            births.get(pid).is_some_and(|birth| birth.start_ticks == member.start_ticks)
+            births.get(pid).is_some_and(|birth| is_same(birth.start_ticks, member.start_ticks))
         });
         // What was found of each process above; `None`: it has no root.
         let mut found: BTreeMap<u32, Option<Ancestor>> = BTreeMap::new();
@@ -103,7 +110,9 @@ impl Family {
                 path.push(own);
                 // A parent that is younger than its child is another process with its id.
                 match births.get(&birth.parent) {
-                    Some(parent) if parent.start_ticks <= birth.start_ticks => at = birth.parent,
+                    Some(parent) if parent.start_ticks <= birth.start_ticks + TOLERANCE => {
+                        at = birth.parent
+                    }
                     _ => break None,
                 }
             };
@@ -140,6 +149,11 @@ impl Family {
     pub fn take_overflow(&mut self) -> bool {
         self.overflowed && !std::mem::replace(&mut self.told, self.overflowed)
     }
+}
+
+/// Whether two starts under one id are those of one process. Ids are not used again as fast as that.
+fn is_same(one: u64, other: u64) -> bool {
+    one.abs_diff(other) <= TOLERANCE
 }
 
 #[cfg(test)]
@@ -236,6 +250,19 @@ mod tests {
         family.drop_root(7);
         assert_eq!(root(&family, &roots, &above(8, &[7])), None);
         assert_eq!(root(&family, &roots, &above(10, &[9, 8, 7])), Some(9));
+    }
+
+    #[test]
+    fn a_start_that_is_told_a_tick_off_is_the_same_process() {
+        let roots: Roots = [(7, 70)].into();
+        let mut family = Family::default();
+        let off = |pid, start_ticks| Ancestor { pid, start_ticks };
+        let below =
+            |ancestors: &[Ancestor]| Process { ancestors: ancestors.into(), ..above(9, &[]) };
+        assert_eq!(root(&family, &roots, &below(&[off(7, 71)])), Some(7));
+        assert_eq!(root(&family, &roots, &below(&[off(7, 72)])), None);
+        family.saw(&roots, &below(&[off(8, 81), off(7, 70)]));
+        assert_eq!(root(&family, &Roots::new(), &below(&[off(8, 80)])), Some(7));
     }
 
     #[test]

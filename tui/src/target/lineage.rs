@@ -186,17 +186,27 @@ impl Lineage {
         self.nodes.iter().filter(|(_, node)| node.is_living).map(|(_, node)| node.pid)
     }
 
-    /// From whom everyone was born who runs, or has ended and has descendants that run; 0 where it is not known.
+    /// From whom everyone was born who runs, and who is above them and has ended; 0 where it is not known. Not the others
+    /// that have ended: they must not seem to go on. An ended one whose id is another process's by now is left out.
     pub fn births(&self) -> BTreeMap<u32, Birth> {
-        let of = |is_living: bool| {
-            let nodes = self.nodes.iter().filter(move |(_, node)| node.is_living == is_living);
-            nodes.filter(|(_, node)| node.is_living || node.children > 0).map(|(_, node)| {
-                let parent = node.parent.map_or(0, |id| self.nodes[id].pid);
-                (node.pid, Birth { parent, start_ticks: node.start_ticks })
-            })
+        let birth = |node: &Node| {
+            let parent = node.parent.map_or(0, |id| self.nodes[id].pid);
+            (node.pid, Birth { parent, start_ticks: node.start_ticks })
         };
-        // Of two with the same id it is the one that runs.
-        of(false).chain(of(true)).collect()
+        let living = || self.nodes.iter().map(|(_, node)| node).filter(|node| node.is_living);
+        let mut births: BTreeMap<u32, Birth> = living().map(birth).collect();
+        for node in living() {
+            let mut above = node.parent;
+            while let Some(node) = above.map(|id| &self.nodes[id]) {
+                // Of one that is there, and so of those above it, it was said already.
+                if node.is_living || births.contains_key(&node.pid) {
+                    break;
+                }
+                births.extend([birth(node)]);
+                above = node.parent;
+            }
+        }
+        births
     }
 
     fn above(&self, pid: u32) -> impl Iterator<Item = &Node> {
@@ -301,6 +311,9 @@ mod tests {
         lineage.exit(6);
         assert_eq!(above(&lineage, 7), [(6, 11), (5, 10), (1, 0)]);
         assert_eq!(lineage.living_parent(7), Some(1));
+        let births = lineage.births();
+        let line = [7, 6, 5, 1].map(|pid| births[&pid].parent);
+        assert_eq!((line, births.len()), ([6, 5, 1, 0], 4));
         // Others that ended since push them out of memory, but not out of the line.
         for n in 0..ENDED as u64 + 2 {
             lineage.fork(100, 1, n, true);
@@ -308,6 +321,7 @@ mod tests {
         }
         assert_eq!(above(&lineage, 7), [(6, 11), (5, 10), (1, 0)]);
         lineage.exit(7);
+        assert_eq!(lineage.births().len(), 1, "only 1 runs, and nobody is above it");
         for n in 0..ENDED as u64 + 2 {
             lineage.fork(100, 1, n, true);
             lineage.exit(100);

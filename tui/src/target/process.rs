@@ -50,7 +50,7 @@ pub fn read(pid: u32) -> io::Result<Process> {
         container: read_small(&folder.join("cgroup"))
             .ok()
             .and_then(|text| cgroup::container(&text)),
-        inner_pid: read_small(&folder.join("status")).ok().and_then(|text| inner_pid(&text)),
+        inner_pid: read_inner_pid(folder),
         ancestors: [].into(),
     })
 }
@@ -80,7 +80,7 @@ pub fn threads(pid: u32) -> io::Result<u32> {
 /// # Errors
 ///
 /// When it has ended, or the fields are not there.
-pub fn birth(pid: u32) -> io::Result<Birth> {
+fn birth(pid: u32) -> io::Result<Birth> {
     birth_of(&read_stat(pid)?)
 }
 
@@ -102,6 +102,15 @@ fn above(mut below: Birth, look: impl Fn(u32) -> io::Result<Birth>) -> Vec<Ances
         below = birth;
     }
     ancestors
+}
+
+/// Most processes are in our own namespace, and the link says so for less than the text costs.
+fn read_inner_pid(folder: &Path) -> Option<u32> {
+    let own = fs::read_link("/proc/self/ns/pid").ok()?;
+    match fs::read_link(folder.join("ns/pid")) {
+        Ok(namespace) if namespace == own => None,
+        _ => inner_pid(&read_small(&folder.join("status")).ok()?),
+    }
 }
 
 /// The id of a process in its own pid namespace, when it has another one there: `NSpid` of `/proc/PID/status`

@@ -282,9 +282,7 @@ impl Registry {
         let mut seen = HashMap::new();
         let mut targets = Vec::new();
         let pids = process::all_pids().ok();
-        let mut births = BTreeMap::new();
         for &pid in pids.iter().flatten() {
-            births.extend(process::birth(pid).ok().map(|birth| (pid, birth)));
             if pid == own {
                 continue;
             }
@@ -319,7 +317,7 @@ impl Registry {
             targets,
             images: self.images(),
             pids: pids.map(|pids| pids.into_iter().collect()),
-            births,
+            births: BTreeMap::new(),
             warnings: std::mem::take(&mut self.warnings),
             began,
             ended: Vec::new(),
