@@ -136,7 +136,7 @@ mod tests {
         };
         let mut missed = Missed::default();
         missed.ended(&ended(5), &targets);
-        assert_eq!(missed.total(), Loss { handshakes: 0, processes: 1 });
+        assert_eq!(missed.total(), Loss { handshakes: 0, processes: 1, unread: 0 });
         for id in [1, 2] {
             missed.attached(ImageId(id), Time(10));
             let image = targets.images.get_mut(&ImageId(id)).unwrap();
