@@ -460,6 +460,19 @@ impl Registry {
         (id, id.is_some())
     }
 
+    /// Forgets the images whose file systems did not answer.
+    pub fn take_unanswered(&mut self) -> Vec<ImageId> {
+        let unread = FileIdentity::unread();
+        let is_unread =
+            |known: &Known| unread.with_inode((0, 0), 0) == known.identity.with_inode((0, 0), 0);
+        let ids: Vec<ImageId> =
+            self.images.values().filter(|known| is_unread(known)).map(|k| k.image.id).collect();
+        for id in &ids {
+            self.remove(*id);
+        }
+        ids
+    }
+
     /// What is reported of these targets, and of every image that is known; and whether command lines are still
     /// being read.
     pub fn report(&mut self, mut targets: Vec<Target>, patience: Duration) -> (Scan, bool) {

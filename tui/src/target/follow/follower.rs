@@ -40,6 +40,8 @@ const YIELD: Duration = Duration::from_millis(2);
 const SWEEP: Duration = Duration::from_secs(60);
 /// The same where the kernel reports nothing.
 const SWEEP_BLIND: Duration = Duration::from_secs(2);
+/// How long after the first look at all processes the first report waits for what is still being planned.
+const FIRST: Duration = Duration::from_secs(5);
 /// After records were lost, no sooner than this.
 const SWEEP_AGAIN: Duration = Duration::from_secs(1);
 /// A file that was written to is looked at when nothing was written for so long.
@@ -144,6 +146,8 @@ pub struct Follower {
     next_report: Instant,
     next_sweep: Instant,
     last_sweep: Instant,
+    /// When the next sweep may be, if there is a reason for one.
+    again: Instant,
     /// Of what was told: untracked, lost.
     told: (u64, u64),
 }
@@ -184,6 +188,7 @@ impl Follower {
             next_report: now,
             next_sweep: now,
             last_sweep: now,
+            again: now,
             told: (0, 0),
         })
     }
@@ -224,17 +229,21 @@ impl Follower {
     }
 
     fn wants_report(&self) -> bool {
-        // Before everything was looked at, a report would say too little.
-        if self.is_first && !(self.planners.is_idle() && self.later.is_empty()) {
+        let now = Instant::now();
+        // Before everything was looked at, a report would say too little; but a machine may never be idle.
+        let is_ready = self.planners.is_idle() && self.later.is_empty();
+        if self.is_first && !is_ready && now < self.last_sweep + FIRST {
             return false;
         }
-        let now = Instant::now();
         self.is_urgent && now >= self.not_before || self.has_changed && now >= self.next_report
     }
 
     fn wait(&mut self, is_active: bool) {
         let now = Instant::now();
         let mut until = self.next_sweep;
+        if self.is_first {
+            until = until.min(self.last_sweep + FIRST);
+        }
         if is_active {
             until = until.min(now + COALESCE);
         }
@@ -279,7 +288,7 @@ impl Follower {
     fn take_news(&mut self, news: watch::News) {
         self.has_changed |= news.changed;
         if news.incomplete {
-            self.next_sweep = self.next_sweep.min(self.last_sweep + SWEEP_AGAIN);
+            self.next_sweep = self.next_sweep.min(self.again);
         }
         for look in news.looks {
             self.submit(Job::new(look));
@@ -347,7 +356,11 @@ impl Follower {
                     continue;
                 }
                 // It is captured all the same.
-                Answer::Stuck if job.copy.is_some() => continue,
+                Answer::Stuck | Answer::Slow if job.copy.is_some() => continue,
+                Answer::Slow => {
+                    warn!(%path, "planning it takes too long: it is not captured for now");
+                    Some(Class::Nothing(boot_time()))
+                }
                 Answer::Found(Seen::Nothing) => Some(Class::Nothing(boot_time())),
                 Answer::Found(Seen::Unreachable) => {
                     self.unreachable(&job.look);
@@ -377,7 +390,7 @@ impl Follower {
         let Look { pid, mapped, since, .. } = look;
         // What was there before us is looked at by another process that has it, if there is one.
         if self.watch.is_used_by_another(mapped.file, *pid) {
-            self.next_sweep = self.next_sweep.min(self.last_sweep + SWEEP_AGAIN);
+            self.next_sweep = self.next_sweep.min(self.again);
             return;
         }
         let gone = self.gone.iter().find(|gone| gone.process.pid == *pid);
@@ -438,6 +451,12 @@ impl Follower {
     /// Looks at every process.
     fn sweep(&mut self) {
         let started = Instant::now();
+        // A mount that did not answer may do so by now.
+        if self.planners.forgive() {
+            for id in self.registry.take_unanswered() {
+                self.watch.forget(id);
+            }
+        }
         if let Err(error) = self.watch.add_cpus() {
             warn!(%error, "a CPU cannot be watched");
         }
@@ -445,8 +464,10 @@ impl Follower {
         let pids = match process::all_pids() {
             Ok(pids) => pids,
             Err(error) => {
+                // Not that nobody runs.
                 warn!(%error, "/proc cannot be read");
-                Vec::new()
+                self.plan_sweep(started);
+                return;
             }
         };
         let mut parents = Vec::new();
@@ -457,7 +478,16 @@ impl Follower {
                 self.take_news(news);
             }
             let began = boot_time();
-            let Ok(process) = process::read(pid) else { continue };
+            let process = match process::read(pid) {
+                Ok(process) => process,
+                Err(error) => {
+                    // One that cannot be read for another reason has not ended.
+                    if !process::is_gone(&error) {
+                        parents.push((pid, 0));
+                    }
+                    continue;
+                }
+            };
             parents.push((pid, process.parent));
             let own = pid == std::process::id();
             let maps = if own { Vec::new() } else { maps::executable(pid).unwrap_or_default() };
@@ -470,10 +500,16 @@ impl Follower {
         self.watch.all_seen(&parents, began);
         debug!("{} processes were looked at in {:?}", parents.len(), started.elapsed());
         self.has_changed = true;
+        self.plan_sweep(started);
+    }
+
+    /// When the next sweep is due, after one that began then. Looking must not become all that is done.
+    fn plan_sweep(&mut self, started: Instant) {
         self.last_sweep = Instant::now();
+        let rest = 10 * started.elapsed();
+        self.again = self.last_sweep + SWEEP_AGAIN.max(rest);
         let pause = if self.watch.is_live() { SWEEP } else { SWEEP_BLIND };
-        // Looking must not become all that is done.
-        self.next_sweep = self.last_sweep + pause.max(10 * started.elapsed());
+        self.next_sweep = self.last_sweep + pause.max(rest);
     }
 
     fn report(&mut self) -> Scan {

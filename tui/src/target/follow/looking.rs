@@ -217,10 +217,28 @@ fn identify_with_key(
     Ok((by_key.unwrap_or(identity), key))
 }
 
+/// File systems for which mapping a file asks a server: while it does not answer, our whole address space is locked. What
+/// they show is what the kernel calls the file. Numbers of statfs(2).
+const SERVED: [u32; 8] = [
+    0x6969,      // NFS
+    0x6573_5546, // FUSE
+    0xff53_4d42, // CIFS
+    0xfe53_4d42, // SMB2
+    0x0102_1997, // 9P
+    0x00c3_6400, // Ceph
+    0x6b41_4653, // AFS
+    0x7375_7245, // Coda
+];
+
+fn is_served(file: &File) -> bool {
+    let kind = rustix::fs::fstatfs(file).map(|stat| stat.f_type as u32);
+    kind.map_or(true, |kind| SERVED.contains(&kind))
+}
+
 /// What the kernel calls a file: we map it as code, and see our own record. An overlay shows numbers of its own to
 /// everybody who asks, but probes and records are about the file below.
 fn learn(watch: &Watch, file: &File) -> Option<FileKey> {
-    if !watch.is_live() {
+    if !watch.is_live() || is_served(file) {
         return None;
     }
     let protection = ProtFlags::READ | ProtFlags::EXEC;

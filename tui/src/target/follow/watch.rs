@@ -200,6 +200,8 @@ impl Watch {
     /// What `/proc` shows of a process, read from `began` on. The files that nobody has looked at yet.
     pub fn seen(&self, process: &Process, maps: &[Mapped], threads: u32, began: u64) -> Vec<Look> {
         let mut inner = self.lock();
+        // A thread that ended since `/proc` was read must not be counted twice.
+        inner.catch_up();
         inner.lineage.seen(process);
         let files = maps.iter().map(|mapped| mapped.file).collect();
         let files: HashSet<FileKey> =
@@ -217,6 +219,7 @@ impl Watch {
     /// `/proc` was read from `began` on, and shows these processes and their parents, and no others.
     pub fn all_seen(&self, parents: &[(u32, u32)], began: u64) {
         let mut inner = self.lock();
+        inner.catch_up();
         for (pid, parent) in parents {
             inner.lineage.adopt(*pid, *parent);
         }
