@@ -135,9 +135,9 @@ impl PlanCache {
             return planned;
         }
         let contents = Contents::of(file, identity.size, path_hint);
-        if let Some(contents) = &contents
-            && let Some(plan) = lock().copies.get(contents)
-        {
+        // The lock must be free again before the next line takes it.
+        let copied = contents.as_ref().and_then(|contents| lock().copies.get(contents));
+        if let Some(plan) = copied {
             lock().insert(identity, Ok(Arc::clone(&plan)));
             return Ok(plan);
         }
