@@ -111,7 +111,7 @@ impl Machine {
             return;
         }
         // First what they sent: of one that is reaped nobody can tell who it was.
-        self.events.drain(into);
+        self.events.take_present(into);
         let ending = self.child.as_mut().and_then(Child::reap);
         into.extend(ending.map(Msg::CommandEnded));
     }

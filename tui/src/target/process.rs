@@ -39,6 +39,7 @@ pub fn read(pid: u32) -> io::Result<Process> {
     let comm = read_small(&folder.join("comm"))?;
     let comm = comm.strip_suffix(b"\n").unwrap_or(&comm);
     let Birth { parent, start_ticks } = birth_of(&stat)?;
+    let cgroup = read_small(&folder.join("cgroup")).ok();
     Ok(Process {
         pid,
         parent,
@@ -47,9 +48,8 @@ pub fn read(pid: u32) -> io::Result<Process> {
         exe: fs::read_link(folder.join("exe"))
             .ok()
             .map(|path| Foreign::from(as_seen_by(pid, path).as_os_str())),
-        container: read_small(&folder.join("cgroup"))
-            .ok()
-            .and_then(|text| cgroup::container(&text)),
+        is_container_known: cgroup.is_some(),
+        container: cgroup.and_then(|text| cgroup::container(&text)),
         inner_pid: read_inner_pid(folder),
         ancestors: [].into(),
     })
