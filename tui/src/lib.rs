@@ -17,6 +17,7 @@ pub mod keymap;
 pub mod logging;
 pub mod model;
 pub mod preflight;
+pub mod priority;
 pub mod report;
 pub mod run;
 pub mod runtime;

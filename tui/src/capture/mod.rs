@@ -12,6 +12,7 @@ mod processes;
 pub mod reading;
 mod rules;
 mod slots;
+mod warm;
 
 use std::io;
 use std::sync::{Arc, RwLock};

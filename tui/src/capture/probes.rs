@@ -12,6 +12,7 @@ use tlskeytop_common::{Cookie, TapConfig, WalkConfig};
 use super::links::{Link, Linker, Name, Owned, remove};
 use super::multi::Probe;
 use super::slots::{Part, Slots};
+use super::warm::Warm;
 use super::{CaptureError, reading};
 use crate::model::target::ImageId;
 use crate::target::functions;
@@ -46,6 +47,7 @@ pub struct Probes {
     ways: Ways,
     links: HashMap<ImageId, Vec<Links>>,
     catching_up: HashMap<(u32, ImageId), Links>,
+    warm: Warm,
 }
 
 /// The probes of one tap or walk.
@@ -87,7 +89,8 @@ impl Probes {
     pub(super) fn new(linker: Linker, tables: Tables, ways: Ways) -> Self {
         let Tables { taps, walks, tap_slots, walk_slots } = tables;
         let (links, catching_up) = (HashMap::new(), HashMap::new());
-        Self { linker, taps, walks, tap_slots, walk_slots, ways, links, catching_up }
+        let warm = Warm::default();
+        Self { linker, taps, walks, tap_slots, walk_slots, ways, links, catching_up, warm }
     }
 
     /// Whether the kernel has no multi-uprobe links: then removing many probes takes long.
@@ -119,6 +122,16 @@ impl Probes {
             self.note(image, result, &mut attached);
         }
         attached
+    }
+
+    /// Keeps the kernel ready for the next image.
+    pub(super) fn keep_warm(&mut self) {
+        self.warm.touch(&mut self.linker, TAP);
+    }
+
+    /// Ends that.
+    pub(super) fn cool_down(&mut self) {
+        self.warm.release(&mut self.linker);
     }
 
     fn note(
@@ -279,7 +292,8 @@ impl Drop for Probes {
     fn drop(&mut self) {
         let mut all: Vec<_> = self.links.drain().flat_map(|(_, links)| links).collect();
         all.extend(self.catching_up.drain().map(|(_, links)| links));
-        let owned = all.into_iter().flat_map(|links| self.take(links)).collect();
+        let mut owned: Vec<Owned> = all.into_iter().flat_map(|links| self.take(links)).collect();
+        owned.extend(self.warm.take(&mut self.linker));
         remove(owned);
     }
 }

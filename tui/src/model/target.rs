@@ -145,6 +145,8 @@ pub struct Scan {
     pub began: u64,
     /// Those that had an image mapped and ended since the last look.
     pub ended: Vec<Ended>,
+    /// Those that ended before a file that they had mapped could be opened: what was in it is not known.
+    pub unread: Vec<Arc<Process>>,
 }
 
 /// A process with TLS code that ended.
@@ -292,6 +294,18 @@ impl Targets {
             self.look_at_families(pids, &scan.births);
         }
         changes
+    }
+
+    /// Adds an image that was just found. Where any process may report it is attached at once: the first process that has
+    /// it mapped is about to shake hands.
+    pub fn found(&mut self, image: Image) -> Option<Change> {
+        let (id, wanted) = (image.id, self.reports_unknown && self.can_attach(&image));
+        let image = self.images.entry(id).or_insert(image);
+        if !wanted || image.state != ImageState::Idle {
+            return None;
+        }
+        image.state = ImageState::Attaching;
+        Some(Change::Attach(id))
     }
 
     /// Drops what was chosen or excluded by its id and has ended, since the id may be given to another process. What

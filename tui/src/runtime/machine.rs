@@ -17,6 +17,7 @@ use crate::capture::{CaptureError, Control, Counters, Events, Loaded, Rules};
 use crate::command::{Child, Command, Streams};
 use crate::model::target::Change;
 use crate::model::{Effect, Ending, KeyLogMsg, Msg, Time};
+use crate::priority;
 use crate::target::follow::watch::Watch;
 use crate::target::registry::Registry;
 
@@ -57,6 +58,7 @@ impl Machine {
         registry: Registry,
         watch: Watch,
     ) -> Result<Self, CaptureError> {
+        priority::raise();
         let (sender, replies) = channel(REPLIES);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);

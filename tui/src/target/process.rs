@@ -66,6 +66,12 @@ pub fn read_with_ancestors(pid: u32) -> io::Result<Process> {
     Ok(Process { ancestors: above(own, birth).into(), ..process })
 }
 
+/// Whether this says of a process that it has ended (proc(5)).
+pub fn is_gone(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    code == Some(libc::ENOENT) || code == Some(libc::ESRCH)
+}
+
 /// The number of threads of a process: field 20 of `/proc/PID/stat`.
 ///
 /// # Errors

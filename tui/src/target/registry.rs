@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::cache::{FileIdentity, PlanCache};
 use super::commands::Commands;
-use super::follow::looking::{Found, Looker, identify, open_regular};
+use super::follow::looking::{Found, Looker, Planning, identify, open_regular};
 use super::follow::record::FileKey;
 use super::follow::watch::Watch;
 use super::layout::Forced;
@@ -71,12 +71,22 @@ type Planned = (Arc<File>, Arc<ImagePlan>);
 
 /// The files and plans of the images, for those who attach.
 #[derive(Clone, Debug, Default)]
-pub struct ImageFiles(Arc<Mutex<HashMap<ImageId, Planned>>>);
+pub struct ImageFiles(Arc<Mutex<HashMap<ImageId, Planned>>>, Arc<Mutex<HashMap<ImageId, u64>>>);
 
 impl ImageFiles {
     /// The open file of an image, and its plan.
     pub fn get(&self, image: ImageId) -> Option<Planned> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&image).cloned()
+    }
+
+    /// When the first process mapped an image that was new then (nanoseconds of `CLOCK_BOOTTIME`), once.
+    pub fn take_first_mapping(&self, image: ImageId) -> Option<u64> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).remove(&image)
+    }
+
+    /// Remembers that.
+    pub fn set_first_mapping(&self, image: ImageId, at: u64) {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).insert(image, at);
     }
 
     fn insert(&self, image: ImageId, file: Arc<File>, plan: Arc<ImagePlan>) {
@@ -85,6 +95,7 @@ impl ImageFiles {
 
     fn remove(&self, image: ImageId) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&image);
+        self.take_first_mapping(image);
     }
 }
 
@@ -310,6 +321,7 @@ impl Registry {
             warnings: std::mem::take(&mut self.warnings),
             began,
             ended: Vec::new(),
+            unread: Vec::new(),
         }
     }
 
@@ -428,7 +440,12 @@ impl Registry {
 
     /// What planners need of it.
     pub fn looker(&self, watch: &Watch) -> Looker {
-        Looker { watch: watch.clone(), plans: Arc::clone(&self.plans), own: self.own }
+        Looker {
+            watch: watch.clone(),
+            plans: Arc::clone(&self.plans),
+            own: self.own,
+            planning: Planning::default(),
+        }
     }
 
     /// An image of which nothing is known, since its file system does not answer; `None` when there are too many.
@@ -441,6 +458,19 @@ impl Registry {
         let plan = Arc::new(ImagePlan::nothing("its file system does not answer"));
         let id = self.insert_plan(path, identity, Arc::clone(&plan), plan);
         (id, id.is_some())
+    }
+
+    /// Forgets the images whose file systems did not answer.
+    pub fn take_unanswered(&mut self) -> Vec<ImageId> {
+        let unread = FileIdentity::unread();
+        let is_unread =
+            |known: &Known| unread.with_inode((0, 0), 0) == known.identity.with_inode((0, 0), 0);
+        let ids: Vec<ImageId> =
+            self.images.values().filter(|known| is_unread(known)).map(|k| k.image.id).collect();
+        for id in &ids {
+            self.remove(*id);
+        }
+        ids
     }
 
     /// What is reported of these targets, and of every image that is known; and whether command lines are still
@@ -464,6 +494,11 @@ impl Registry {
             ..Scan::default()
         };
         (scan, waits)
+    }
+
+    /// An image.
+    pub fn image(&self, id: ImageId) -> Option<Image> {
+        self.images.get(&id).map(|known| known.image.clone())
     }
 
     /// The images that have something to attach, with their files.

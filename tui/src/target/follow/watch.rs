@@ -201,6 +201,8 @@ impl Watch {
     /// What `/proc` shows of a process, read from `began` on. The files that nobody has looked at yet.
     pub fn seen(&self, process: &Process, maps: &[Mapped], threads: u32, began: u64) -> Vec<Look> {
         let mut inner = self.lock();
+        // A thread that ended since `/proc` was read must not be counted twice.
+        inner.catch_up();
         inner.lineage.seen(process, began);
         let files = maps.iter().map(|mapped| mapped.file).collect();
         let files: HashSet<FileKey> =
@@ -218,6 +220,7 @@ impl Watch {
     /// `/proc` was read from `began` on, and shows these processes and their parents, and no others.
     pub fn all_seen(&self, parents: &[(u32, u32)], began: u64) {
         let mut inner = self.lock();
+        inner.catch_up();
         for (pid, parent) in parents {
             inner.lineage.adopt(*pid, *parent);
         }
@@ -237,6 +240,16 @@ impl Watch {
     /// An image is not known any more.
     pub fn forget(&self, image: ImageId) -> Vec<FileKey> {
         self.lock().table.forget(image)
+    }
+
+    /// Whether another process than this one has a file mapped.
+    pub fn is_used_by_another(&self, file: FileKey, pid: u32) -> bool {
+        self.lock().table.is_used_by_another(file, pid)
+    }
+
+    /// The image that a file is.
+    pub fn image(&self, file: FileKey) -> Option<ImageId> {
+        self.lock().table.images(&[file]).first().copied()
     }
 
     /// The images among these files, unless somebody still looks at one of them.
