@@ -138,16 +138,20 @@ fn a_program_is_not_silent_because_the_one_before_it_was() {
         effects.iter().filter_map(rule).collect::<Vec<_>>()
     };
     // The look may be from before the exec.
-    assert_eq!(rules(&model.update(NOW, scan(&[shell.clone()], &[1]))), []);
+    assert_eq!(rules(&model.update(NOW, scan(std::slice::from_ref(&shell), &[1]))), []);
     assert_eq!(report(&mut model, &shell), (false, Some(false)));
-    assert_eq!(rules(&model.update(NOW, scan(&[shell.clone()], &[1]))), [], "it stays silent");
+    assert_eq!(
+        rules(&model.update(NOW, scan(std::slice::from_ref(&shell), &[1]))),
+        [],
+        "it stays silent"
+    );
     // So may the report.
     let other = Process { exe: Some("/opt/sh".into()), ..shell.clone() };
-    let effects = model.update(NOW, scan(&[other.clone()], &[1]));
+    let effects = model.update(NOW, scan(std::slice::from_ref(&other), &[1]));
     assert_eq!(rules(&effects), [Change::ForgetRule(20)]);
     assert_eq!(report(&mut model, &other), (false, Some(false)));
     let curl = Process { comm: "curl".into(), ..shell };
-    let effects = model.update(NOW, scan(&[curl.clone()], &[1]));
+    let effects = model.update(NOW, scan(std::slice::from_ref(&curl), &[1]));
     assert_eq!(rules(&effects), [Change::Rule(20, true)]);
     assert_eq!(report(&mut model, &curl), (true, None));
 }
