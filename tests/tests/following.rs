@@ -35,13 +35,14 @@ impl Attached {
         ["--log-file".to_owned(), log, "--log-level".to_owned(), "debug".to_owned()]
     }
 
-    fn count(&self) -> Result<usize> {
-        Ok(fs::read_to_string(&self.0)?.matches("attached in ").count())
-    }
-
-    /// Waits for one more than there were.
-    fn one_more_than(&self, before: usize) -> Result<()> {
-        until("another image is attached", || Ok((self.count()? > before).then_some(())))
+    /// Waits until a file that was mapped is attached. The attach follows the plan at once.
+    fn wait_for(&self, file: &Path) -> Result<()> {
+        let file = file.to_string_lossy();
+        until("the new image is attached", || {
+            let log = fs::read_to_string(&self.0)?;
+            let planned = log.lines().skip_while(|l| !l.contains("planned") || !l.contains(&*file));
+            Ok(planned.skip(1).any(|line| line.contains("attached in ")).then_some(()))
+        })
     }
 }
 
@@ -190,10 +191,10 @@ fn a_program_whose_name_has_a_newline() -> Result<()> {
     let log = Attached(bench.lab.path("log"));
     let args = ["--name", "a*b"].map(str::to_owned).into_iter().chain(log.args());
     let tlskeytop = Tlskeytop::keylog(&bench.lab, args)?;
-    let before = log.count()?;
     let mut command = bench.client(&program, "client_libssl.py", TIMES);
-    let mut client = start(command.env("LIBSSL", lower.join("libssl.so.3")))?;
-    log.one_more_than(before)?;
+    let library = lower.join("libssl.so.3");
+    let mut client = start(command.env("LIBSSL", &library))?;
+    log.wait_for(&library)?;
     client.say("go")?;
     ensure!(client.wait()?.status.success());
     bench.check(tlskeytop, TIMES)
@@ -201,7 +202,7 @@ fn a_program_whose_name_has_a_newline() -> Result<()> {
 
 /// A library that a process loads when it is captured already, and that another one overwrites in place.
 #[test]
-#[ignore = "the second half, after the overwriting, fails: to be understood"]
+#[ignore = "does not wait yet until the overwritten library is attached again"]
 fn a_library_that_is_loaded_late_and_overwritten() -> Result<()> {
     const TIMES: usize = 2;
     let Some(bench) = Bench::open(Protocol::Http)? else {
@@ -212,22 +213,20 @@ fn a_library_that_is_loaded_late_and_overwritten() -> Result<()> {
     let log = Attached(bench.lab.path("log"));
     let args = ["--name".to_owned(), name].into_iter().chain(log.args());
     let tlskeytop = Tlskeytop::keylog(&bench.lab, args)?;
-    let mut before = log.count()?;
-    let run = |before| -> Result<()> {
+    let run = || -> Result<()> {
         let mut client =
             start(bench.client(&python, "client_libssl.py", TIMES).env("LIBSSL", &library))?;
-        log.one_more_than(before)?;
+        log.wait_for(&library)?;
         client.say("go")?;
         let ended = client.wait()?;
         ensure!(ended.status.success(), "{}", ended.status);
         Ok(())
     };
-    run(before)?;
-    before = log.count()?;
+    run()?;
     // The same inode, with other bytes behind its end; what has it mapped next must neither crash nor be missed.
     let mut bytes = fs::read(&library)?;
     bytes.extend([0; 4096]);
     fs::write(&library, bytes)?;
-    run(before)?;
+    run()?;
     bench.check(tlskeytop, 2 * TIMES)
 }
