@@ -1,5 +1,6 @@
 //! The program under test: started, waited for until it is ready, ended by a signal.
 
+use std::borrow::Borrow;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
-use crate::keylog::KeyLog;
+use crate::keylog::{KeyLog, check_capture};
 use crate::lab::Lab;
 use crate::process::{Ended, Process};
 use crate::programs::target_folder;
@@ -109,6 +110,21 @@ impl Tlskeytop {
     pub fn interrupt(&mut self) -> Result<Ended> {
         self.process.signal(Signal::INT)?;
         self.process.wait()
+    }
+
+    /// Ends it: the file and the summary have the handshakes of `chosen`, on one end, and nothing else of this machine.
+    ///
+    /// # Errors
+    /// When there are others, or lines differ.
+    pub fn captured_only<K: Borrow<KeyLog>>(self, chosen: &[K]) -> Result<()> {
+        let (ours, summary) = self.stop()?;
+        let truths = || chosen.iter().map(Borrow::borrow);
+        let mut expected: Vec<&str> = truths().flat_map(KeyLog::client_randoms).collect();
+        expected.sort_unstable();
+        let found = ours.client_randoms();
+        ensure!(found == expected, "captured {found:?} and not {expected:?}: {summary:?}");
+        ensure!(usize::try_from(summary.sessions)? == expected.len(), "{summary:?}");
+        truths().try_for_each(|truth| check_capture(&ours, truth))
     }
 
     /// Ends it with SIGINT, insists on exit code 0 and nothing lost, and reads its key log strictly.

@@ -50,17 +50,6 @@ fn new_truth(bench: &Bench, before: &KeyLog, handshakes: usize) -> Result<KeyLog
     Ok(truth)
 }
 
-/// Ends it: all of `chosen` was captured, on one end, and nothing else of this machine.
-fn captured_only(tlskeytop: Tlskeytop, chosen: &[&KeyLog]) -> Result<()> {
-    let (ours, summary) = tlskeytop.stop()?;
-    let mut expected: Vec<&str> = chosen.iter().flat_map(|truth| truth.client_randoms()).collect();
-    expected.sort_unstable();
-    let found = ours.client_randoms();
-    ensure!(found == expected, "captured {found:?} and not {expected:?}: {summary:?}");
-    ensure!(usize::try_from(summary.sessions)? == expected.len(), "{summary:?}");
-    chosen.iter().try_for_each(|truth| check_capture(&ours, truth))
-}
-
 #[test]
 fn children_of_a_chosen_shell_are_captured_and_its_siblings_are_not() -> Result<()> {
     let Some(bench) = Bench::open(Protocol::Http)? else {
@@ -77,7 +66,7 @@ fn children_of_a_chosen_shell_are_captured_and_its_siblings_are_not() -> Result<
     let truth = bench.peers[0].whole_truth(3)?;
     sibling.does(&line)?;
     bench.peers[0].whole_truth(4)?;
-    captured_only(tlskeytop, &[&truth])
+    tlskeytop.captured_only(&[&truth])
 }
 
 /// A file that who reads it waits for.
@@ -127,7 +116,7 @@ fn a_grandchild_is_captured_after_its_parents_have_ended() -> Result<()> {
     bench.peers[0].whole_truth(2)?;
     drop(chosen);
     std::fs::write(&go, "go\n")?;
-    captured_only(tlskeytop, &[&bench.peers[0].whole_truth(3)?])
+    tlskeytop.captured_only(&[&bench.peers[0].whole_truth(3)?])
 }
 
 #[test]
@@ -145,7 +134,7 @@ fn no_children_leaves_them_out_and_an_exec_of_the_chosen_one_in() -> Result<()> 
     let child = bench.peers[0].whole_truth(1)?;
     chosen.0.say(&format!("exec {line}"))?;
     ensure!(chosen.0.wait()?.status.success(), "curl");
-    captured_only(tlskeytop, &[&new_truth(&bench, &child, 1)?])
+    tlskeytop.captured_only(&[&new_truth(&bench, &child, 1)?])
 }
 
 #[test]
@@ -172,8 +161,8 @@ fn excludes_win_over_children_names_and_everything() -> Result<()> {
     chosen.does(&line(&bench, &other))?;
     excluded.does(&line(&bench, &curl))?;
     let left_out = new_truth(&bench, &truth, 2)?;
-    captured_only(by_name, &[&truth])?;
-    captured_only(by_pid, &[&truth])?;
+    by_name.captured_only(&[&truth])?;
+    by_pid.captured_only(&[&truth])?;
     // What else this machine does at the same time is in it, too.
     let (mut ours, _) = all.stop()?;
     let has = |random: &&str| ours.client_randoms().contains(random);
@@ -207,8 +196,8 @@ fn a_container_is_chosen_by_the_first_digits_of_its_id_and_by_a_glob() -> Result
     let truth = bench.peers[0].whole_truth(1)?;
     outside.does(&line(&bench, &curl))?;
     let other = new_truth(&bench, &truth, 1)?;
-    captured_only(by_digits, &[&truth])?;
-    captured_only(without, &[&other])?;
+    by_digits.captured_only(&[&truth])?;
+    without.captured_only(&[&other])?;
     let ended = json.interrupt()?;
     let sessions = Sessions::parse(&ended.stdout)?;
     ensure!(sessions.all().count() == 1, "{}", ended.stdout);

@@ -6,8 +6,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use tlskeytop_tests::{
-    Bench, KeyLog, LIBSSL, OwnCurl, PYTHON, Process, Protocol, Sessions, Tlskeytop, check_capture,
-    private_libssl, until,
+    Bench, KeyLog, LIBSSL, OwnCurl, PYTHON, Process, Protocol, Sessions, Tlskeytop, private_libssl,
+    until,
 };
 
 /// A client that waits, its library loaded.
@@ -43,17 +43,6 @@ fn truths(bench: &Bench, handshakes: usize) -> Result<Vec<KeyLog>> {
     bench.peers.iter().map(|peer| peer.whole_truth(handshakes)).collect()
 }
 
-/// Ends it: the file and the summary have the handshakes of `chosen`, on one end, and nothing else.
-fn captured_only(tlskeytop: Tlskeytop, chosen: &[KeyLog]) -> Result<()> {
-    let (ours, summary) = tlskeytop.stop()?;
-    let mut expected: Vec<&str> = chosen.iter().flat_map(KeyLog::client_randoms).collect();
-    expected.sort_unstable();
-    let found = ours.client_randoms();
-    ensure!(found == expected, "captured {found:?} and not {expected:?}: {summary:?}");
-    ensure!(usize::try_from(summary.sessions)? == expected.len(), "{summary:?}");
-    chosen.iter().try_for_each(|truth| check_capture(&ours, truth))
-}
-
 #[test]
 fn pid_keeps_the_other_client_and_the_server_out() -> Result<()> {
     let Some(bench) = Bench::open(Protocol::Http)? else {
@@ -65,7 +54,7 @@ fn pid_keeps_the_other_client_and_the_server_out() -> Result<()> {
     let chosen = truths(&bench, 1)?;
     shake_hands(other)?;
     truths(&bench, 2)?;
-    captured_only(tlskeytop, &chosen)
+    tlskeytop.captured_only(&chosen)
 }
 
 #[test]
@@ -82,7 +71,7 @@ fn image_keeps_the_other_client_and_the_server_out() -> Result<()> {
     let truth = truths(&bench, 1)?;
     request(&bench, &other, None)?;
     truths(&bench, 2)?;
-    captured_only(tlskeytop, &truth)
+    tlskeytop.captured_only(&truth)
 }
 
 /// The same program with another library, and another program with the same library: neither is both.
@@ -101,7 +90,7 @@ fn image_narrows_name() -> Result<()> {
     request(&bench, &chosen, Some(&libraries))?;
     request(&bench, &other, None)?;
     truths(&bench, 3)?;
-    captured_only(tlskeytop, &truth)
+    tlskeytop.captured_only(&truth)
 }
 
 /// Starts clients until one has the process id that another had.
@@ -135,7 +124,7 @@ fn a_reused_pid_is_another_process() -> Result<()> {
     for (both, other) in both.iter_mut().zip(&others) {
         both.remove(&other.client_randoms());
     }
-    captured_only(tlskeytop, &both)
+    tlskeytop.captured_only(&both)
 }
 
 /// Python shakes hands over TLS 1.2 and at once becomes this curl, which does over TLS 1.3.
@@ -166,7 +155,7 @@ fn after_exec_the_new_name_counts() -> Result<()> {
     let tlskeytop = Tlskeytop::keylog(&bench.lab, ["--name", &own.name])?;
     python_becomes(&bench, &own)?;
     let truth = truths(&bench, 1)?;
-    captured_only(tlskeytop, &truth[..1])
+    tlskeytop.captured_only(&truth[..1])
 }
 
 #[test]
