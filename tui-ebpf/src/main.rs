@@ -7,6 +7,7 @@
 
 mod lifecycle;
 mod maps;
+mod record;
 mod steps;
 mod tap;
 mod walk;

@@ -6,8 +6,8 @@ use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use tlskeytop_common::{
-    COUNTERS as COUNTER_COUNT, Counter, PidRule, Settings, TAP_SLOTS, TapConfig, WALK_SLOTS,
-    WalkConfig,
+    COUNTERS as COUNTER_COUNT, Counter, PidRule, RecordConfig, Settings, TAP_SLOTS, TapConfig,
+    WALK_SLOTS, WalkConfig,
 };
 
 /// Secrets on their way to user space: 4 MiB hold 18,000 of them. User space may ask for another size.
@@ -17,6 +17,10 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 /// For each attached tap, by the cookie's slot: where its client random is.
 #[map]
 pub static TAPS: Array<TapConfig> = Array::with_max_entries(TAP_SLOTS, 0);
+
+/// For each attached tap whose values are where operands say, by the same slots.
+#[map]
+pub static RECORDS: Array<RecordConfig> = Array::with_max_entries(TAP_SLOTS, 0);
 
 /// For each attached walk, by the cookie's slot: its steps.
 #[map]

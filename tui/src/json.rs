@@ -86,6 +86,8 @@ struct ScanLine<'a> {
     container: Option<&'a str>,
     library: Option<&'static str>,
     version: Option<&'a str>,
+    /// Further libraries in the same image.
+    other_libraries: Vec<&'static str>,
     image: &'a str,
     build_id: Option<String>,
     linkage: &'static str,
@@ -109,6 +111,7 @@ pub fn scan(process: Option<&Process>, image: &Image) -> String {
         container: process.and_then(|p| p.container.as_ref()).map(crate::text::Foreign::raw),
         library: plan.library.as_ref().map(|library| library.name),
         version: plan.library.as_ref().and_then(|library| library.version.as_deref()),
+        other_libraries: plan.others.iter().map(|library| library.name).collect(),
         image: image.path.raw(),
         build_id: plan.build_id.as_ref().map(hex::encode),
         linkage: linkage(plan.linkage),

@@ -7,7 +7,7 @@ use tlskeytop_common::Cookie;
 use super::reading;
 use crate::model::Facts;
 use crate::model::target::ImageId;
-use crate::target::plan::{ImagePlan, Tap};
+use crate::target::plan::{Arguments, ImagePlan, Tap};
 
 /// What a probe belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,20 @@ pub struct Slot {
 impl Slot {
     /// What a tap's steps to the facts of a session copied.
     pub fn facts(&self, bytes: &[u8]) -> Facts {
-        reading::facts(&self.plan.layout, bytes)
+        match self.tap().map(|tap| &tap.arguments) {
+            Some(Arguments::Operands(_)) => Facts::default(),
+            _ => reading::facts(&self.plan.layout, bytes),
+        }
+    }
+
+    /// The label that a number stands for; the outer `None` where the library passes the label itself.
+    pub fn numbered(&self, number: u32) -> Option<Option<&'static str>> {
+        match &self.tap()?.arguments {
+            Arguments::Operands(operands) if !operands.labels.is_empty() => {
+                Some(operands.labels.get(number as usize).copied())
+            }
+            _ => None,
+        }
     }
 
     /// The tap.

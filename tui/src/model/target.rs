@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use globset::GlobMatcher;
 
-use crate::target::plan::{ImagePlan, Ways};
+use crate::target::plan::{ImagePlan, Library, Ways};
 use crate::text::Foreign;
 
 /// Names an image while the program runs; never used again for another file.
@@ -62,14 +62,16 @@ pub struct Image {
 }
 
 impl Image {
-    /// `OpenSSL 3.0.17`, `BoringSSL`, `unknown`.
+    /// `OpenSSL 3.0.17`, `BoringSSL`, `Go 1.22.3 + BoringSSL`, `unknown`.
     pub fn library(&self) -> String {
-        match &self.plan.library {
-            Some(library) => match &library.version {
-                Some(version) => format!("{} {}", library.name, crate::text::sanitize(version)),
-                None => library.name.to_owned(),
-            },
-            None => "unknown".to_owned(),
+        let name = |library: &Library| match &library.version {
+            Some(version) => format!("{} {}", library.name, crate::text::sanitize(version)),
+            None => library.name.to_owned(),
+        };
+        let all = self.plan.library.iter().chain(&self.plan.others);
+        match all.map(name).collect::<Vec<_>>() {
+            names if names.is_empty() => "unknown".to_owned(),
+            names => names.join(" + "),
         }
     }
 }

@@ -30,6 +30,7 @@ pub mod registry;
 mod sample;
 pub mod site;
 pub mod sockets;
+pub mod stack;
 pub mod tap;
 pub mod walk;
 pub mod window;

@@ -2,8 +2,11 @@
 
 use std::borrow::Cow;
 
+use tlskeytop_common::{Operand, REGISTERS as REGISTER_COUNT, RecordConfig};
+
 use super::functions;
 use super::layout::{self, Evidence, Forced, Layouted, ProvenLayout};
+use super::stack::Found;
 
 /// How code of a TLS library came into a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +39,55 @@ pub struct RandomPath {
     pub offset: u32,
 }
 
+/// Where a tap finds connection, label, secret and client random.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arguments {
+    /// The function is called as `log_secret(connection, label, secret, length)` is in C, and the client random is
+    /// found from the connection.
+    Connection(RandomPath),
+    /// Elsewhere.
+    Operands(Operands),
+}
+
+impl Arguments {
+    /// Where the client random is, as people write it: `[rdi+0x30]+0x30`.
+    pub fn client_random(&self) -> String {
+        match self {
+            Self::Connection(RandomPath { deref: Some(deref), offset }) => {
+                format!("[arg0+{deref:#x}]+{offset:#x}")
+            }
+            Self::Connection(RandomPath { deref: None, offset }) => format!("arg0+{offset:#x}"),
+            Self::Operands(operands) => place(&operands.record.client_random),
+        }
+    }
+}
+
+/// x86-64's names of the registers, by the numbers of its instruction set.
+const REGISTERS: [&str; REGISTER_COUNT] = [
+    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13",
+    "r14", "r15",
+];
+
+fn place(operand: &Operand) -> String {
+    let mut text = REGISTERS[usize::from(operand.register) % REGISTERS.len()].to_owned();
+    for at in operand.at.iter().take(operand.follows.into()) {
+        text = format!("[{text}{at:+#x}]");
+    }
+    match operand.add {
+        0 => text,
+        add => format!("{text}{add:+#x}"),
+    }
+}
+
+/// The values of a tap with a convention of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operands {
+    /// Where each value is, at the probed instruction.
+    pub record: RecordConfig,
+    /// The labels by the number that the library passes, from 0; empty where it passes the label itself.
+    pub labels: &'static [&'static str],
+}
+
 /// Why a site was chosen: it decides what a hit costs (facts, part 1, step 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SiteKind {
@@ -65,8 +117,8 @@ pub struct Tap {
     pub function: u64,
     /// Name of the function where the file has a symbol for it.
     pub symbol: Option<String>,
-    /// From the connection pointer to the client random.
-    pub client_random: RandomPath,
+    /// Where its values are.
+    pub arguments: Arguments,
     /// The instructions to probe; never empty.
     pub sites: Vec<Site>,
 }
@@ -129,6 +181,8 @@ pub struct ImagePlan {
     pub stripped: bool,
     /// The TLS library, where it could be recognised.
     pub library: Option<Library>,
+    /// Further TLS libraries in the same file.
+    pub others: Vec<Library>,
     /// The taps that were found; a file with two TLS stacks has two.
     pub taps: Vec<Tap>,
     /// The known labels in the file, by address.
@@ -232,6 +286,21 @@ impl ImagePlan {
     /// Whether the file holds TLS code as far as could be told: a tap was found, or a library recognised.
     pub fn is_tls(&self) -> bool {
         !self.taps.is_empty() || self.library.is_some()
+    }
+
+    /// Adds a stack that was found beside what is known, or is what was only recognised.
+    pub fn add(&mut self, found: Found) {
+        match &self.library {
+            Some(known) if known.name != found.library.name => self.others.push(found.library),
+            _ => self.library = Some(found.library),
+        }
+        // That nothing else is in the file does not matter any more.
+        let is_first = self.taps.is_empty() && !found.taps.is_empty();
+        self.reason = match is_first || self.reason.is_empty() {
+            true => found.reason,
+            false => format!("{}; {}", self.reason, found.reason),
+        };
+        self.taps.extend(found.taps);
     }
 
     /// Finds the layout again, after the library's version has become known.
