@@ -10,7 +10,7 @@ pub const FOLLOWS: usize = 2;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct Operand {
-    /// 0: there is no such value.
+    /// 0: there is no such value; 2: it is `add` itself, whatever the registers hold.
     pub is_there: u8,
     /// Number of the register.
     pub register: u8,
@@ -30,6 +30,14 @@ impl Operand {
     /// No such value.
     pub const NONE: Self =
         Self { is_there: 0, register: 0, follows: 0, is_half: 0, at: [0; FOLLOWS], add: 0 };
+
+    /// [`Operand::is_there`] of a number that is the same every time.
+    pub const CONSTANT: u8 = 2;
+
+    /// A number that is the same every time: a length, mostly.
+    pub const fn constant(number: i32) -> Self {
+        Self { is_there: Self::CONSTANT, add: number, ..Self::NONE }
+    }
 
     /// What a register holds.
     pub const fn register(register: u8) -> Self {

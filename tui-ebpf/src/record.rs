@@ -144,6 +144,9 @@ fn find(registers: &[u64; REGISTERS], operand: &Operand) -> Option<u64> {
     if operand.is_there == 0 {
         return None;
     }
+    if operand.is_there == Operand::CONSTANT {
+        return Some(operand.add as i64 as u64);
+    }
     let mut value = registers[operand.register as usize % REGISTERS];
     for step in 0..FOLLOWS {
         if step >= operand.follows as usize {

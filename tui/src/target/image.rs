@@ -123,7 +123,8 @@ fn plan(file: &File, path_hint: &Path, by_name: bool) -> Result<ImagePlan, PlanE
         find_hooks(&mut program, &strings, &seen.strings, &mut plan)?;
     }
     program.budget = BUDGET;
-    for found in stack::find(&mut program, &Clues { dynamic: &dynamic, symbols })? {
+    for found in stack::find(&mut program, &Clues { dynamic: &dynamic, symbols, labels: &labels })?
+    {
         plan.add(found);
     }
     plan.prove_layout();

@@ -28,6 +28,8 @@ const LABELS: [&str; 11] = [
 
 /// Bytes after a step of the scan that complete a label: the longest has 32.
 const OVERLAP: u64 = 64;
+/// Labels without a NUL behind them that are kept; a file with rustls has 7, one of Go about as many.
+const MAX_SLICES: usize = 64;
 /// Copies of labels that are kept; real files have fewer than 50.
 const MAX_FOUND: usize = 512;
 
@@ -55,6 +57,8 @@ impl LabelSet {
 pub struct Labels {
     /// By address.
     found: Vec<(u64, LabelSet)>,
+    /// What else begins like a label: of languages whose strings are not ended by a NUL. By address.
+    pub slices: Vec<LabelAt>,
     /// There were more than are kept: no real file.
     pub cut: bool,
 }
@@ -77,31 +81,41 @@ impl Labels {
         }
         labels.found.sort_unstable_by_key(|&(address, _)| address);
         labels.found.dedup();
+        labels.slices.sort_unstable_by_key(|slice| slice.address);
         Ok(labels)
     }
 
     fn search(&mut self, window: &mut Window<'_>, segment: &Segment) -> Result<(), ElfError> {
         let common = memmem::Finder::new(COMMON);
-        let client_random = memmem::Finder::new(LABELS[0]);
+        let client_random = memmem::Finder::new(name_of(0));
         // A step of the scan sees the bytes after it but not those before: a label belongs to the step it starts in.
         window.scan(segment.offset, segment.size, OVERLAP, |offset, bytes, own| {
             let address = segment.address.wrapping_add(offset - segment.offset);
             for at in client_random.find_iter(bytes) {
-                self.add(address, at, own, 0);
+                self.see(bytes, address, at, own, 0);
             }
             for at in common.find_iter(bytes) {
                 for (number, label) in LABELS.iter().enumerate().skip(1) {
                     let start = label.find(COMMON).and_then(|before| at.checked_sub(before));
                     if let Some(start) = start
-                        && bytes[start..].starts_with(label.as_bytes())
+                        && bytes[start..].starts_with(name_of(number).as_bytes())
                     {
-                        self.add(address, start, own, number);
+                        self.see(bytes, address, start, own, number);
                     }
                 }
             }
             !self.cut
         })?;
         Ok(())
+    }
+
+    fn see(&mut self, bytes: &[u8], address: u64, start: usize, own: usize, number: usize) {
+        if bytes[start..].starts_with(LABELS[number].as_bytes()) {
+            self.add(address, start, own, number);
+        } else if start < own && self.slices.len() < MAX_SLICES {
+            let address = address.wrapping_add(start as u64);
+            self.slices.push(LabelAt { address, name: name_of(number) });
+        }
     }
 
     fn add(&mut self, address: u64, start: usize, own: usize, number: usize) {
@@ -135,8 +149,8 @@ impl Labels {
     /// Their addresses and names, for the plan.
     pub fn named(&self) -> Vec<LabelAt> {
         let named = |&(address, label): &(u64, LabelSet)| {
-            let name = LABELS.get(label.0.trailing_zeros() as usize)?;
-            Some(LabelAt { address, name: name.trim_end_matches('\0') })
+            let number = label.0.trailing_zeros() as usize;
+            (number < LABELS.len()).then(|| LabelAt { address, name: name_of(number) })
         };
         self.found.iter().filter_map(named).collect()
     }
@@ -145,6 +159,11 @@ impl Labels {
     pub fn addresses(&self) -> Addresses {
         Addresses::new(self.found.iter().map(|&(address, _)| address).collect())
     }
+}
+
+/// A label as it is in the key log.
+fn name_of(number: usize) -> &'static str {
+    LABELS[number].trim_end_matches('\0')
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod dynamic;
 pub mod eh_frame;
 pub mod elf;
 pub mod error_records;
+pub mod exact;
 pub mod functions;
 pub mod image;
 pub mod labels;

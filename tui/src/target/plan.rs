@@ -69,6 +69,9 @@ const REGISTERS: [&str; REGISTER_COUNT] = [
 ];
 
 fn place(operand: &Operand) -> String {
+    if operand.is_there == Operand::CONSTANT {
+        return operand.add.to_string();
+    }
     let mut text = REGISTERS[usize::from(operand.register) % REGISTERS.len()].to_owned();
     for at in operand.at.iter().take(operand.follows.into()) {
         text = format!("[{text}{at:+#x}]");
@@ -301,6 +304,7 @@ impl ImagePlan {
             false => format!("{}; {}", self.reason, found.reason),
         };
         self.taps.extend(found.taps);
+        self.labels.extend(found.labels);
     }
 
     /// Finds the layout again, after the library's version has become known.

@@ -83,6 +83,27 @@ pub fn emulated_with_connection(
     Ok(line.iter().find(|(_, cost)| *cost == ProbeCost::Emulated).map(|&(address, _)| address))
 }
 
+/// The instruction to probe at or behind the entry of `function`, with the first `arguments` in their registers: one that
+/// the kernel emulates, else the first that can be probed.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn at_entry(
+    program: &mut Program<'_, '_>,
+    function: u64,
+    arguments: usize,
+) -> Result<Option<Site>, ReadError> {
+    let line = straight_line(program, function, arguments)?;
+    let cheapest = |wanted| line.iter().find(|(_, cost)| *cost == wanted);
+    let found = cheapest(ProbeCost::Emulated).map(|&(address, _)| (address, SiteKind::Emulated));
+    let found = found.or_else(|| {
+        cheapest(ProbeCost::SingleStepped).map(|&(address, _)| (address, SiteKind::Entry))
+    });
+    Ok(found.and_then(|(address, kind)| {
+        program.elf.file_offset(address).map(|file_offset| Site { address, file_offset, kind })
+    }))
+}
+
 /// The instructions that every call passes once, with the first `arguments` in their registers, and what a probe on each
 /// costs: from the entry up to and including the first jump, without those that are jumped to from further down.
 fn straight_line(

@@ -1,10 +1,15 @@
 //! TLS stacks with a convention of their own, a file each: how each is recognised, and where its tap is. The search
 //! for OpenSSL's family, which passes everything as C does, is in [`super::tap`].
 
+mod references;
+mod rustls;
+mod s2n;
+
 use super::dynamic::Dynamic;
 use super::elf::ElfError;
+use super::labels::Labels;
 use super::notes::SymbolTable;
-use super::plan::{Library, Tap};
+use super::plan::{LabelAt, Library, Tap};
 use super::walk::Program;
 
 /// A stack in a file, with its taps, or the reason why it has none.
@@ -14,6 +19,8 @@ pub struct Found {
     pub library: Library,
     /// Its taps.
     pub taps: Vec<Tap>,
+    /// Labels that its taps pass, where they are not ended by a NUL in the file.
+    pub labels: Vec<LabelAt>,
     /// How they were found, or why there is none: one sentence for `scan`.
     pub reason: String,
 }
@@ -24,13 +31,15 @@ pub struct Clues<'d> {
     pub dynamic: &'d Dynamic,
     /// Its symbols, where it has any.
     pub symbols: Option<SymbolTable>,
+    /// The labels of the key log in it.
+    pub labels: &'d Labels,
 }
 
 /// Looks for one stack. Most files have none of them: it must be cheap to find that out.
 type Find = fn(&mut Program<'_, '_>, &Clues<'_>) -> Result<Option<Found>, ElfError>;
 
 /// All of them.
-const STACKS: [Find; 0] = [];
+const STACKS: [Find; 2] = [s2n::find, rustls::find];
 
 /// The stacks in a file.
 ///
