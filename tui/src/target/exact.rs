@@ -14,8 +14,12 @@ const MAX_SLOTS: usize = 64;
 const OUTGOING: std::ops::Range<i64> = -32..32;
 /// Returns; of what ends a path only this matters.
 const RETURN: u8 = 0xc3;
+/// `push rbp; mov rbp, rsp`: here the next function starts.
+const PROLOGUE: [u8; 4] = [0x55, 0x48, 0x89, 0xe5];
 /// `ud2`.
 const UNDEFINED: [u8; 2] = [0x0f, 0x0b];
+/// Paths that are followed from one start.
+const MAX_PATHS: u32 = 32;
 /// Instructions in a function that is followed as part of its caller.
 const CALLEE: u32 = 48;
 
@@ -250,6 +254,7 @@ fn plus(known: Known, more: i64) -> Known {
                 None => Known::Unknown,
             }
         }
+        Known::FromTable if more == 0 => known,
         Known::FromTable | Known::Unknown => Known::Unknown,
     }
 }
@@ -258,8 +263,11 @@ fn plus(known: Known, more: i64) -> Known {
 fn leaves_for_good(program: &mut Program<'_, '_>, call: &Insn) -> Result<bool, ReadError> {
     let (_, fill) = program.arch.padding();
     let next = program.bytes_at(call.next())?;
-    let is_marked =
-        next.is_none_or(|bytes| bytes.first() == Some(&fill) || bytes.starts_with(&UNDEFINED));
+    let is_marked = next.is_none_or(|bytes| {
+        bytes.first() == Some(&fill)
+            || bytes.starts_with(&UNDEFINED)
+            || bytes.starts_with(&PROLOGUE)
+    });
     let elf = program.elf;
     let function = Frames::find(program.window, elf)
         .and_then(|frames| frames.function_at(program.window, call.address));
@@ -269,7 +277,7 @@ fn leaves_for_good(program: &mut Program<'_, '_>, call: &Insn) -> Result<bool, R
 /// How far [`follow`] goes.
 #[derive(Clone, Copy, Debug)]
 pub struct Reach {
-    /// Instructions on all paths together.
+    /// Instructions on one path.
     pub instructions: u32,
     /// Direct calls that are followed into their function, on one path.
     pub calls: u32,
@@ -287,31 +295,34 @@ pub fn follow<'t>(
     reach: Reach,
     mut visit: impl FnMut(&Insn, &Exact<'t>),
 ) -> Result<(), ReadError> {
-    let mut waiting = vec![(start, state, reach.calls)];
-    let mut left = reach.instructions;
-    while let Some((mut address, mut state, mut calls)) = waiting.pop() {
+    let mut waiting = vec![(start, state, reach)];
+    let mut paths = MAX_PATHS;
+    while let Some((mut address, mut state, mut reach)) = waiting.pop() {
         while let Some(insn) = program.decode(address)? {
-            if left == 0 || program.budget == 0 {
-                return Ok(());
+            if reach.instructions == 0 || program.budget == 0 {
+                break;
             }
-            left -= 1;
+            reach.instructions -= 1;
             program.budget -= 1;
             address = match insn.flow {
                 Flow::Next => insn.next(),
                 Flow::Jump(to) => to,
                 Flow::Branch(to) => {
-                    waiting.push((to, state.clone(), calls));
+                    if paths > 0 {
+                        paths -= 1;
+                        waiting.push((to, state.clone(), reach));
+                    }
                     insn.next()
                 }
                 Flow::Call(None) => {
                     visit(&insn, &state);
                     break;
                 }
-                Flow::Call(Some(target)) if calls > 0 => {
+                Flow::Call(Some(target)) if reach.calls > 0 => {
                     let Some(returned) = state.call(program, target)? else {
                         break;
                     };
-                    calls -= 1;
+                    reach.calls -= 1;
                     state = returned;
                     address = insn.next();
                     continue;

@@ -11,6 +11,16 @@ use crate::target::window::ReadError;
 
 /// Bytes of one function; the longest with a key log's label that was seen has 37 KiB (uv).
 const MAX_FUNCTION: u64 = 512 * 1024;
+/// Without an unwind table: how far before a place the functions are that something calls, and how far behind it the
+/// code is looked at. Bytes.
+const BEFORE: u64 = 16 * 1024;
+const BEHIND: u64 = 4 * 1024;
+/// How far from them the calls are; those in the same crate are much nearer. Bytes.
+const CALLERS: u64 = 1 << 20;
+/// Calls that are kept.
+const MAX_TARGETS: usize = 4_096;
+/// How many of those functions' starts must agree on where the instructions are.
+const STARTS: usize = 4;
 
 /// What may be instructions that load one of `addresses`, up to `most`.
 ///
@@ -55,16 +65,62 @@ impl Body {
     /// When the file cannot be read.
     pub fn around(program: &mut Program<'_, '_>, address: u64) -> Result<Option<Self>, ReadError> {
         let elf = program.elf;
-        let frames = Frames::find(program.window, elf);
-        let function = frames.and_then(|frames| frames.function_at(program.window, address));
+        let Some(frames) = Frames::find(program.window, elf) else {
+            return Self::after_calls(program, address);
+        };
+        let function = frames.function_at(program.window, address);
         let Some(range) = function.filter(|range| range.end - range.start <= MAX_FUNCTION) else {
             return Ok(None);
         };
+        let end = range.end;
+        let body = Self::decoded(program, range)?;
+        Ok(body.filter(|body| body.range.end == end))
+    }
+
+    /// The same without an unwind table: from the nearest address before that something calls, if decoding from the next
+    /// ones too comes to `address`.
+    fn after_calls(program: &mut Program<'_, '_>, address: u64) -> Result<Option<Self>, ReadError> {
+        let within = address.saturating_sub(BEFORE)..address + 1;
+        let mut targets = Vec::new();
+        let Program { window, elf, arch, .. } = program;
+        if let Some(segment) = elf.segment_at(address).filter(|segment| segment.executable) {
+            let from = segment.address.max(address.saturating_sub(CALLERS));
+            let end = segment.address.saturating_add(segment.size);
+            let to = end.min(address.saturating_add(CALLERS));
+            let offset = segment.offset + (from - segment.address);
+            window.scan(offset, to - from, 16, |at, bytes, own| {
+                let code = Code { bytes, address: from + (at - offset), own, fixed: elf.fixed };
+                arch.call_targets(code, std::slice::from_ref(&within), &mut targets);
+                targets.len() <= MAX_TARGETS
+            })?;
+        }
+        targets.retain(|&(_, is_called)| is_called);
+        targets.sort_unstable_by_key(|&(target, _)| std::cmp::Reverse(target));
+        targets.dedup();
+        let starts: Vec<u64> = targets.iter().take(STARTS).map(|target| target.0).collect();
+        let Some(&first) = starts.first().filter(|_| starts.len() == STARTS) else {
+            return Ok(None);
+        };
+        for &start in &starts[1..] {
+            if Self::decoded(program, start..address)?.is_none_or(|body| body.range.end != address)
+            {
+                return Ok(None);
+            }
+        }
+        let body = Self::decoded(program, first..address.saturating_add(BEHIND))?;
+        Ok(body.filter(|body| body.at(address).is_some()))
+    }
+
+    /// Decodes from a start at least to the end of the range, or as far as there are instructions.
+    fn decoded(
+        program: &mut Program<'_, '_>,
+        range: Range<u64>,
+    ) -> Result<Option<Self>, ReadError> {
         let mut body = Self { range: range.clone(), insns: Vec::new(), targets: BTreeSet::new() };
         let mut at = range.start;
-        while at < range.end {
-            let Some(insn) = program.decode(at)?.filter(|_| program.budget > 0) else {
-                return Ok(None);
+        while at < range.end && program.budget > 0 {
+            let Some(insn) = program.decode(at)? else {
+                break;
             };
             program.budget -= 1;
             if let Flow::Jump(target) | Flow::Branch(target) = insn.flow {
@@ -73,7 +129,8 @@ impl Body {
             at = insn.next();
             body.insns.push(insn);
         }
-        Ok((at == range.end).then_some(body))
+        body.range.end = at;
+        Ok((!body.insns.is_empty()).then_some(body))
     }
 
     /// The instruction that starts at `address`, and its place among the others.

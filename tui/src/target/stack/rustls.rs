@@ -135,7 +135,7 @@ fn tables(program: &mut Program<'_, '_>, slices: &[LabelAt]) -> Result<Vec<u64>,
             continue;
         };
         let start = segment.offset + skip;
-        program.window.scan(start, size, 16, |offset, bytes, own| {
+        program.window.scan(start, size, 24, |offset, bytes, own| {
             let address = segment.address.wrapping_add(offset - segment.offset);
             for at in (0..own).step_by(8) {
                 let Some(place) = u64_at(bytes, at) else {
