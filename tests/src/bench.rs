@@ -30,12 +30,17 @@ impl Bench {
     /// # Errors
     /// When a peer does not come up, and as [`Lab::open`].
     pub fn open(protocol: Protocol) -> Result<Option<Self>> {
-        let Some(lab) = Lab::open()? else {
-            return Ok(None);
-        };
+        Lab::open()?.map(|lab| Self::in_lab(lab, protocol)).transpose()
+    }
+
+    /// The same in a lab that is there, with its certificate.
+    ///
+    /// # Errors
+    /// When a peer does not come up.
+    pub fn in_lab(lab: Lab, protocol: Protocol) -> Result<Self> {
         let start = |version| Peer::start(&lab, protocol, version);
         let peers = VERSIONS.into_iter().map(start).collect::<Result<_>>()?;
-        Ok(Some(Self { lab, peers }))
+        Ok(Self { lab, peers })
     }
 
     /// A client script of tests/peers: it prints `waiting`, waits for a line on its standard input, and then
@@ -112,7 +117,8 @@ impl Bench {
     /// # Errors
     /// When the capture is not the truth.
     pub fn check(&self, tlskeytop: Tlskeytop, times: usize) -> Result<()> {
-        let (ours, _) = tlskeytop.stop()?;
+        let (ours, summary) = tlskeytop.stop()?;
+        ensure!(summary.conflicts == 0, "{summary:?}");
         for peer in &self.peers {
             let truth = peer.whole_truth(times)?;
             let version = peer.version();
