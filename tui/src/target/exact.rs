@@ -159,6 +159,8 @@ impl<'t> Exact<'t> {
     pub fn step(&mut self, insn: &Insn) {
         match insn.effect {
             Effect::None => {}
+            // The decoder says so of what aligns the stack pointer.
+            Effect::Assign(STACK, Source::Reg(STACK)) => self.set(STACK, Known::Unknown),
             Effect::Assign(to, source) => {
                 let value = self.value(&source);
                 self.set(to, value);

@@ -52,3 +52,17 @@ pub fn find(program: &mut Program<'_, '_>, clues: &Clues<'_>) -> Result<Vec<Foun
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod testing {
+    use super::*;
+    use crate::target::sample::Sample;
+
+    /// What a finder says of a sample.
+    pub fn found_in(sample: &Sample, find: Find) -> Option<Found> {
+        sample.with(|program, labels| {
+            let dynamic = Dynamic::read(program.window, program.elf);
+            find(program, &Clues { dynamic: &dynamic, symbols: None, labels }).unwrap()
+        })
+    }
+}

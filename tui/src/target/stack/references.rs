@@ -58,15 +58,31 @@ pub struct Body {
 }
 
 impl Body {
-    /// Decodes the function that holds `address`; `None` where the unwind table knows none, it is too long, or not all
-    /// of it is instructions.
+    /// Decodes the code around `address`: the function that holds it, or without an unwind table what follows the
+    /// nearest address before that something calls, if decoding from the ones before that too comes to `address`.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn around(program: &mut Program<'_, '_>, address: u64) -> Result<Option<Self>, ReadError> {
         let elf = program.elf;
+        match Frames::find(program.window, elf) {
+            Some(_) => Self::function(program, address),
+            None => Self::after_calls(program, address),
+        }
+    }
+
+    /// Decodes the function that holds `address`; `None` where the unwind table knows none, it is too long, or not all
+    /// of it is instructions.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn function(
+        program: &mut Program<'_, '_>,
+        address: u64,
+    ) -> Result<Option<Self>, ReadError> {
+        let elf = program.elf;
         let Some(frames) = Frames::find(program.window, elf) else {
-            return Self::after_calls(program, address);
+            return Ok(None);
         };
         let function = frames.function_at(program.window, address);
         let Some(range) = function.filter(|range| range.end - range.start <= MAX_FUNCTION) else {
@@ -77,8 +93,6 @@ impl Body {
         Ok(body.filter(|body| body.range.end == end))
     }
 
-    /// The same without an unwind table: from the nearest address before that something calls, if decoding from the next
-    /// ones too comes to `address`.
     fn after_calls(program: &mut Program<'_, '_>, address: u64) -> Result<Option<Self>, ReadError> {
         let within = address.saturating_sub(BEFORE)..address + 1;
         let mut targets = Vec::new();
