@@ -45,13 +45,21 @@ pub struct Exact<'t> {
     /// Something was written that a load could see without our knowing.
     blurred: bool,
     tables: &'t [u64],
+    /// Where the file has pointers, and to what.
+    pointers: &'t [(u64, u64)],
 }
 
 impl<'t> Exact<'t> {
     /// The start: every register holds its own value.
     pub fn new(tables: &'t [u64]) -> Self {
         let registers = std::array::from_fn(|number| Known::At(Operand::register(number as u8)));
-        Self { registers, slots: Vec::new(), blurred: false, tables }
+        Self { registers, slots: Vec::new(), blurred: false, tables, pointers: &[] }
+    }
+
+    /// The same with pointers of the file that calls are followed through: where, and to what.
+    #[must_use]
+    pub fn with_pointers(self, pointers: &'t [(u64, u64)]) -> Self {
+        Self { pointers, ..self }
     }
 
     /// What `register` holds.
@@ -276,6 +284,16 @@ fn leaves_for_good(program: &mut Program<'_, '_>, call: &Insn) -> Result<bool, R
     Ok(is_marked || function.is_some_and(|function| !function.contains(&call.next())))
 }
 
+/// Where in the file the pointer is that a call goes through.
+pub fn slot_of(insn: &Insn) -> Option<u64> {
+    match insn.reads {
+        Some(Place { base: None, index: None, offset, .. }) if insn.flow == Flow::Call(None) => {
+            Some(offset as u64)
+        }
+        _ => None,
+    }
+}
+
 /// How far [`follow`] goes.
 #[derive(Clone, Copy, Debug)]
 pub struct Reach {
@@ -306,7 +324,14 @@ pub fn follow<'t>(
             }
             reach.instructions -= 1;
             program.budget -= 1;
-            address = match insn.flow {
+            let through = slot_of(&insn).and_then(|slot| {
+                state.pointers.iter().find(|pointer| pointer.0 == slot).map(|pointer| pointer.1)
+            });
+            let flow = match (insn.flow, through) {
+                (Flow::Call(None), Some(target)) => Flow::Call(Some(target)),
+                (flow, _) => flow,
+            };
+            address = match flow {
                 Flow::Next => insn.next(),
                 Flow::Jump(to) => to,
                 Flow::Branch(to) => {

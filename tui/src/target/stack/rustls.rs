@@ -16,7 +16,7 @@ use super::{Clues, Found};
 use crate::target::arch::{Flow, Insn, ProbeCost, Reg};
 use crate::target::bytes::u64_at;
 use crate::target::elf::ElfError;
-use crate::target::exact::{Exact, Known, Reach, STACK, follow};
+use crate::target::exact::{Exact, Known, Reach, STACK, follow, slot_of};
 use crate::target::plan::{Arguments, LabelAt, Library, Operands, Site, SiteKind, Tap};
 use crate::target::walk::Program;
 use crate::target::window::ReadError;
@@ -39,6 +39,8 @@ const ALWAYS: &str = "CLIENT_HANDSHAKE_TRAFFIC_SECRET";
 const MAX_REFERENCES: usize = 128;
 /// Pointers to labels; a table has 6.
 const MAX_POINTERS: usize = 64;
+/// Pointers that calls behind one jump go through.
+const MAX_SLOTS: usize = 16;
 /// The type of a relocation that adds the load address: `Elf64_Rela` is where, type, and what it is added to.
 const RELATIVE: u64 = 8;
 /// Instructions before a reference that prepare the same call; 14 in deno.
@@ -128,33 +130,39 @@ fn tables(program: &mut Program<'_, '_>, slices: &[LabelAt]) -> Result<Vec<u64>,
     let wanted =
         super::super::arch::Addresses::new(slices.iter().map(|slice| slice.address).collect());
     let mut found = Vec::new();
+    each_word(program, |bytes, at, address| {
+        if let Some(word) = u64_at(bytes, at) {
+            if wanted.contains(word) {
+                found.push(address);
+            }
+            if u64_at(bytes, at + 8) == Some(RELATIVE)
+                && u64_at(bytes, at + 16).is_some_and(|addend| wanted.contains(addend))
+            {
+                found.push(word);
+            }
+        }
+        found.len() < MAX_POINTERS
+    })?;
+    Ok(found)
+}
+
+/// Shows the 8-aligned words of what is not code: bytes, where in them the word is, with room for a relocation, and its
+/// address; while `visit` returns that it wants more.
+fn each_word(
+    program: &mut Program<'_, '_>,
+    mut visit: impl FnMut(&[u8], usize, u64) -> bool,
+) -> Result<(), ReadError> {
     for segment in program.elf.segments.iter().filter(|segment| !segment.executable) {
-        // Relocations before what they are of: a step sees nothing of the one before, but both are 8-aligned.
         let skip = segment.offset.next_multiple_of(8) - segment.offset;
         let Some(size) = segment.size.checked_sub(skip) else {
             continue;
         };
-        let start = segment.offset + skip;
-        program.window.scan(start, size, 24, |offset, bytes, own| {
+        program.window.scan(segment.offset + skip, size, 24, |offset, bytes, own| {
             let address = segment.address.wrapping_add(offset - segment.offset);
-            for at in (0..own).step_by(8) {
-                let Some(place) = u64_at(bytes, at) else {
-                    break;
-                };
-                if wanted.contains(place) {
-                    found.push(address.wrapping_add(at as u64));
-                }
-                if u64_at(bytes, at + 8) == Some(RELATIVE)
-                    && u64_at(bytes, at + 16).is_some_and(|addend| wanted.contains(addend))
-                {
-                    found.push(place);
-                }
-            }
-            found.len() < MAX_POINTERS
+            (0..own).step_by(8).all(|at| visit(bytes, at, address.wrapping_add(at as u64)))
         })?;
     }
-    found.truncate(MAX_POINTERS);
-    Ok(found)
+    Ok(())
 }
 
 struct Search<'s> {
@@ -245,20 +253,13 @@ impl Search<'_> {
         let Some(jump) = jump_behind(program, body, call)? else {
             return Ok(());
         };
-        let arch = program.arch;
-        let mut records = Vec::new();
-        follow(program, jump.address, Exact::new(&[]), TO_LOG, |_, state| {
-            let label = asked.before_call(arch, state.get(LABEL));
-            let is_same = label != Known::Unknown && label == asked.get(LABEL);
-            if !is_same || state.get(CLIENT_RANDOM_LENGTH) != Known::Constant(RANDOM) {
-                return;
-            }
-            if let Some(record) = record(state, passed)
-                && !records.contains(&record)
-            {
-                records.push(record);
-            }
-        })?;
+        let mut slots = Vec::new();
+        let mut records = logged(program, &jump, passed, asked, &[], &mut slots)?;
+        if records.is_empty() && !slots.is_empty() {
+            // The compiler may call other modules' functions through pointers.
+            let pointers = pointers(program, &slots)?;
+            records = logged(program, &jump, passed, asked, &pointers, &mut slots)?;
+        }
         match records[..] {
             [record] => self.add(program, body, &jump, passed, record),
             _ => Ok(()),
@@ -332,6 +333,50 @@ impl Search<'_> {
             false => format!("{found}; not {missing}: the code does not show where the secret is"),
         }
     }
+}
+
+/// From where the calls of `log` behind a jump take their arguments, if those have the label that `asked` has; `slots`
+/// are the pointers in the file that other calls go through.
+fn logged(
+    program: &mut Program<'_, '_>,
+    jump: &Insn,
+    passed: Passed,
+    asked: &Exact<'_>,
+    pointers: &[(u64, u64)],
+    slots: &mut Vec<u64>,
+) -> Result<Vec<RecordConfig>, ReadError> {
+    let arch = program.arch;
+    let mut records = Vec::new();
+    let start = Exact::new(&[]).with_pointers(pointers);
+    follow(program, jump.address, start, TO_LOG, |call, state| {
+        slots.extend(slot_of(call).filter(|_| slots.len() < MAX_SLOTS));
+        let label = asked.before_call(arch, state.get(LABEL));
+        let is_same = label != Known::Unknown && label == asked.get(LABEL);
+        if !is_same || state.get(CLIENT_RANDOM_LENGTH) != Known::Constant(RANDOM) {
+            return;
+        }
+        if let Some(record) = record(state, passed)
+            && !records.contains(&record)
+        {
+            records.push(record);
+        }
+    })?;
+    Ok(records)
+}
+
+/// What the file's relocations put into pointers.
+fn pointers(program: &mut Program<'_, '_>, slots: &[u64]) -> Result<Vec<(u64, u64)>, ReadError> {
+    let mut found = Vec::new();
+    each_word(program, |bytes, at, _| {
+        if u64_at(bytes, at + 8) == Some(RELATIVE)
+            && let (Some(slot), Some(target)) = (u64_at(bytes, at), u64_at(bytes, at + 16))
+            && slots.contains(&slot)
+        {
+            found.push((slot, target));
+        }
+        found.len() < MAX_POINTERS
+    })?;
+    Ok(found)
 }
 
 /// The conditional jump behind a call that tests what it returned.
