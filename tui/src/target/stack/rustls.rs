@@ -389,8 +389,8 @@ fn jump_behind(
         return Ok(None);
     };
     let is_test = program.bytes_at(test.address)?.is_some_and(|bytes| bytes.starts_with(&TEST));
-    let behind = body.insns.iter().skip(index + 1).take(TO_JUMP);
-    let jump = behind.skip_while(|insn| insn.flow == Flow::Next).next();
+    let mut behind = body.insns.iter().skip(index + 1).take(TO_JUMP);
+    let jump = behind.find(|insn| insn.flow != Flow::Next);
     Ok(jump.filter(|jump| is_test && matches!(jump.flow, Flow::Branch(_))).copied())
 }
 
