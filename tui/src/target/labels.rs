@@ -26,6 +26,9 @@ const LABELS: [&str; 11] = [
     "ECH_SECRET\0",
 ];
 
+/// What ends a string of C.
+const NUL: &str = "\0";
+
 /// Bytes after a step of the scan that complete a label: the longest has 32.
 const OVERLAP: u64 = 64;
 /// Copies of labels that are kept; real files have fewer than 50.
@@ -66,10 +69,22 @@ impl Labels {
     /// # Errors
     /// When the file cannot be read.
     pub fn find(window: &mut Window<'_>, elf: &Elf) -> Result<Self, ElfError> {
+        Self::find_ended(window, elf, NUL)
+    }
+
+    /// The same without the NUL: for languages whose strings have a length. Longer strings may contain them.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn find_text(window: &mut Window<'_>, elf: &Elf) -> Result<Self, ElfError> {
+        Self::find_ended(window, elf, "")
+    }
+
+    fn find_ended(window: &mut Window<'_>, elf: &Elf, end: &'static str) -> Result<Self, ElfError> {
         let mut labels = Self::default();
         for executable in [false, true] {
             for segment in elf.segments.iter().filter(|segment| segment.executable == executable) {
-                labels.search(window, segment)?;
+                labels.search(window, segment, end)?;
             }
             if labels.all().has(LabelSet::NEEDED) {
                 break;
@@ -80,9 +95,16 @@ impl Labels {
         Ok(labels)
     }
 
-    fn search(&mut self, window: &mut Window<'_>, segment: &Segment) -> Result<(), ElfError> {
+    fn search(
+        &mut self,
+        window: &mut Window<'_>,
+        segment: &Segment,
+        end: &'static str,
+    ) -> Result<(), ElfError> {
+        let wanted =
+            LABELS.map(|label| if end.is_empty() { label.trim_end_matches(NUL) } else { label });
         let common = memmem::Finder::new(COMMON);
-        let client_random = memmem::Finder::new(LABELS[0]);
+        let client_random = memmem::Finder::new(wanted[0]);
         // A step of the scan sees the bytes after it but not those before: a label belongs to the step it starts in.
         window.scan(segment.offset, segment.size, OVERLAP, |offset, bytes, own| {
             let address = segment.address.wrapping_add(offset - segment.offset);
@@ -90,7 +112,7 @@ impl Labels {
                 self.add(address, at, own, 0);
             }
             for at in common.find_iter(bytes) {
-                for (number, label) in LABELS.iter().enumerate().skip(1) {
+                for (number, label) in wanted.iter().enumerate().skip(1) {
                     let start = label.find(COMMON).and_then(|before| at.checked_sub(before));
                     if let Some(start) = start
                         && bytes[start..].starts_with(label.as_bytes())

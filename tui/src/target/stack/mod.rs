@@ -1,10 +1,12 @@
 //! TLS stacks with a convention of their own, a file each: how each is recognised, and where its tap is. The search
 //! for OpenSSL's family, which passes everything as C does, is in [`super::tap`].
 
+pub mod go;
+
 use super::dynamic::Dynamic;
 use super::elf::ElfError;
 use super::notes::SymbolTable;
-use super::plan::{Library, Tap};
+use super::plan::{LabelAt, Library, Tap};
 use super::walk::Program;
 
 /// A stack in a file, with its taps, or the reason why it has none.
@@ -14,6 +16,8 @@ pub struct Found {
     pub library: Library,
     /// Its taps.
     pub taps: Vec<Tap>,
+    /// Labels in the file that the search of all files does not find: without a NUL behind them.
+    pub labels: Vec<LabelAt>,
     /// How they were found, or why there is none: one sentence for `scan`.
     pub reason: String,
 }
@@ -30,7 +34,7 @@ pub struct Clues<'d> {
 type Find = fn(&mut Program<'_, '_>, &Clues<'_>) -> Result<Option<Found>, ElfError>;
 
 /// All of them.
-const STACKS: [Find; 0] = [];
+const STACKS: [Find; 1] = [go::find];
 
 /// The stacks in a file.
 ///
