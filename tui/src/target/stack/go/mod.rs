@@ -49,7 +49,8 @@ pub fn find(program: &mut Program<'_, '_>, _: &Clues<'_>) -> Result<Option<Found
         return Ok(None);
     };
     let labels = Labels::find_text(program.window, program.elf)?;
-    if !labels.all().has(LabelSet::NEEDED) {
+    // Go does not log exporter secrets.
+    if !labels.all().has(LabelSet::CLIENT_RANDOM) {
         return Ok(None);
     }
     let tables = Tables::find(program.window, program.elf)?;
