@@ -1,10 +1,12 @@
 //! TLS stacks with a convention of their own, a file each: how each is recognised, and where its tap is. The search
 //! for OpenSSL's family, which passes everything as C does, is in [`super::tap`].
 
+pub mod gnutls;
 pub mod go;
 
 use super::dynamic::Dynamic;
 use super::elf::ElfError;
+use super::labels::Labels;
 use super::notes::SymbolTable;
 use super::plan::{LabelAt, Library, Tap};
 use super::walk::Program;
@@ -24,6 +26,8 @@ pub struct Found {
 
 /// What is known of a file before its stacks are looked for.
 pub struct Clues<'d> {
+    /// Its labels, those with a NUL behind them.
+    pub labels: &'d Labels,
     /// Its dynamic section.
     pub dynamic: &'d Dynamic,
     /// Its symbols, where it has any.
@@ -34,7 +38,7 @@ pub struct Clues<'d> {
 type Find = fn(&mut Program<'_, '_>, &Clues<'_>) -> Result<Option<Found>, ElfError>;
 
 /// All of them.
-const STACKS: [Find; 1] = [go::find];
+const STACKS: [Find; 2] = [gnutls::find, go::find];
 
 /// The stacks in a file.
 ///
