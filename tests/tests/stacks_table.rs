@@ -28,10 +28,11 @@ fn the_readme_has_the_table() -> Result<()> {
 #[test]
 fn each_program_is_tested() -> Result<()> {
     for stack in STACKS {
-        let path = format!("{}/tests/{}.rs", env!("CARGO_MANIFEST_DIR"), stack.test);
-        let test = fs::read_to_string(&path).context(path)?;
-        for program in stack.programs {
-            ensure!(test.contains(program), "{}: no test with {program}", stack.name);
+        for (program, test) in stack.programs {
+            let path = format!("{}/tests/{test}.rs", env!("CARGO_MANIFEST_DIR"));
+            let test = fs::read_to_string(&path).context(path)?;
+            let word = program.split([' ', ',']).next().unwrap_or_default();
+            ensure!(test.contains(word), "{}: no test with {program}", stack.name);
         }
     }
     Ok(())
