@@ -204,3 +204,70 @@ fn version_of(program: &mut Program<'_, '_>, function: u64) -> Result<Option<Str
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::target::sample::{FUNCTION, Sample};
+
+    /// `gnutls_session_get_random` of 3.7.9.
+    const GETTER: [u8; 39] = [
+        0x48, 0x85, 0xf6, 0x74, 0x0e, 0x48, 0x8d, 0x47, 0x50, 0xc7, 0x46, 0x08, 0x20, 0, 0, 0,
+        0x48, 0x89, 0x06, 0x48, 0x85, 0xd2, 0x74, 0x0e, 0x48, 0x83, 0xc7, 0x70, 0xc7, 0x42, 0x08,
+        0x20, 0, 0, 0, 0x48, 0x89, 0x3a, 0xc3,
+    ];
+
+    fn offset(code: &[u8]) -> Option<i32> {
+        let mut sample = Sample::new();
+        sample.at(FUNCTION).raw(code);
+        sample.with(|program, _| client_random(program, FUNCTION).unwrap())
+    }
+
+    #[test]
+    fn where_the_client_random_is() {
+        assert_eq!(offset(&GETTER), Some(0x50));
+        // The server's random elsewhere, or the session itself as the client's.
+        for (at, value) in [(27, 0x78), (8, 0)] {
+            let mut code = GETTER;
+            code[at] = value;
+            assert_eq!(offset(&code), None);
+        }
+        assert_eq!(offset(&[0xc3]), None);
+    }
+
+    #[test]
+    fn the_function_behind_another_one() {
+        let after = |code: &[u8]| {
+            let mut sample = Sample::new();
+            sample.at(FUNCTION).raw(code);
+            sample.with(|program, _| function_after(program, FUNCTION).unwrap())
+        };
+        // mov [rdi+0x660], rsi; ret
+        assert_eq!(after(&[0x48, 0x89, 0xb7, 0x60, 6, 0, 0, 0xc3]), Some(FUNCTION + 0x10));
+        assert_eq!(after(&[0xeb, 0xfe]), None);
+    }
+
+    #[test]
+    fn the_version_is_the_string_that_is_loaded() {
+        let mut sample = Sample::new();
+        sample.data[..6].copy_from_slice(b"3.7.9\0");
+        sample.at(FUNCTION).lea_rax(0x2000).lea_rax(0x3000).raw(&[0xc3]);
+        let version = sample.with(|program, _| version_of(program, FUNCTION).unwrap());
+        assert_eq!(version.as_deref(), Some("3.7.9"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_code_is_read_without_panic(code in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let mut sample = Sample::new();
+            sample.at(FUNCTION).raw(&code);
+            sample.with(|program, _| {
+                let _ = client_random(program, FUNCTION);
+                let _ = function_after(program, FUNCTION);
+                let _ = version_of(program, FUNCTION);
+            });
+        }
+    }
+}

@@ -8,6 +8,8 @@
 
 mod build_info;
 mod pclntab;
+#[cfg(test)]
+mod tests;
 
 use tlskeytop_common::{Operand, RecordConfig};
 
