@@ -104,7 +104,7 @@ fn serve(lab: &Lab, version: Version) -> Result<Process> {
         .arg("--x509keyfile")
         .arg(key);
     let server = Process::start(&mut command)?;
-    server.wait_stdout("port", |line| line.contains("listening on IPv4").then_some(()))?;
+    server.wait_stderr("port", |line| line.contains("listening on IPv4").then_some(()))?;
     Ok(server)
 }
 
