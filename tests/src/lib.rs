@@ -4,6 +4,7 @@
 //! process id, and waits for conditions, never for time. [`Lab::open`] is where each one starts.
 
 mod bench;
+mod caddy;
 mod capture;
 mod captures;
 mod certificate;
@@ -20,13 +21,15 @@ mod process;
 mod programs;
 mod scan;
 mod screen;
+mod stacks;
 mod subject;
 mod summary;
 mod tlskeytop;
 mod transcript;
 mod wait;
 
-pub use bench::{Bench, VERSIONS};
+pub use bench::{Bench, VERSIONS, check_against};
+pub use caddy::Caddy;
 pub use capture::{Capture, decrypted_http};
 pub use captures::{Captured, Captures, Method};
 pub use certificate::Certificate;
@@ -45,7 +48,8 @@ pub use programs::{
 };
 pub use scan::scan_of;
 pub use screen::Screen;
-pub use subject::Subject;
+pub use stacks::{STACKS, Stack, markdown_table};
+pub use subject::{Subject, connect, s_client};
 pub use summary::Summary;
 pub use tlskeytop::Tlskeytop;
 pub use wait::{DEADLINE, until, until_within};

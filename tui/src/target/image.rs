@@ -180,7 +180,11 @@ fn find_taps(
         plan.reason = "no tap: the file does not hold the labels of the key log format".to_owned();
         return Ok(seen);
     }
-    if let Some(Library { name: name @ ("GnuTLS" | "NSS"), .. }) = plan.library {
+    if plan.library.as_ref().is_some_and(|library| library.name == "GnuTLS") {
+        // It has a search of its own.
+        return Ok(seen);
+    }
+    if let Some(Library { name: name @ "NSS", .. }) = plan.library {
         plan.reason = format!("no tap: {name} is not yet supported");
         return Ok(seen);
     }

@@ -38,6 +38,8 @@ const MAX_FOUND: usize = 512;
 pub struct LabelSet(u16);
 
 impl LabelSet {
+    /// The one label of TLS 1.2.
+    pub const CLIENT_RANDOM: Self = Self(0b1);
     /// The labels that every library passes to its secret-logging function.
     pub const NEEDED: Self = Self(0b11);
 

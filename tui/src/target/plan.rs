@@ -22,7 +22,7 @@ pub enum Linkage {
 /// The name and version of a TLS library, as far as the file says it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Library {
-    /// `OpenSSL`, `quictls`, `BoringSSL`, `AWS-LC`, `LibreSSL`, `GnuTLS`, `NSS`.
+    /// `OpenSSL`, `quictls`, `BoringSSL`, `AWS-LC`, `LibreSSL`, `GnuTLS`, `NSS`, `Go`.
     pub name: &'static str,
     /// As in the file's own version string (`3.0.17`); `None` where it has none (BoringSSL).
     pub version: Option<String>,
@@ -293,18 +293,21 @@ impl ImagePlan {
 
     /// Adds a stack that was found beside what is known, or is what was only recognised.
     pub fn add(&mut self, found: Found) {
+        let is_only = self.library.as_ref().is_none_or(|known| known.name == found.library.name);
         match &self.library {
             Some(known) if known.name != found.library.name => self.others.push(found.library),
             _ => self.library = Some(found.library),
         }
         // That nothing else is in the file does not matter any more.
-        let is_first = self.taps.is_empty() && !found.taps.is_empty();
+        let is_first = self.taps.is_empty() && (!found.taps.is_empty() || is_only);
         self.reason = match is_first || self.reason.is_empty() {
             true => found.reason,
             false => format!("{}; {}", self.reason, found.reason),
         };
         self.taps.extend(found.taps);
         self.labels.extend(found.labels);
+        self.labels.sort_unstable_by_key(|label| label.address);
+        self.labels.dedup();
     }
 
     /// Finds the layout again, after the library's version has become known.

@@ -1,6 +1,8 @@
 //! TLS stacks with a convention of their own, a file each: how each is recognised, and where its tap is. The search
 //! for OpenSSL's family, which passes everything as C does, is in [`super::tap`].
 
+mod gnutls;
+mod go;
 mod references;
 mod rustls;
 mod s2n;
@@ -27,19 +29,19 @@ pub struct Found {
 
 /// What is known of a file before its stacks are looked for.
 pub struct Clues<'d> {
+    /// Its labels.
+    pub labels: &'d Labels,
     /// Its dynamic section.
     pub dynamic: &'d Dynamic,
     /// Its symbols, where it has any.
     pub symbols: Option<SymbolTable>,
-    /// The labels of the key log in it.
-    pub labels: &'d Labels,
 }
 
 /// Looks for one stack. Most files have none of them: it must be cheap to find that out.
 type Find = fn(&mut Program<'_, '_>, &Clues<'_>) -> Result<Option<Found>, ElfError>;
 
 /// All of them.
-const STACKS: [Find; 2] = [s2n::find, rustls::find];
+const STACKS: [Find; 4] = [gnutls::find, s2n::find, go::find, rustls::find];
 
 /// The stacks in a file.
 ///

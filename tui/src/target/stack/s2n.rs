@@ -186,12 +186,13 @@ fn tap(
     arguments: usize,
     operands: Operands,
 ) -> Result<Option<Tap>, ReadError> {
-    let Some(site) = site::at_entry(program, function, arguments)? else {
+    let registers = &program.arch.arguments()[..arguments];
+    let Some(choice) = site::near_entry(program, function, registers)? else {
         return Ok(None);
     };
     let symbol = clues.symbols.and_then(|table| table.name_at(program.window, function));
     let arguments = Arguments::Operands(operands);
-    Ok(Some(Tap { function, symbol, arguments, sites: vec![site] }))
+    Ok(Some(Tap { function, symbol, arguments, sites: choice.sites }))
 }
 
 /// The addresses of the error messages of each source.
