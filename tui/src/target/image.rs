@@ -179,7 +179,10 @@ fn find_taps(
         plan.reason = "no tap: the file does not hold the labels of the key log format".to_owned();
         return Ok(seen);
     }
-    if let Some(Library { name: name @ ("GnuTLS" | "NSS"), .. }) = plan.library {
+    if let Some(Library { name: "NSS", .. }) = plan.library {
+        return Ok(seen);
+    }
+    if let Some(Library { name: name @ "GnuTLS", .. }) = plan.library {
         plan.reason = format!("no tap: {name} is not yet supported");
         return Ok(seen);
     }

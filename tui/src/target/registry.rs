@@ -22,6 +22,9 @@ const LIMIT: usize = 1024;
 /// Plans remembered; most are of files without TLS code and take a few hundred bytes.
 const PLANS: usize = 16_384;
 
+/// Where NSS has its softoken, seen from libssl3: Fedora and Debian 12, Debian before.
+const TOKENS: [&str; 2] = ["libsoftokn3.so", "nss/libsoftokn3.so"];
+
 /// Why a file that the user named cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
@@ -165,6 +168,16 @@ impl Registry {
                 known.system = true;
             }
         }
+        self.keep_tokens();
+    }
+
+    /// Keeps those that have the keys of a library as long as the library.
+    fn keep_tokens(&mut self) {
+        let kept = self.images.values().filter(|known| known.is_kept() && known.plan.wants_token());
+        let libraries: Vec<_> = kept.map(|known| known.plan.library.clone()).collect();
+        for known in self.images.values_mut().filter(|known| known.plan.is_token()) {
+            known.system |= libraries.contains(&known.plan.library);
+        }
     }
 
     /// Adds a file that the user named.
@@ -193,11 +206,12 @@ impl Registry {
         };
         if let Some(Known { image, .. }) = self.images.get_mut(&id) {
             image.named = true;
-            if !image.plan.is_captured(Ways::Auto) {
+            if !image.plan.is_captured(Ways::Auto) || image.plan.is_token() {
                 let reason = image.plan.reason.clone();
                 return Err(ImageError::NothingToProbe { path: shown, reason });
             }
         }
+        self.keep_tokens();
         Ok(id)
     }
 
@@ -232,6 +246,10 @@ impl Registry {
                     known.last_mapped = self.scan;
                 }
             }
+            // NSS's softoken is also in programs that have no TLS.
+            if self.are_tokens(&images) {
+                continue;
+            }
             if let Ok(process) = process::read(pid) {
                 targets.push(Target { process: Arc::new(process), images, command: None });
             }
@@ -248,6 +266,11 @@ impl Registry {
             warnings: std::mem::take(&mut self.warnings),
             began,
         }
+    }
+
+    fn are_tokens(&self, images: &[ImageId]) -> bool {
+        let is_token = |id| self.images.get(id).is_some_and(|known| known.plan.is_token());
+        images.iter().all(is_token)
     }
 
     /// The image that a process has mapped, if it has TLS code. An error says nothing of the file: the process
@@ -316,10 +339,26 @@ impl Registry {
             state: ImageState::Idle,
             named: false,
         };
+        let wants_token = plan.wants_token();
         let known = Known { image, identity, plan, system: false, last_mapped: self.scan };
         self.images.insert(id, known);
         self.by_identity.insert(identity, id);
+        if let (true, Some(folder), Some(near)) = (wants_token, folder, path.parent()) {
+            self.add_tokens(near, folder);
+        }
         Ok(Some(id))
+    }
+
+    /// Adds what has the keys of a library in the same folder, before a process maps it: it comes late, with the
+    /// library's first use. One that cannot be used is left out; it is looked at again when it is mapped.
+    fn add_tokens(&mut self, path: &Path, folder: &Path) {
+        for name in TOKENS {
+            let beside = folder.join(name);
+            let is_file = std::fs::metadata(&beside).is_ok_and(|metadata| metadata.is_file());
+            if let (true, Ok(file)) = (is_file, open(&beside)) {
+                let _ = self.add(&path.join(name), file, None);
+            }
+        }
     }
 
     /// The image that this file is, when only its times have changed since it was last seen.

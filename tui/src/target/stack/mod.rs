@@ -1,6 +1,9 @@
 //! TLS stacks with a convention of their own, a file each: how each is recognised, and where its tap is. The search
 //! for OpenSSL's family, which passes everything as C does, is in [`super::tap`].
 
+mod nss;
+mod softoken;
+
 use super::dynamic::Dynamic;
 use super::elf::ElfError;
 use super::notes::SymbolTable;
@@ -30,7 +33,7 @@ pub struct Clues<'d> {
 type Find = fn(&mut Program<'_, '_>, &Clues<'_>) -> Result<Option<Found>, ElfError>;
 
 /// All of them.
-const STACKS: [Find; 0] = [];
+const STACKS: [Find; 2] = [nss::find, softoken::find];
 
 /// The stacks in a file.
 ///
