@@ -34,7 +34,7 @@ const HISTORY: usize = 12;
 /// From `SFTKObject.handle` to `.isFIPS`, which tells apart what the object looks like (lib/softoken/pkcs11i.h).
 const HANDLE_TO_FIPS: i64 = 48;
 /// From `SFTKObject.handle` to `SFTKSessionObject.attrList`, where there is an `isFIPS`.
-const HANDLE_TO_ATTRIBUTES: u32 = 96;
+const HANDLE_TO_ATTRIBUTES: u32 = 104;
 /// Structures have no larger ones here.
 const MAX_OFFSET: i64 = 0x1000;
 
