@@ -285,7 +285,8 @@ impl Targets {
     /// Why nothing of a process can be captured: `GnuTLS is not yet supported`; `None` when something can.
     /// Not safe to show as it is.
     pub fn obstacle(&self, target: &Target) -> Option<Cow<'_, str>> {
-        let mut images = target.images.iter().filter_map(|id| self.images.get(id)).peekable();
+        let known = target.images.iter().filter_map(|id| self.images.get(id));
+        let mut images = known.filter(|image| !image.plan.is_token()).peekable();
         let why = match images.peek().copied() {
             None => Cow::Borrowed("it has no image with TLS code"),
             Some(image) if !image.plan.is_captured(self.selection.ways) => {

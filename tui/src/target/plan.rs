@@ -55,16 +55,16 @@ pub enum Arguments {
 }
 
 impl Arguments {
-    /// Where the client random is, as people write it: `[rdi+0x30]+0x30`.
-    pub fn client_random(&self) -> String {
-        match self {
+    /// Where the client random is, as people write it: `[rdi+0x30]+0x30`; `None` where there is none.
+    pub fn client_random(&self) -> Option<String> {
+        Some(match self {
             Self::Connection(RandomPath { deref: Some(deref), offset }) => {
                 format!("[arg0+{deref:#x}]+{offset:#x}")
             }
             Self::Connection(RandomPath { deref: None, offset }) => format!("arg0+{offset:#x}"),
             Self::Operands(operands) | Self::Key(operands) => place(&operands.record.client_random),
-            Self::Token(_) => "none".to_owned(),
-        }
+            Self::Token(_) => return None,
+        })
     }
 }
 
