@@ -25,6 +25,10 @@ const PLANS: usize = 16_384;
 /// Where NSS has its softoken, seen from libssl3: Fedora and Debian 12, Debian before.
 const TOKENS: [&str; 2] = ["libsoftokn3.so", "nss/libsoftokn3.so"];
 
+/// Why a library without key logs is not tapped.
+const NO_TOKEN: &str = "no tap: no key log built in, and the libsoftokn3.so that has its keys is not beside it, or the \
+                        layout of its objects is not known";
+
 /// Why a file that the user named cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
@@ -328,9 +332,15 @@ impl Registry {
         let id = ImageId(self.next_id);
         self.next_id += 1;
         let mut used = with_version(Arc::clone(&plan), path, folder);
+        if used.wants_token() && folder.is_some_and(|folder| !self.has_token(folder, &used)) {
+            let used = Arc::make_mut(&mut used);
+            used.taps.clear();
+            used.reason = NO_TOKEN.to_owned();
+        }
         if let Some(forced) = &self.forced {
             Arc::make_mut(&mut used).force_layout(forced);
         }
+        let wants_token = used.wants_token();
         self.files.insert(id, Arc::new(file), Arc::clone(&used));
         let image = Image {
             id,
@@ -339,7 +349,6 @@ impl Registry {
             state: ImageState::Idle,
             named: false,
         };
-        let wants_token = plan.wants_token();
         let known = Known { image, identity, plan, system: false, last_mapped: self.scan };
         self.images.insert(id, known);
         self.by_identity.insert(identity, id);
@@ -349,15 +358,19 @@ impl Registry {
         Ok(Some(id))
     }
 
+    /// Whether what has the keys of a library is beside it.
+    fn has_token(&mut self, folder: &Path, plan: &ImagePlan) -> bool {
+        tokens_in(folder).any(|(name, file)| {
+            let token = self.plans.plan(&file, Path::new(name));
+            token.is_ok_and(|token| token.is_token() && token.library == plan.library)
+        })
+    }
+
     /// Adds what has the keys of a library in the same folder, before a process maps it: it comes late, with the
     /// library's first use. One that cannot be used is left out; it is looked at again when it is mapped.
     fn add_tokens(&mut self, path: &Path, folder: &Path) {
-        for name in TOKENS {
-            let beside = folder.join(name);
-            let is_file = std::fs::metadata(&beside).is_ok_and(|metadata| metadata.is_file());
-            if let (true, Ok(file)) = (is_file, open(&beside)) {
-                let _ = self.add(&path.join(name), file, None);
-            }
+        for (name, file) in tokens_in(folder) {
+            let _ = self.add(&path.join(name), file, None);
         }
     }
 
@@ -426,6 +439,15 @@ impl Registry {
         self.files.remove(id);
         Some(known)
     }
+}
+
+/// The softokens in a folder.
+fn tokens_in(folder: &Path) -> impl Iterator<Item = (&'static str, File)> {
+    TOKENS.into_iter().filter_map(move |name| {
+        let path = folder.join(name);
+        let is_file = std::fs::metadata(&path).is_ok_and(|metadata| metadata.is_file());
+        Some((name, is_file.then(|| open(&path).ok())??))
+    })
 }
 
 /// What `look` finds in a file, and looked up only once. What failed is not remembered: it is the one

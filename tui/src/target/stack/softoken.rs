@@ -44,34 +44,33 @@ pub fn find(program: &mut Program<'_, '_>, clues: &Clues<'_>) -> Result<Option<F
     let Some(export) = export else {
         return Ok(None);
     };
+    // By itself it has no TLS, so that one which cannot be probed is no stack: who needs it has that as its reason.
+    let Some(mut tap) = tap(program, export)? else {
+        return Ok(None);
+    };
+    tap.symbol = clues.symbols.and_then(|table| table.name_at(program.window, tap.function));
     let library = Library { name: "NSS", version: version(program)? };
-    Ok(Some(match tap(program, export)? {
-        Ok(mut tap) => {
-            tap.symbol =
-                clues.symbols.and_then(|table| table.name_at(program.window, tap.function));
-            let reason = "the keys of a libssl3 without key logs are found here by their handles";
-            Found { library, taps: vec![tap], reason: reason.to_owned() }
-        }
-        Err(reason) => Found { library, taps: Vec::new(), reason: format!("no tap: {reason}") },
-    }))
+    let reason = "the keys of a libssl3 without key logs are found here by their handles";
+    Ok(Some(Found { library, taps: vec![tap], reason: reason.to_owned() }))
 }
 
-fn tap(program: &mut Program<'_, '_>, export: u64) -> Result<Result<Tap, &'static str>, ElfError> {
+/// `None` where its list of functions, what creates an object, or the layout of an object is not as it is known.
+fn tap(program: &mut Program<'_, '_>, export: u64) -> Result<Option<Tap>, ElfError> {
     let Some(list) = function_list(program, export)? else {
-        return Ok(Err("it does not show its list of functions"));
+        return Ok(None);
     };
     let create = match list.checked_add(CREATE_OBJECT) {
         Some(at) => pointer_at(program, at)?,
         None => None,
     };
     let Some(create) = create else {
-        return Ok(Err("its list of functions has no C_CreateObject"));
+        return Ok(None);
     };
     let Some(creation) = creation(program, create)? else {
-        return Ok(Err("its code does not show where objects get their handles"));
+        return Ok(None);
     };
     if !creation.has_fips {
-        return Ok(Err("the layout of its objects is not known"));
+        return Ok(None);
     }
     let function = creation.function;
     let emulated = site::emulated_with_connection(program, function)?;
@@ -80,7 +79,7 @@ fn tap(program: &mut Program<'_, '_>, export: u64) -> Result<Result<Tap, &'stati
     let (Some(file_offset), Some(extent)) =
         (program.elf.file_offset(address), extent(program, address))
     else {
-        return Ok(Err("the function that gives objects their handles is not in the file"));
+        return Ok(None);
     };
     let config = TokenConfig {
         start: extent.0,
@@ -89,7 +88,7 @@ fn tap(program: &mut Program<'_, '_>, export: u64) -> Result<Result<Tap, &'stati
         attributes: creation.handle.saturating_add(HANDLE_TO_ATTRIBUTES),
     };
     let sites = vec![Site { address, file_offset, kind }];
-    Ok(Ok(Tap { function, symbol: None, arguments: Arguments::Token(config), sites }))
+    Ok(Some(Tap { function, symbol: None, arguments: Arguments::Token(config), sites }))
 }
 
 /// From `address` to the start and to the end of the image.
@@ -227,4 +226,69 @@ fn last_call(history: &[Insn], register: Reg, argument: Reg) -> Option<(u64, u32
     let passed = before.find(|insn| changes(insn, argument) || changes(insn, object))?;
     let is_passed = passed.effect == Effect::Assign(argument, Source::Reg(object));
     is_passed.then_some((function, handle as u32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::sample::Sample;
+
+    const CREATE: u64 = 0x1000;
+    const HANDLE_OBJECT: u64 = 0x1900;
+
+    /// `mov r14, rcx; mov DWORD PTR [rbx+0x48], 0; mov rdi, rbx; call` to `function`, and then `rest`.
+    fn create(function: u64, rest: &[u8]) -> Option<Creation> {
+        let mut sample = Sample::new();
+        sample.raw(&[0x49, 0x89, 0xce, 0xc7, 0x43, 0x48, 0, 0, 0, 0, 0x48, 0x89, 0xdf]);
+        sample.call(function).raw(rest);
+        sample.at(HANDLE_OBJECT).raw(&[0x53, 0x5b, 0xc3]);
+        sample.with(|program, _| creation(program, CREATE).unwrap())
+    }
+
+    /// `mov rax, [rbx+0x18]; mov [r14], rax; ret`
+    const GIVE: [u8; 8] = [0x48, 0x8b, 0x43, 0x18, 0x49, 0x89, 0x06, 0xc3];
+
+    #[test]
+    fn the_last_call_before_the_handle_is_read() {
+        let found = create(HANDLE_OBJECT, &GIVE).unwrap();
+        assert_eq!(found, Creation { function: HANDLE_OBJECT, handle: 0x18, has_fips: true });
+        // mov rdx, rax; in between.
+        let rest = [&[0x48, 0x89, 0xc2][..], &GIVE].concat();
+        assert_eq!(create(HANDLE_OBJECT, &rest).unwrap().function, HANDLE_OBJECT);
+    }
+
+    #[test]
+    fn what_only_looks_like_it_is_not_taken() {
+        // The object's register changes after the call: mov rbx, rax.
+        let rest = [&[0x48, 0x89, 0xc3][..], &GIVE].concat();
+        assert_eq!(create(HANDLE_OBJECT, &rest), None);
+        // What is read is not given to the caller: mov [r13], rax.
+        assert_eq!(
+            create(HANDLE_OBJECT, &[0x48, 0x8b, 0x43, 0x18, 0x49, 0x89, 0x45, 0, 0xc3]),
+            None
+        );
+        // Another value is given: mov rax, [rbx+0x18]; xor eax, eax; mov [r14], rax.
+        let rest = [0x48, 0x8b, 0x43, 0x18, 0x31, 0xc0, 0x49, 0x89, 0x06, 0xc3];
+        assert_eq!(create(HANDLE_OBJECT, &rest), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn damaged_code_never_panics(
+            changes in proptest::collection::vec((0usize..48, proptest::prelude::any::<u8>()), 1..8),
+        ) {
+            let mut sample = Sample::new();
+            sample.raw(&[0x49, 0x89, 0xce, 0x48, 0x89, 0xdf]).call(HANDLE_OBJECT).raw(&GIVE);
+            sample.at(HANDLE_OBJECT).raw(&[0xc3]);
+            for (at, byte) in changes {
+                sample.code[at] = byte;
+            }
+            sample.with(|program, _| {
+                let _ = creation(program, CREATE);
+                let _ = function_list(program, CREATE);
+                let _ = pointer_at(program, u64::MAX - 3);
+                let _ = pointer_at(program, 0x3000);
+            });
+        }
+    }
 }
