@@ -8,7 +8,7 @@ use core::mem::{offset_of, size_of};
 
 mod operand;
 
-pub use operand::{FOLLOWS, Operand, REGISTERS, RecordConfig};
+pub use operand::{FOLLOWS, Operand, REGISTERS, RecordConfig, TokenConfig};
 
 /// Most bytes of a label that are carried. The longest of RFC 9850 has 31.
 pub const LABEL_MAX: usize = 48;

@@ -93,3 +93,21 @@ pub struct RecordConfig {
 }
 
 const _: () = assert!(size_of::<RecordConfig>() == 7 * size_of::<Operand>());
+
+/// An element of the map `TOKENS`: where one softoken has its objects, as displacements from the probed instruction.
+///
+/// NSS keeps its keys in a PKCS #11 module, softoken, and the code that knows the label has no more than a handle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct TokenConfig {
+    /// To the first byte of the image.
+    pub start: i64,
+    /// To the byte after its last one.
+    pub end: i64,
+    /// Bytes from an object to its handle.
+    pub handle: u32,
+    /// Bytes from an object to its first attribute.
+    pub attributes: u32,
+}
+
+const _: () = assert!(size_of::<TokenConfig>() == 24);

@@ -10,6 +10,7 @@ mod maps;
 mod record;
 mod steps;
 mod tap;
+mod token;
 mod walk;
 
 #[panic_handler]

@@ -7,7 +7,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use tlskeytop_common::{
     COUNTERS as COUNTER_COUNT, Counter, PidRule, RecordConfig, Settings, TAP_SLOTS, TapConfig,
-    WALK_SLOTS, WalkConfig,
+    TokenConfig, WALK_SLOTS, WalkConfig,
 };
 
 /// Secrets on their way to user space: 4 MiB hold 18,000 of them. User space may ask for another size.
@@ -21,6 +21,19 @@ pub static TAPS: Array<TapConfig> = Array::with_max_entries(TAP_SLOTS, 0);
 /// For each attached tap whose values are where operands say, by the same slots.
 #[map]
 pub static RECORDS: Array<RecordConfig> = Array::with_max_entries(TAP_SLOTS, 0);
+
+/// For each attached softoken, by the same slots: where its objects are.
+#[map]
+pub static TOKENS: Array<TokenConfig> = Array::with_max_entries(TAP_SLOTS, 0);
+
+/// Thread (`pid_tgid`) to the object that it was about to give a handle.
+#[map]
+pub static NAMELESS: LruHashMap<u64, Object> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Process, slot and handle to an object. What it says is a hint: the object is looked at when it is needed. A handshake
+/// makes some 30, so that this is good for 500 at a time.
+#[map]
+pub static OBJECTS: LruHashMap<Handle, Object> = LruHashMap::with_max_entries(16_384, 0);
 
 /// For each attached walk, by the cookie's slot: its steps.
 #[map]
@@ -56,6 +69,30 @@ pub static GREETED: LruHashMap<u32, u8> = LruHashMap::with_max_entries(8192, 0);
 /// What happened, per CPU, by `Counter`.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_COUNT, 0);
+
+/// An object of a softoken.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Object {
+    /// Where it is.
+    pub address: u64,
+    /// The probed instruction, from which the image's extent is known.
+    pub instruction: u64,
+    /// The slot in the map `TOKENS`.
+    pub token: u64,
+}
+
+/// What PKCS #11 knows an object by.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Handle {
+    /// The process.
+    pub pid: u64,
+    /// `CK_SLOT_ID`: each slot counts its handles from the start.
+    pub slot: u64,
+    /// `CK_OBJECT_HANDLE`.
+    pub handle: u64,
+}
 
 /// Adds one to a counter of this CPU.
 #[inline(always)]

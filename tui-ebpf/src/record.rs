@@ -16,6 +16,7 @@ use tlskeytop_common::{
 use crate::maps::{EVENTS, RECORDS, count, reports, wake_up};
 use crate::steps;
 use crate::tap::instruction_pointer;
+use crate::token;
 
 /// An instruction at which a secret and all that belongs to it can be found.
 #[uprobe]
@@ -26,15 +27,48 @@ pub fn record(ctx: ProbeContext) -> u32 {
         count(Counter::Filtered);
         return 0;
     }
-    submit(&ctx, pid_tgid);
+    submit(&ctx, pid_tgid, in_place);
     0
 }
 
+/// The same where the secret is an NSS key: a handle of an object in its softoken.
+#[uprobe]
+pub fn record_key(ctx: ProbeContext) -> u32 {
+    count(Counter::Hits);
+    let pid_tgid = bpf_get_current_pid_tgid();
+    if !reports((pid_tgid >> 32) as u32) {
+        count(Counter::Filtered);
+        return 0;
+    }
+    submit(&ctx, pid_tgid, |registers, config| {
+        token::value(pid_tgid, find(registers, &config.secret)?)
+    });
+    0
+}
+
+type Registers = [u64; REGISTERS];
+
+/// Address and length of a secret that is where the operands say.
 #[inline(always)]
-fn submit(ctx: &ProbeContext, pid_tgid: u64) {
+fn in_place(registers: &Registers, config: &RecordConfig) -> Option<(u64, u64)> {
+    Some((find(registers, &config.secret)?, find(registers, &config.secret_length)?))
+}
+
+#[inline(always)]
+fn submit(
+    ctx: &ProbeContext,
+    pid_tgid: u64,
+    secret: impl Fn(&Registers, &RecordConfig) -> Option<(u64, u64)>,
+) {
     // SAFETY: the helper only wants the program's own context.
     let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
     let Some(config) = RECORDS.get(Cookie::unpack(cookie).slot) else {
+        return;
+    };
+    let registers = registers(ctx);
+    // Before there is an entry: what is looked up must not be in the way of its release.
+    let Some(secret) = secret(&registers, config) else {
+        count(Counter::SecretUnreadable);
         return;
     };
     let Some(mut entry) = EVENTS.reserve::<SecretEvent>(0) else {
@@ -44,7 +78,7 @@ fn submit(ctx: &ProbeContext, pid_tgid: u64) {
     let event = entry.as_mut_ptr();
     // SAFETY: `event` points to room for one SecretEvent in the ring buffer, which is ours until it
     // is submitted or discarded; each field is written before that.
-    let result = unsafe { fill(ctx, event, config, cookie, pid_tgid) };
+    let result = unsafe { fill(ctx, event, config, &registers, secret, cookie, pid_tgid) };
     match result {
         Ok(()) => entry.submit(wake_up((pid_tgid >> 32) as u32)),
         Err(counter) => {
@@ -64,24 +98,23 @@ unsafe fn fill(
     ctx: &ProbeContext,
     event: *mut SecretEvent,
     config: &RecordConfig,
+    registers: &Registers,
+    (secret, length): (u64, u64),
     cookie: u64,
     pid_tgid: u64,
 ) -> Result<(), Counter> {
-    let registers = registers(ctx);
-    let label = find(&registers, &config.label).unwrap_or(0);
-    let secret = find(&registers, &config.secret).ok_or(Counter::SecretUnreadable)?;
-    let length = find(&registers, &config.secret_length).ok_or(Counter::SecretUnreadable)?;
-    let random = find(&registers, &config.client_random).ok_or(Counter::RandomUnreadable)?;
+    let label = find(registers, &config.label).unwrap_or(0);
+    let random = find(registers, &config.client_random).ok_or(Counter::RandomUnreadable)?;
 
     // SAFETY: `event` is valid by this function's contract, and the helpers check user addresses.
     unsafe {
         (*event).time_ns = bpf_ktime_get_ns();
         (*event).cookie = cookie;
-        (*event).connection = find(&registers, &config.connection).unwrap_or(0);
+        (*event).connection = find(registers, &config.connection).unwrap_or(0);
         (*event).label_delta = label.wrapping_sub(instruction_pointer(ctx)) as i64;
         (*event).pid = (pid_tgid >> 32) as u32;
         (*event).tid = pid_tgid as u32;
-        (*event).label_number = find(&registers, &config.label_number).unwrap_or(0) as u32;
+        (*event).label_number = find(registers, &config.label_number).unwrap_or(0) as u32;
         (*event).reserved = 0;
         (*event).comm = [0; COMM_LEN];
         bpf_get_current_comm((&raw mut (*event).comm).cast(), COMM_LEN as u32);
@@ -105,7 +138,7 @@ unsafe fn fill(
         (*event).label = [0; LABEL_ROOM];
         (*event).label_len = match config.label.is_there {
             0 => 0,
-            _ => read_label(&raw mut (*event).label, label, find(&registers, &config.label_length)),
+            _ => read_label(&raw mut (*event).label, label, find(registers, &config.label_length)),
         };
     }
     Ok(())
@@ -140,7 +173,7 @@ unsafe fn read_label(to: *mut [u8; LABEL_ROOM], label: u64, length: Option<u64>)
 
 /// What an operand says; `None` where there is none, or a pointer could not be followed.
 #[inline(always)]
-fn find(registers: &[u64; REGISTERS], operand: &Operand) -> Option<u64> {
+fn find(registers: &Registers, operand: &Operand) -> Option<u64> {
     if operand.is_there == 0 {
         return None;
     }
@@ -166,7 +199,7 @@ fn find(registers: &[u64; REGISTERS], operand: &Operand) -> Option<u64> {
 
 /// The general purpose registers, by their numbers in the instruction set.
 #[inline(always)]
-fn registers(ctx: &ProbeContext) -> [u64; REGISTERS] {
+fn registers(ctx: &ProbeContext) -> Registers {
     // SAFETY: a uprobe's context is a whole pt_regs.
     let regs = unsafe { &*ctx.regs };
     [

@@ -70,12 +70,11 @@ pub fn scan_table(scan: &Scan) -> String {
         let _ = writeln!(text, "    {}", sanitize(&layout));
         for tap in &image.plan.taps {
             let name = tap.symbol.as_deref().map_or_else(|| "no symbol".to_owned(), sanitize);
-            let _ = writeln!(
-                text,
-                "    tap at {:#x} ({name}), client random at {}",
-                tap.function,
-                tap.arguments.client_random()
-            );
+            let _ = write!(text, "    tap at {:#x} ({name})", tap.function);
+            let _ = match tap.arguments.client_random() {
+                Some(place) => writeln!(text, ", client random at {place}"),
+                None => writeln!(text),
+            };
         }
         let _ = writeln!(text, "    {}", open_connections(&image.plan));
     }

@@ -44,7 +44,7 @@ fn by_symbol(path: &Path) -> Vec<u64> {
 fn client_random(tap: &Tap) -> RandomPath {
     match tap.arguments {
         Arguments::Connection(random) => random,
-        Arguments::Operands(_) => panic!("{tap:?} has operands"),
+        _ => panic!("{tap:?} has operands"),
     }
 }
 

@@ -99,6 +99,7 @@ pub fn load(ring_bytes: u32, ways: Ways) -> Result<Loaded, CaptureError> {
     let events = take("EVENTS")?;
     let taps = take("TAPS")?;
     let records = take("RECORDS")?;
+    let tokens = take("TOKENS")?;
     let walks = take("WALKS")?;
     let pids = take("PIDS")?;
     let settings = take("SETTINGS")?;
@@ -124,6 +125,7 @@ pub fn load(ring_bytes: u32, ways: Ways) -> Result<Loaded, CaptureError> {
     let tables = probes::Tables {
         taps: taps.try_into().map_err(named("TAPS"))?,
         records: records.try_into().map_err(named("RECORDS"))?,
+        tokens: tokens.try_into().map_err(named("TOKENS"))?,
         walks: walks.try_into().map_err(named("WALKS"))?,
         tap_slots,
         walk_slots,

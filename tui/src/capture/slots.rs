@@ -36,7 +36,9 @@ impl Slot {
     /// What a tap's steps to the facts of a session copied.
     pub fn facts(&self, bytes: &[u8]) -> Facts {
         match self.tap().map(|tap| &tap.arguments) {
-            Some(Arguments::Operands(_)) => Facts::default(),
+            Some(Arguments::Operands(_) | Arguments::Key(_) | Arguments::Token(_)) => {
+                Facts::default()
+            }
             _ => reading::facts(&self.plan.layout, bytes),
         }
     }

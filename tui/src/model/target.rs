@@ -285,7 +285,8 @@ impl Targets {
     /// Why nothing of a process can be captured: `GnuTLS is not yet supported`; `None` when something can.
     /// Not safe to show as it is.
     pub fn obstacle(&self, target: &Target) -> Option<Cow<'_, str>> {
-        let mut images = target.images.iter().filter_map(|id| self.images.get(id)).peekable();
+        let known = target.images.iter().filter_map(|id| self.images.get(id));
+        let mut images = known.filter(|image| !image.plan.is_token()).peekable();
         let why = match images.peek().copied() {
             None => Cow::Borrowed("it has no image with TLS code"),
             Some(image) if !image.plan.is_captured(self.selection.ways) => {
@@ -299,6 +300,7 @@ impl Targets {
     /// Whether there is something to attach, which the command line allows.
     fn can_attach(&self, image: &Image) -> bool {
         image.plan.is_captured(self.selection.ways)
+            && !image.plan.is_token()
             && (image.named || !self.selection.only_named_images)
     }
 
@@ -386,7 +388,22 @@ impl Targets {
         self.rules = wanted;
     }
 
+    /// The images to attach, and with them those that have their keys.
     fn wanted_images(&self) -> BTreeSet<ImageId> {
+        let mut wanted = self.wanted_by_processes();
+        let holders: Vec<&Option<Library>> = wanted
+            .iter()
+            .filter_map(|id| self.images.get(id))
+            .filter(|image| image.plan.wants_token())
+            .map(|image| &image.plan.library)
+            .collect();
+        let tokens = self.images.values().filter(|image| image.plan.is_token());
+        let needed = tokens.filter(|image| holders.contains(&&image.plan.library));
+        wanted.extend(needed.map(|image| image.id));
+        wanted
+    }
+
+    fn wanted_by_processes(&self) -> BTreeSet<ImageId> {
         let used: BTreeSet<ImageId> = self
             .processes
             .values()

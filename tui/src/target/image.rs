@@ -180,12 +180,8 @@ fn find_taps(
         plan.reason = "no tap: the file does not hold the labels of the key log format".to_owned();
         return Ok(seen);
     }
-    if plan.library.as_ref().is_some_and(|library| library.name == "GnuTLS") {
-        // It has a search of its own.
-        return Ok(seen);
-    }
-    if let Some(Library { name: name @ "NSS", .. }) = plan.library {
-        plan.reason = format!("no tap: {name} is not yet supported");
+    if let Some(Library { name: "GnuTLS" | "NSS", .. }) = plan.library {
+        // They have a search of their own.
         return Ok(seen);
     }
     let mut search = tap::search(program, labels, &strings.addresses())?;

@@ -38,10 +38,12 @@ const MAX_FOUND: usize = 512;
 pub struct LabelSet(u16);
 
 impl LabelSet {
-    /// The one label of TLS 1.2.
-    pub const CLIENT_RANDOM: Self = Self(0b1);
     /// The labels that every library passes to its secret-logging function.
     pub const NEEDED: Self = Self(0b11);
+    /// `CLIENT_RANDOM`, the one label of TLS 1.2.
+    pub const CLIENT_RANDOM: Self = Self(0b01);
+    /// `EXPORTER_SECRET`, a label of TLS 1.3.
+    pub const EXPORTER: Self = Self(0b10);
 
     /// Adds all labels of `other`.
     pub fn add(&mut self, other: Self) {

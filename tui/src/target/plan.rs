@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use tlskeytop_common::{Operand, REGISTERS as REGISTER_COUNT, RecordConfig};
+use tlskeytop_common::{Operand, REGISTERS as REGISTER_COUNT, RecordConfig, TokenConfig};
 
 use super::functions;
 use super::layout::{self, Evidence, Forced, Layouted, ProvenLayout};
@@ -47,18 +47,24 @@ pub enum Arguments {
     Connection(RandomPath),
     /// Elsewhere.
     Operands(Operands),
+    /// The secret is the handle of an object in a PKCS #11 module, of which the plan is in another file; everything else
+    /// is where the operands say.
+    Key(Operands),
+    /// No secret: an object of such a module, on its way to its handle.
+    Token(TokenConfig),
 }
 
 impl Arguments {
-    /// Where the client random is, as people write it: `[rdi+0x30]+0x30`.
-    pub fn client_random(&self) -> String {
-        match self {
+    /// Where the client random is, as people write it: `[rdi+0x30]+0x30`; `None` where there is none.
+    pub fn client_random(&self) -> Option<String> {
+        Some(match self {
             Self::Connection(RandomPath { deref: Some(deref), offset }) => {
                 format!("[arg0+{deref:#x}]+{offset:#x}")
             }
             Self::Connection(RandomPath { deref: None, offset }) => format!("arg0+{offset:#x}"),
-            Self::Operands(operands) => place(&operands.record.client_random),
-        }
+            Self::Operands(operands) | Self::Key(operands) => place(&operands.record.client_random),
+            Self::Token(_) => return None,
+        })
     }
 }
 
@@ -279,6 +285,17 @@ impl ImagePlan {
             true => taps + self.hooks.iter().map(walk).sum::<usize>(),
             false => taps,
         }
+    }
+
+    /// Whether its secrets are in another file, the one that [`ImagePlan::is_token`].
+    pub fn wants_token(&self) -> bool {
+        self.taps.iter().any(|tap| matches!(tap.arguments, Arguments::Key(_)))
+    }
+
+    /// Whether it has no secrets of its own, and is attached for the sake of another image.
+    pub fn is_token(&self) -> bool {
+        let is_token = |tap: &Tap| matches!(tap.arguments, Arguments::Token(_));
+        !self.taps.is_empty() && self.taps.iter().all(is_token)
     }
 
     /// Whether anything is attached.

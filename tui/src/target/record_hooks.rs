@@ -91,7 +91,7 @@ fn loads(family: Family, taps: &[Tap]) -> Vec<(i64, u8)> {
         Family::Ordered => {
             let pointers = taps.iter().filter_map(|tap| match &tap.arguments {
                 Arguments::Connection(random) => random.deref,
-                Arguments::Operands(_) => None,
+                Arguments::Operands(_) | Arguments::Key(_) | Arguments::Token(_) => None,
             });
             pointers.map(|offset| (i64::from(offset), 8)).collect()
         }

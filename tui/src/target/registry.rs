@@ -22,6 +22,13 @@ const LIMIT: usize = 1024;
 /// Plans remembered; most are of files without TLS code and take a few hundred bytes.
 const PLANS: usize = 16_384;
 
+/// Where NSS has its softoken, seen from libssl3: Fedora and Debian 12, Debian before.
+const TOKENS: [&str; 2] = ["libsoftokn3.so", "nss/libsoftokn3.so"];
+
+/// Why a library without key logs is not tapped.
+const NO_TOKEN: &str = "no tap: no key log built in, and the libsoftokn3.so that has its keys is not beside it, or the \
+                        layout of its objects is not known";
+
 /// Why a file that the user named cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
@@ -165,6 +172,16 @@ impl Registry {
                 known.system = true;
             }
         }
+        self.keep_tokens();
+    }
+
+    /// Keeps those that have the keys of a library as long as the library.
+    fn keep_tokens(&mut self) {
+        let kept = self.images.values().filter(|known| known.is_kept() && known.plan.wants_token());
+        let libraries: Vec<_> = kept.map(|known| known.plan.library.clone()).collect();
+        for known in self.images.values_mut().filter(|known| known.plan.is_token()) {
+            known.system |= libraries.contains(&known.plan.library);
+        }
     }
 
     /// Adds a file that the user named.
@@ -193,11 +210,12 @@ impl Registry {
         };
         if let Some(Known { image, .. }) = self.images.get_mut(&id) {
             image.named = true;
-            if !image.plan.is_captured(Ways::Auto) {
+            if !image.plan.is_captured(Ways::Auto) || image.plan.is_token() {
                 let reason = image.plan.reason.clone();
                 return Err(ImageError::NothingToProbe { path: shown, reason });
             }
         }
+        self.keep_tokens();
         Ok(id)
     }
 
@@ -232,6 +250,10 @@ impl Registry {
                     known.last_mapped = self.scan;
                 }
             }
+            // NSS's softoken is also in programs that have no TLS.
+            if self.are_tokens(&images) {
+                continue;
+            }
             if let Ok(process) = process::read(pid) {
                 targets.push(Target { process: Arc::new(process), images, command: None });
             }
@@ -248,6 +270,11 @@ impl Registry {
             warnings: std::mem::take(&mut self.warnings),
             began,
         }
+    }
+
+    fn are_tokens(&self, images: &[ImageId]) -> bool {
+        let is_token = |id| self.images.get(id).is_some_and(|known| known.plan.is_token());
+        images.iter().all(is_token)
     }
 
     /// The image that a process has mapped, if it has TLS code. An error says nothing of the file: the process
@@ -305,9 +332,15 @@ impl Registry {
         let id = ImageId(self.next_id);
         self.next_id += 1;
         let mut used = with_version(Arc::clone(&plan), path, folder);
+        if used.wants_token() && folder.is_some_and(|folder| !self.has_token(folder, &used)) {
+            let used = Arc::make_mut(&mut used);
+            used.taps.clear();
+            used.reason = NO_TOKEN.to_owned();
+        }
         if let Some(forced) = &self.forced {
             Arc::make_mut(&mut used).force_layout(forced);
         }
+        let wants_token = used.wants_token();
         self.files.insert(id, Arc::new(file), Arc::clone(&used));
         let image = Image {
             id,
@@ -319,7 +352,26 @@ impl Registry {
         let known = Known { image, identity, plan, system: false, last_mapped: self.scan };
         self.images.insert(id, known);
         self.by_identity.insert(identity, id);
+        if let (true, Some(folder), Some(near)) = (wants_token, folder, path.parent()) {
+            self.add_tokens(near, folder);
+        }
         Ok(Some(id))
+    }
+
+    /// Whether what has the keys of a library is beside it.
+    fn has_token(&mut self, folder: &Path, plan: &ImagePlan) -> bool {
+        tokens_in(folder).any(|(name, file)| {
+            let token = self.plans.plan(&file, Path::new(name));
+            token.is_ok_and(|token| token.is_token() && token.library == plan.library)
+        })
+    }
+
+    /// Adds what has the keys of a library in the same folder, before a process maps it: it comes late, with the
+    /// library's first use. One that cannot be used is left out; it is looked at again when it is mapped.
+    fn add_tokens(&mut self, path: &Path, folder: &Path) {
+        for (name, file) in tokens_in(folder) {
+            let _ = self.add(&path.join(name), file, None);
+        }
     }
 
     /// The image that this file is, when only its times have changed since it was last seen.
@@ -387,6 +439,15 @@ impl Registry {
         self.files.remove(id);
         Some(known)
     }
+}
+
+/// The softokens in a folder.
+fn tokens_in(folder: &Path) -> impl Iterator<Item = (&'static str, File)> {
+    TOKENS.into_iter().filter_map(move |name| {
+        let path = folder.join(name);
+        let is_file = std::fs::metadata(&path).is_ok_and(|metadata| metadata.is_file());
+        Some((name, is_file.then(|| open(&path).ok())??))
+    })
 }
 
 /// What `look` finds in a file, and looked up only once. What failed is not remembered: it is the one

@@ -3,9 +3,11 @@
 
 mod gnutls;
 mod go;
+mod nss;
 mod references;
 mod rustls;
 mod s2n;
+mod softoken;
 
 use super::dynamic::Dynamic;
 use super::elf::ElfError;
@@ -41,7 +43,8 @@ pub struct Clues<'d> {
 type Find = fn(&mut Program<'_, '_>, &Clues<'_>) -> Result<Option<Found>, ElfError>;
 
 /// All of them.
-const STACKS: [Find; 4] = [gnutls::find, s2n::find, go::find, rustls::find];
+const STACKS: [Find; 6] =
+    [gnutls::find, nss::find, softoken::find, s2n::find, go::find, rustls::find];
 
 /// The stacks in a file.
 ///
