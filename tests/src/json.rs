@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-/// The fields of every line, in the order of the design; `server_name` and `peer` are there where known.
-const FIELDS: [&str; 14] = [
+/// The fields of every line, in the order of the design.
+const FIELDS: [&str; 16] = [
     "time",
     "pid",
     "comm",
@@ -19,6 +19,8 @@ const FIELDS: [&str; 14] = [
     "version",
     "cipher",
     "client_random",
+    "server_name",
+    "peer",
     "state",
     "secrets",
 ];

@@ -4,15 +4,18 @@
 //! process id, and waits for conditions, never for time. [`Lab::open`] is where each one starts.
 
 mod bench;
+mod c_client;
 mod caddy;
 mod capture;
 mod captures;
 mod certificate;
+mod cgroup;
 mod curl;
 mod display;
 mod firefox;
 mod folder;
 mod json;
+mod kernel;
 mod keylog;
 mod lab;
 mod nginx;
@@ -20,6 +23,7 @@ mod open;
 mod peer;
 mod process;
 mod programs;
+mod root;
 mod scan;
 mod screen;
 mod stacks;
@@ -30,15 +34,18 @@ mod transcript;
 mod wait;
 
 pub use bench::{Bench, VERSIONS, check_against};
+pub use c_client::{CClient, Linked};
 pub use caddy::Caddy;
 pub use capture::{Capture, decrypted_http};
 pub use captures::{Captured, Captures, Method};
 pub use certificate::Certificate;
+pub use cgroup::Cgroup;
 pub use curl::{CURL, OwnCurl, curl};
 pub use display::Display;
 pub use firefox::Firefox;
 pub use folder::{SmallDisk, make_fifo, public_copy};
 pub use json::Sessions;
+pub use kernel::{Held, Listed};
 pub use keylog::{AFTER_THE_HANDSHAKE, KeyLog, Line, check_capture};
 pub use lab::{Lab, require_live};
 pub use nginx::Nginx;
@@ -48,6 +55,7 @@ pub use process::{Ended, Process};
 pub use programs::{
     LIBSSL, PYTHON, old_library, peer_script, private_libssl, program, shared_library,
 };
+pub use root::Root;
 pub use scan::scan_of;
 pub use screen::Screen;
 pub use stacks::{STACKS, Stack, markdown_table};

@@ -21,6 +21,8 @@ pub struct Summary {
     pub lost: u64,
     /// Events that could not be right; the summary has them only when there were some.
     pub rejected: u64,
+    /// Secrets of processes that ended before it was known whose children they were; as above.
+    pub unattributed: u64,
 }
 
 impl Summary {
@@ -43,6 +45,7 @@ impl Summary {
             conflicts: number("conflict")?,
             lost: number("lost")?,
             rejected: find(line, "rejected").unwrap_or(0),
+            unattributed: find(line, "unattributed").unwrap_or(0),
         })
     }
 }
@@ -79,6 +82,7 @@ mod tests {
             conflicts: 0,
             lost: 7,
             rejected: 3,
+            unattributed: 0,
         };
         assert_eq!(Summary::parse(after).unwrap(), expected);
         assert_eq!(Summary::parse(before).unwrap(), expected);

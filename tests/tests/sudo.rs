@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use tlskeytop_tests::{Bench, Process, Protocol, Tlskeytop, curl, public_copy};
+use tlskeytop_tests::{
+    Bench, KeyLog, Process, Protocol, Tlskeytop, check_capture, curl, public_copy,
+};
 
 /// Made by the test and removed after it.
 const USER: &str = "tlskeytop-test";
@@ -93,5 +95,61 @@ fn the_key_log_belongs_to_the_user_behind_sudo() -> Result<()> {
     let (uid, gid) = (user.uid.to_string(), user.gid.to_string());
     cat.args(["--reuid", &uid, "--regid", &gid, "--clear-groups", "cat"]).arg(&keylog);
     ensure!(Process::run_ok(&mut cat)?.stdout.lines().count() >= 6);
+    Ok(())
+}
+
+/// The command behind `--` is the user's: id, groups, home, shell and environment; and so is its key log.
+#[test]
+fn a_command_runs_as_the_user_behind_sudo() -> Result<()> {
+    const GROUP: &str = "users";
+    let Some(bench) = Bench::open(Protocol::Http)? else {
+        return Ok(());
+    };
+    let (folder, binary) = public_copy()?;
+    let user = User::make(&binary)?;
+    Process::run_ok(Command::new("/usr/sbin/usermod").args(["-a", "-G", GROUP, USER]))?;
+    let home = home(folder.path(), &user)?;
+    Process::run_ok(Command::new("/usr/sbin/usermod").arg("--home").arg(&home).arg(USER))?;
+    // A copy that the user can read: the lab is root's.
+    let certificate = folder.path().join("cert.pem");
+    fs::copy(&bench.lab.certificate.certificate, &certificate)?;
+    let peer = &bench.peers[0];
+    let script = format!(
+        "id; cd; pwd; echo $USER $LOGNAME $SHELL; env | grep ^SUDO_; cat /etc/shadow; \
+         curl -s --cacert {} https://localhost:{}/ > got; exit 6",
+        certificate.display(),
+        peer.port()
+    );
+    let keylog = home.join("keys");
+    let mut command = user.sudo(&binary);
+    command.current_dir(&home).arg("-k").arg(&keylog).args(["--", "sh", "-c", &script]);
+    let ended = Process::run(&mut command)?;
+    ensure!(ended.code() == Some(6), "{}\n{}", ended.status, ended.stderr);
+    let mut lines = ended.stdout.lines();
+    let id = lines.next().context("no id")?;
+    let directly = Process::run_ok(Command::new("id").arg(USER))?.stdout;
+    ensure!(id == directly.trim() && id.contains(GROUP), "{id}\nbut it is\n{directly}");
+    ensure!(!id.contains("root"), "{id}");
+    ensure!(lines.next() == home.to_str(), "{}", ended.stdout);
+    let names = format!("{USER} {USER} /bin/sh");
+    ensure!(lines.next() == Some(&*names), "{}", ended.stdout);
+    ensure!(lines.next().is_none(), "more than that: {}", ended.stdout);
+    ensure!(ended.stderr.contains("/etc/shadow"), "{}", ended.stderr);
+    for file in [&keylog, &home.join("got")] {
+        let metadata = fs::metadata(file)?;
+        ensure!((metadata.uid(), metadata.gid()) == (user.uid, user.gid), "{}", file.display());
+    }
+    ensure!(fs::metadata(&keylog)?.mode() & 0o7777 == 0o600);
+    check_capture(&KeyLog::strict(&keylog)?, &peer.whole_truth(1)?)?;
+    // What root could run, and the user cannot.
+    let closed = home.join("closed");
+    fs::copy("/bin/true", &closed)?;
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700))?;
+    let mut command = user.sudo(&binary);
+    command.current_dir(&home).arg("-k").arg(&keylog).arg("--").arg(&closed);
+    let ended = Process::run(&mut command)?;
+    ensure!(ended.code() == Some(126), "{}\n{}", ended.status, ended.stderr);
+    ensure!(ended.stderr.contains("as the user behind sudo"), "{}", ended.stderr);
+    ensure!(!ended.stderr.contains("ready"), "{}", ended.stderr);
     Ok(())
 }

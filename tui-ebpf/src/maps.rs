@@ -6,8 +6,8 @@ use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use tlskeytop_common::{
-    COUNTERS as COUNTER_COUNT, Counter, PidRule, RecordConfig, Settings, TAP_SLOTS, TapConfig,
-    TokenConfig, WALK_SLOTS, WalkConfig,
+    COUNTERS as COUNTER_COUNT, Counter, KernelLayout, PidRule, RecordConfig, Settings, TAP_SLOTS,
+    TapConfig, TokenConfig, WALK_SLOTS, WalkConfig,
 };
 
 /// Secrets on their way to user space: 4 MiB hold 18,000 of them. User space may ask for another size.
@@ -34,6 +34,9 @@ pub static NAMELESS: LruHashMap<u64, Object> = LruHashMap::with_max_entries(16_3
 /// makes some 30, so that this is good for 500 at a time.
 #[map]
 pub static OBJECTS: LruHashMap<Handle, Object> = LruHashMap::with_max_entries(16_384, 0);
+/// Where this kernel's structures have the fields that lead to the peer of a socket.
+#[map]
+pub static KERNEL: Array<KernelLayout> = Array::with_max_entries(1, 0);
 
 /// For each attached walk, by the cookie's slot: its steps.
 #[map]

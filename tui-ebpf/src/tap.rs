@@ -9,12 +9,12 @@ use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 use tlskeytop_common::{
-    COMM_LEN, Cookie, Counter, FACT_STEPS, FACTS, LABEL_ROOM, RANDOM_LEN, SECRET_MAX, SecretEvent,
-    TapConfig,
+    COMM_LEN, Cookie, Counter, FACT_STEPS, FACTS, FirstSecretEvent, LABEL_ROOM, RANDOM_LEN,
+    SECRET_MAX, SecretEvent, TapConfig,
 };
 
 use crate::maps::{EVENTS, TAPS, count, reports, wake_up};
-use crate::steps;
+use crate::{ends, steps};
 
 /// Entry of the secret-logging function, or a place where its arguments are still in their registers.
 #[uprobe]
@@ -36,20 +36,95 @@ fn submit(ctx: &ProbeContext, pid_tgid: u64) {
     let Some(tap) = TAPS.get(Cookie::unpack(cookie).slot) else {
         return;
     };
-    let Some(mut entry) = EVENTS.reserve::<SecretEvent>(0) else {
+    let hit = Hit { tap, cookie, pid_tgid, label: Label::read(ctx) };
+    if hit.label.is_first() {
+        send::<FirstSecretEvent>(ctx, &hit, |event| {
+            // SAFETY: `event` points to room for the whole record, by the contract of `send`.
+            unsafe {
+                let connection = ctx.arg(0).unwrap_or(0);
+                ends::take(&hit.tap.ends, connection, &raw mut (*event).ends);
+                &raw mut (*event).secret
+            }
+        });
+    } else {
+        send::<SecretEvent>(ctx, &hit, |event| event);
+    }
+}
+
+/// What is known before there is a record to write to.
+struct Hit<'t> {
+    tap: &'t TapConfig,
+    cookie: u64,
+    pid_tgid: u64,
+    label: Label,
+}
+
+/// Sends a record that holds a secret; `begin` gets room for one, writes everything else, and tells where the secret
+/// is in it.
+#[inline(always)]
+fn send<T: 'static>(
+    ctx: &ProbeContext,
+    hit: &Hit<'_>,
+    begin: impl FnOnce(*mut T) -> *mut SecretEvent,
+) {
+    let Some(mut entry) = EVENTS.reserve::<T>(0) else {
         count(Counter::RingFull);
         return;
     };
-    let event = entry.as_mut_ptr();
+    let event = begin(entry.as_mut_ptr());
     // SAFETY: `event` points to room for one SecretEvent in the ring buffer, which is ours until it
     // is submitted or discarded; each field is written before that.
-    let result = unsafe { fill(ctx, event, tap, cookie, pid_tgid) };
-    match result {
-        Ok(()) => entry.submit(wake_up((pid_tgid >> 32) as u32)),
+    match unsafe { fill(ctx, event, hit) } {
+        Ok(()) => entry.submit(wake_up((hit.pid_tgid >> 32) as u32)),
         Err(counter) => {
             count(counter);
             entry.discard(0);
         }
+    }
+}
+
+/// Room for a label, in words.
+const LABEL_WORDS: usize = LABEL_ROOM / 8;
+
+/// The label, as the library passed it.
+struct Label {
+    text: [u64; LABEL_WORDS],
+    /// Bytes without the NUL; 0 when it could not be read.
+    len: u32,
+}
+
+impl Label {
+    #[inline(always)]
+    fn read(ctx: &ProbeContext) -> Self {
+        let label: u64 = ctx.arg(1).unwrap_or(0);
+        let mut text = [0; LABEL_WORDS];
+        let to = (&raw mut text).cast();
+        // SAFETY: `text` has the room, and the helper checks the address.
+        let read = unsafe { bpf_probe_read_user_str(to, LABEL_ROOM as u32, label as *const _) };
+        // The page of .rodata may not be resident: user space then reads the label from the file.
+        let len = if read > 0 {
+            (read - 1) as u32
+        } else {
+            count(Counter::LabelUnreadable);
+            0
+        };
+        Self { text, len }
+    }
+
+    /// Whether the facts are told with it: those of a client's secrets, of which each session has one or two, since the
+    /// facts are the same with all of them.
+    #[inline(always)]
+    fn has_facts(&self) -> bool {
+        self.len == 0 || self.text[0] as u8 == b'C'
+    }
+
+    /// Whether it is the one with which the ends of a connection are told, of those that each session has: the ends
+    /// stay the same, and to read them is half of what a hit costs.
+    #[inline(always)]
+    fn is_first(&self) -> bool {
+        const RANDOM: u64 = u64::from_ne_bytes(*b"CLIENT_R");
+        const HANDSHAKE: u64 = u64::from_ne_bytes(*b"CLIENT_H");
+        self.len == 0 || self.text[0] == RANDOM || self.text[0] == HANDSHAKE
     }
 }
 
@@ -59,13 +134,8 @@ fn submit(ctx: &ProbeContext, pid_tgid: u64) {
 ///
 /// `event` must point to writable room for one [`SecretEvent`].
 #[inline(always)]
-unsafe fn fill(
-    ctx: &ProbeContext,
-    event: *mut SecretEvent,
-    tap: &TapConfig,
-    cookie: u64,
-    pid_tgid: u64,
-) -> Result<(), Counter> {
+unsafe fn fill(ctx: &ProbeContext, event: *mut SecretEvent, hit: &Hit<'_>) -> Result<(), Counter> {
+    let (tap, pid_tgid) = (hit.tap, hit.pid_tgid);
     let connection: u64 = ctx.arg(0).unwrap_or(0);
     let label: u64 = ctx.arg(1).unwrap_or(0);
     let secret: u64 = ctx.arg(2).unwrap_or(0);
@@ -74,7 +144,7 @@ unsafe fn fill(
     // SAFETY: `event` is valid by this function's contract, and the helpers check user addresses.
     unsafe {
         (*event).time_ns = bpf_ktime_get_ns();
-        (*event).cookie = cookie;
+        (*event).cookie = hit.cookie;
         (*event).connection = connection;
         (*event).label_delta = label.wrapping_sub(instruction_pointer(ctx)) as i64;
         (*event).pid = (pid_tgid >> 32) as u32;
@@ -102,18 +172,12 @@ unsafe fn fill(
 
         let facts = (&raw mut (*event).facts).cast();
         steps::clear::<FACTS>(facts);
-        steps::take::<FACT_STEPS, FACTS, 8>(&tap.facts, FACT_STEPS as u32, connection, facts);
+        if hit.label.has_facts() {
+            steps::take::<FACT_STEPS, FACTS, 8>(&tap.facts, FACT_STEPS as u32, connection, facts);
+        }
 
-        (*event).label = [0; LABEL_ROOM];
-        let to = (&raw mut (*event).label).cast();
-        let read = bpf_probe_read_user_str(to, LABEL_ROOM as u32, label as *const _);
-        // The page of .rodata may not be resident: user space then reads the label from the file.
-        (*event).label_len = if read > 0 {
-            (read - 1) as u32
-        } else {
-            count(Counter::LabelUnreadable);
-            0
-        };
+        (*event).label_len = hit.label.len;
+        (&raw mut (*event).label).cast::<[u64; LABEL_WORDS]>().write(hit.label.text);
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use tlskeytop_common::{
 };
 
 use crate::maps::{CALLS, EVENTS, SEEN, WALKS, count, reports, rule, wake_up};
-use crate::steps;
+use crate::{ends, steps};
 
 /// Entry of a function at which a finished handshake can be read: `SSL_get_error`, `SSL_shutdown`,
 /// `SSL_free`, and for catching up `SSL_read` and `SSL_write`.
@@ -93,6 +93,7 @@ fn walk_connection(connection: u64, cookie: u64, pid_tgid: u64) {
         steps::clear::<PAYLOAD>(payload);
         let every = STEPS as u32;
         steps::take::<STEPS, PAYLOAD, COPY_MAX>(&config.steps, every, connection, payload);
+        ends::take(&config.ends, connection, &raw mut (*event).ends);
     }
     // Only now: one that found no room is tried again at its next hook.
     let _ = SEEN.insert(key, quick, 0);

@@ -11,6 +11,8 @@ use globset::{Glob, GlobMatcher};
 
 use crate::config::{CATCH_UP, Config, DEFAULT_KEYLOG};
 use crate::model::CATCH_UP_LIMIT;
+use crate::model::container::ContainerPattern;
+use crate::model::selection::Excluded;
 use crate::model::target::Selection;
 use crate::target::layout::Forced;
 use crate::target::plan::Ways;
@@ -41,15 +43,34 @@ struct Options {
     /// Capture every TLS process, present and future
     #[arg(short, long, help_heading = "What to capture")]
     all: bool,
-    /// Capture this process; may be given several times
+    /// Capture this process and its children; may be given several times
     #[arg(short, long, help_heading = "What to capture", value_name = "PID", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     pid: Vec<u32>,
     /// Capture processes whose name matches, as `nginx` or `python3*`; may be given several times
     #[arg(short, long, help_heading = "What to capture", value_name = "GLOB")]
     name: Vec<String>,
+    /// Capture processes in this container, pod or systemd unit: an id, its first digits, or a name
+    /// as `nginx.service`, globs too; may be given several times
+    #[arg(long, help_heading = "What to capture", value_name = "GLOB")]
+    container: Vec<String>,
     /// Capture only what uses this library or executable; may be given several times
     #[arg(long, help_heading = "What to capture", value_name = "PATH")]
     image: Vec<PathBuf>,
+    /// Not the children of processes that are chosen by --pid or in the interface, nor their children
+    #[arg(long, help_heading = "What to capture")]
+    no_children: bool,
+    /// Not this process (nor its children, without --no-children), whatever chooses it
+    #[arg(long, help_heading = "What to capture", value_name = "PID", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+    exclude_pid: Vec<u32>,
+    /// Not processes whose name matches, whatever chooses them
+    #[arg(long, help_heading = "What to capture", value_name = "GLOB")]
+    exclude_name: Vec<String>,
+    /// Not by this library or executable
+    #[arg(long, help_heading = "What to capture", value_name = "PATH")]
+    exclude_image: Vec<PathBuf>,
+    /// Not processes in this container, pod or systemd unit, whatever chooses them
+    #[arg(long, help_heading = "What to capture", value_name = "GLOB")]
+    exclude_container: Vec<String>,
     /// How to capture
     #[arg(
         long,
@@ -109,6 +130,15 @@ struct Options {
         default_value = "info"
     )]
     log_level: LogLevel,
+    /// Run this command once everything is attached, and capture it and all its descendants
+    ///
+    /// It runs as the user behind sudo, and its exit code is passed on (128 and its number for a signal; 127 when
+    /// there is no such program, 126 when it cannot be run). The default mode is then keylog, and the terminal is the
+    /// command's; the end of the command is the end of the capture, also of children that outlive it. With --duration
+    /// and --count the capture may end before: then the command goes on. With --mode tui the command has no terminal
+    /// and its output is not shown; the interface stays when the command has ended, and leaving it ends the command.
+    #[arg(last = true, num_args = 1.., value_name = "COMMAND", help_heading = "What to capture")]
+    run: Vec<OsString>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -212,6 +242,8 @@ pub struct CaptureTask {
     pub selection: Selection,
     /// Images that were named.
     pub images: Vec<PathBuf>,
+    /// Images that are left out.
+    pub excluded_images: Vec<PathBuf>,
     /// The layout of images of one library.
     pub layout: Option<Forced>,
     /// The key log; `-` is stdout.
@@ -230,6 +262,8 @@ pub struct CaptureTask {
     pub log: Option<(PathBuf, LogLevel)>,
     /// Use the mouse.
     pub mouse: bool,
+    /// What to run and capture, with its arguments; nothing if it is empty.
+    pub command: Vec<OsString>,
     /// The configuration, when it is not the usual one.
     pub config: Option<PathBuf>,
     /// Which of these the command line left open.
@@ -253,6 +287,7 @@ impl CaptureTask {
         if self.open.catch_up {
             self.catch_up = config.catch_up;
         }
+        self.selection.children &= config.children;
         config.mouse |= self.mouse;
         config
     }
@@ -287,7 +322,8 @@ impl Options {
             Some(ModeArg::Tui) => Mode::Tui,
             Some(ModeArg::Keylog) => Mode::Keylog,
             Some(ModeArg::Json) => Mode::Json,
-            None if terminal => Mode::Tui,
+            // The terminal is the command's.
+            None if terminal && self.run.is_empty() => Mode::Tui,
             None => Mode::Keylog,
         };
         if mode == Mode::Tui && !terminal {
@@ -300,8 +336,16 @@ impl Options {
         if to_stdout && mode != Mode::Keylog {
             return Err(usage("'-k -' goes with --mode keylog only: stdout is in use otherwise"));
         }
-        let names = self.name.iter().map(|name| glob(name)).collect::<Result<Vec<_>, _>>()?;
-        let chosen = self.all || !self.pid.is_empty() || !names.is_empty();
+        let names = globs("--name", &self.name)?;
+        let containers = containers("--container", &self.container)?;
+        let excluded = Excluded {
+            pids: self.exclude_pid.into_iter().map(|pid| (pid, 0)).collect(),
+            names: globs("--exclude-name", &self.exclude_name)?,
+            containers: self::containers("--exclude-container", &self.exclude_container)?,
+            ..Excluded::default()
+        };
+        let by_pattern = !names.is_empty() || !containers.is_empty();
+        let chosen = self.all || !self.pid.is_empty() || by_pattern || !self.run.is_empty();
         // An image alone means everything that uses it; headless, nothing at all means everything.
         let all = self.all || (!chosen && (mode != Mode::Tui || !self.image.is_empty()));
         Ok(CaptureTask {
@@ -311,17 +355,25 @@ impl Options {
                 // Of which process each is, is looked up when the capture starts.
                 pids: self.pid.into_iter().map(|pid| (pid, 0)).collect(),
                 names,
+                containers,
+                children: !self.no_children,
+                excluded,
+                // Known when the capture starts, too.
+                root: None,
                 only_named_images: !self.image.is_empty(),
                 ways: match self.method {
                     MethodArg::Auto => Ways::Auto,
                     MethodArg::Tap => Ways::Tap,
                     MethodArg::Walk => Ways::Walk,
                 },
+                ..Selection::default()
             },
             images: self.image,
+            excluded_images: self.exclude_image,
             open: Open { keylog: self.keylog_file.is_none(), catch_up: self.catch_up.is_none() },
             catch_up: self.catch_up.map_or(CATCH_UP_LIMIT, Duration::from_secs),
             mouse: self.mouse,
+            command: self.run,
             config: self.config,
             layout: self.layout,
             save: self.save || self.keylog_file.is_some() || mode == Mode::Keylog,
@@ -334,9 +386,22 @@ impl Options {
     }
 }
 
-fn glob(text: &str) -> Result<GlobMatcher, clap::Error> {
-    let glob = Glob::new(text).map_err(|error| usage(&format!("--name: {error}")))?;
-    Ok(glob.compile_matcher())
+fn globs(option: &str, texts: &[String]) -> Result<Vec<GlobMatcher>, clap::Error> {
+    let glob = |text: &String| Ok(Glob::new(text)?.compile_matcher());
+    read_all(option, texts, glob)
+}
+
+fn containers(option: &str, texts: &[String]) -> Result<Vec<ContainerPattern>, clap::Error> {
+    read_all(option, texts, |text| ContainerPattern::new(text))
+}
+
+fn read_all<T>(
+    option: &str,
+    texts: &[String],
+    read: impl Fn(&String) -> Result<T, globset::Error>,
+) -> Result<Vec<T>, clap::Error> {
+    let read = |text| read(text).map_err(|error| usage(&format!("{option}: {error}")));
+    texts.iter().map(read).collect()
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

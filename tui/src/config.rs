@@ -54,6 +54,8 @@ pub struct Config {
     pub mouse: bool,
     /// How long the open connections of a process are looked for.
     pub catch_up: Duration,
+    /// Whether the children of chosen processes are chosen too.
+    pub children: bool,
 }
 
 impl Default for Config {
@@ -65,6 +67,7 @@ impl Default for Config {
             save_path: DEFAULT_KEYLOG.into(),
             mouse: false,
             catch_up: CATCH_UP_LIMIT,
+            children: true,
         }
     }
 }
@@ -105,6 +108,7 @@ struct Raw {
     mouse: Option<bool>,
     reveal_seconds: Option<Spanned<u64>>,
     catch_up: Option<Spanned<u64>>,
+    children: Option<bool>,
     colors: BTreeMap<Role, Spanned<String>>,
     keys: RawKeys,
 }
@@ -163,6 +167,7 @@ impl Raw {
             },
             mouse: self.mouse.unwrap_or(usual.mouse),
             catch_up: seconds(self.catch_up, CATCH_UP, usual.catch_up)?,
+            children: self.children.unwrap_or(usual.children),
         })
     }
 }

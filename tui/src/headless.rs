@@ -3,13 +3,15 @@
 use std::io::{self, Write as _};
 use std::time::Duration;
 
+use rustix::process::Signal as Which;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
 use crate::cli::{CaptureTask, Mode};
 use crate::json;
-use crate::model::{Effect, Model, Msg, SavingState};
+use crate::model::{CommandState, Effect, Ending, Model, Msg, SavingState};
 use crate::runtime::{Engine as _, Machine, Printer, Unsaved, finish};
+use crate::target::process::is_in_foreground;
 use crate::text::sanitize;
 
 /// How long changes of a session are gathered into one JSON line.
@@ -18,6 +20,8 @@ const COALESCE: Duration = Duration::from_millis(100);
 const CHUNK: usize = 1000;
 /// How long the end waits for the reader of stdout.
 const READER: Duration = Duration::from_secs(2);
+/// Programs whose losses are told in the summary.
+const MISSED: usize = 10;
 /// Warnings shown in one second; the others are counted.
 const WARNINGS: u32 = 10;
 
@@ -33,12 +37,15 @@ pub enum HeadlessError {
     /// Secrets were captured and could not be written.
     #[error(transparent)]
     Unsaved(Unsaved),
+    /// The kernel permits no probe at all.
+    #[error("the kernel permits no probe: {0}")]
+    Refused(String),
     /// stdout could not be written.
     #[error("writing to stdout: {0}")]
     Stdout(io::Error),
 }
 
-/// Runs until a signal, `--duration` or `--count` ends it, and gives back the model for the summary.
+/// Runs until a signal, `--duration`, `--count` or the end of the command ends it, and gives back the model for the summary.
 ///
 /// The result is [`HeadlessError`] when it ended badly; what was captured until then was written as far as
 /// possible.
@@ -52,8 +59,15 @@ pub async fn run(
         Err(error) => return (model, Err(HeadlessError::Stdout(error))),
     };
     let unprinted = String::new();
-    let mut run =
-        Run { model, warnings: Warnings::default(), closed: false, printer, unprinted, task };
+    let mut run = Run {
+        model,
+        warnings: Warnings::default(),
+        closed: false,
+        printer,
+        unprinted,
+        task,
+        start: false,
+    };
     if run.printer.is_some() {
         run.model.sessions.track_changes();
     }
@@ -77,11 +91,14 @@ struct Run<'t> {
     /// What the printer did not take yet.
     unprinted: String,
     task: &'t CaptureTask,
+    /// The command is to be started.
+    start: bool,
 }
 
 impl Run<'_> {
     async fn until_end(&mut self, machine: &mut Machine) -> Result<(), HeadlessError> {
-        let mut signals = Signals::new().map_err(HeadlessError::Wait)?;
+        let mut signals =
+            Signals::new(self.model.command.is_some()).map_err(HeadlessError::Wait)?;
         let mut inbox = Vec::new();
         let mut ready = false;
         let mut end = None;
@@ -89,7 +106,9 @@ impl Run<'_> {
         loop {
             tokio::select! {
                 read = machine.next(&mut inbox) => read.map_err(HeadlessError::Wait)?,
-                () = signals.any() => return Ok(()),
+                signal = signals.any() => if self.take_signal(machine, signal) {
+                    return Ok(());
+                },
                 () = at(end) => return Ok(()),
                 () = at(flush_at) => {
                     flush_at = None;
@@ -107,6 +126,9 @@ impl Run<'_> {
             }
             if !ready && self.model.is_ready() && self.model.saving.state != SavingState::Opening {
                 ready = true;
+                if let Some(why) = self.model.targets.refusal() {
+                    return Err(HeadlessError::Refused(sanitize(why)));
+                }
                 end = self.task.duration.map(|duration| Instant::now() + duration);
                 let targets = self.model.targets.attached_processes();
                 if self.model.saving.is_wanted() {
@@ -121,6 +143,16 @@ impl Run<'_> {
                     ));
                 }
                 say(&format!("ready, {targets} targets"));
+            }
+            // After the line that says that nothing is missed.
+            if ready && std::mem::take(&mut self.start) {
+                machine.perform(Effect::StartCommand);
+            }
+            if let Some(CommandState::Ended(ending)) = &self.model.command {
+                if matches!(ending, Ending::Killed(_) | Ending::NotStarted { .. }) {
+                    say(&sanitize(&ending.to_string()));
+                }
+                return Ok(());
             }
             if self.task.mode == Mode::Json && flush_at.is_none() {
                 flush_at = Some(Instant::now() + COALESCE);
@@ -141,9 +173,28 @@ impl Run<'_> {
             if let Effect::Warn(text) = &effect {
                 self.warnings.show(text);
             }
+            if matches!(effect, Effect::StartCommand) {
+                self.start = true;
+                continue;
+            }
             machine.perform(effect);
         }
         self.closed |= self.model.saving.is_reader_gone();
+    }
+
+    /// What a signal does; `true`: it ends the run. With a command we end when that has ended, so that nothing is
+    /// missed; it gets the signals that the terminal does not send to it as well.
+    fn take_signal(&mut self, machine: &Machine, signal: Which) -> bool {
+        if self.start || self.model.command == Some(CommandState::Waiting) {
+            let number = u8::try_from(signal.as_raw()).unwrap_or(0);
+            self.model.command = Some(CommandState::Ended(Ending::Killed(number)));
+            return true;
+        }
+        let from_terminal = matches!(signal, Which::INT | Which::QUIT) && is_in_foreground();
+        if self.model.command.is_some() && !from_terminal {
+            machine.signal_command(signal);
+        }
+        self.model.command.is_none()
     }
 
     /// Whether as many sessions are complete as were asked for.
@@ -243,10 +294,16 @@ pub fn summary(model: &Model) -> String {
         stats.conflicts,
         stats.lost()
     );
-    let seldom =
-        [(stats.rejected, "rejected"), (stats.evicted.unsaved, "sessions dropped unsaved")];
+    let seldom = [
+        (stats.rejected, "rejected"),
+        (stats.unattributed, "unattributed"),
+        (stats.evicted.unsaved, "sessions dropped unsaved"),
+    ];
     for (count, what) in seldom.into_iter().filter(|(count, _)| *count > 0) {
         text.push_str(&format!(", {count} {what}"));
+    }
+    for sentence in model.missed.sentences().into_iter().take(MISSED) {
+        text.push_str(&format!("; {sentence}"));
     }
     text
 }
@@ -258,25 +315,39 @@ async fn at(time: Option<Instant>) {
     }
 }
 
-/// The signals that end a run.
-struct Signals([Signal; 3]);
+/// The signals that end a run, or its command.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+    /// Only with a command: it ends that, and must not end us before.
+    quit: Option<Signal>,
+}
 
 impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self([
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::hangup())?,
-        ]))
+    fn new(with_command: bool) -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            quit: with_command.then(|| signal(SignalKind::quit())).transpose()?,
+        })
     }
 
-    async fn any(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
+    async fn any(&mut self) -> Which {
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+            _ = self.interrupt.recv() => Which::INT,
+            _ = self.terminate.recv() => Which::TERM,
+            _ = self.hangup.recv() => Which::HUP,
+            _ = received(&mut self.quit) => Which::QUIT,
         }
+    }
+}
+
+async fn received(signal: &mut Option<Signal>) -> Option<()> {
+    match signal {
+        Some(signal) => signal.recv().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The home directory of the user behind sudo, for paths that begin with `~/`.
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::{CStr, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
@@ -19,7 +19,27 @@ pub fn home_of(owner: Owner) -> Option<PathBuf> {
 
 /// Home folder and groups of a user by the databases; no home and the one group when it has no entry.
 pub(crate) fn account(owner: Owner) -> (Option<PathBuf>, Vec<Gid>) {
-    let only = vec![Gid::from_raw(owner.gid)];
+    match entry(owner) {
+        Some(entry) => (entry.home.is_absolute().then_some(entry.home), entry.groups),
+        None => (None, vec![Gid::from_raw(owner.gid)]),
+    }
+}
+
+/// What the databases say of a user.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// The name to log in with.
+    pub name: OsString,
+    /// The home folder, as it stands there.
+    pub home: PathBuf,
+    /// The shell; `/bin/sh` where none stands there (passwd(5)).
+    pub shell: OsString,
+    /// All groups, the first one too.
+    pub groups: Vec<Gid>,
+}
+
+/// The entry of a user; `None` when there is none.
+pub(crate) fn entry(owner: Owner) -> Option<Entry> {
     // Room for the texts of an entry; more is asked for with ERANGE.
     let mut texts = vec![0; 4096];
     loop {
@@ -35,12 +55,18 @@ pub(crate) fn account(owner: Owner) -> (Option<PathBuf>, Vec<Gid>) {
             continue;
         }
         if result != 0 || found.is_null() {
-            return (None, only);
+            return None;
         }
-        // SAFETY: on success both point to NUL-terminated texts in `texts` (getpwuid_r(3)).
-        let (name, home) = unsafe { (CStr::from_ptr(entry.pw_name), CStr::from_ptr(entry.pw_dir)) };
-        let home = PathBuf::from(OsStr::from_bytes(home.to_bytes()));
-        return (home.is_absolute().then_some(home), groups(name, owner.gid).unwrap_or(only));
+        // SAFETY: on success all three point to NUL-terminated texts in `texts` (getpwuid_r(3)).
+        let [name, home, shell] = [entry.pw_name, entry.pw_dir, entry.pw_shell]
+            .map(|text| unsafe { CStr::from_ptr(text) });
+        let text = |text: &CStr| OsStr::from_bytes(text.to_bytes()).to_owned();
+        return Some(Entry {
+            name: text(name),
+            home: text(home).into(),
+            shell: if shell.is_empty() { "/bin/sh".into() } else { text(shell) },
+            groups: groups(name, owner.gid).unwrap_or_else(|| vec![Gid::from_raw(owner.gid)]),
+        });
     }
 }
 

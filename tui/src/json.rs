@@ -9,17 +9,43 @@ use serde::Serialize;
 use crate::model::Session;
 use crate::model::target::{Image, Process, Targets};
 use crate::target::plan::{Linkage, Ways};
-use crate::text::is_dangerous;
+use crate::text::{Foreign, is_dangerous};
 use crate::tls::{Label, Role};
+
+/// Where a process runs.
+#[derive(Default, Serialize)]
+struct Place<'a> {
+    container: Option<&'a str>,
+    runtime: Option<&'static str>,
+    pod: Option<&'a str>,
+    unit: Option<&'a str>,
+}
+
+impl<'a> Place<'a> {
+    fn of(process: Option<&'a Process>) -> Self {
+        let Some(container) = process.and_then(|process| process.container.as_ref()) else {
+            return Self::default();
+        };
+        let raw = |text: &'a Option<Foreign>| text.as_ref().map(Foreign::raw);
+        Self {
+            container: raw(&container.id),
+            runtime: container.runtime,
+            pod: container.pod.as_ref().map(|pod| pod.uid.raw()),
+            unit: raw(&container.unit),
+        }
+    }
+}
 
 /// A session; what is not known is null.
 #[derive(Serialize)]
 struct SessionLine<'a> {
     time: String,
     pid: u32,
+    inner_pid: Option<u32>,
     comm: &'a str,
     exe: Option<&'a str>,
-    container: Option<&'a str>,
+    #[serde(flatten)]
+    place: Place<'a>,
     library: Option<String>,
     image: Option<&'a str>,
     method: Option<&'static str>,
@@ -28,7 +54,7 @@ struct SessionLine<'a> {
     cipher: Option<String>,
     client_random: String,
     server_name: Option<&'a str>,
-    peer: Option<&'a str>,
+    peer: Option<String>,
     state: &'static str,
     secrets: BTreeMap<String, String>,
 }
@@ -49,9 +75,10 @@ pub fn session(session: &Session, targets: &Targets, reveal: bool) -> String {
     line(&SessionLine {
         time: session.first_seen.to_string(),
         pid: session.key.pid,
+        inner_pid: session.process.inner_pid,
         comm: session.process.comm.raw(),
-        exe: session.process.exe.as_ref().map(crate::text::Foreign::raw),
-        container: session.process.container.as_ref().map(crate::text::Foreign::raw),
+        exe: session.process.exe.as_ref().map(Foreign::raw),
+        place: Place::of(Some(&session.process)),
         library: image.and_then(library),
         image: image.map(|image| image.path.raw()),
         method: session.entries.first().map(|entry| entry.method.as_str()),
@@ -59,8 +86,8 @@ pub fn session(session: &Session, targets: &Targets, reveal: bool) -> String {
         version: session.facts.version.map(|version| version.to_string()),
         cipher: session.facts.cipher.map(|cipher| cipher.to_string()),
         client_random: session.key.client_random.to_string(),
-        server_name: None,
-        peer: None,
+        server_name: session.server_name.as_ref().map(crate::text::Foreign::raw),
+        peer: session.peer.map(|peer| peer.to_string()),
         state: session.state().as_str(),
         secrets,
     })
@@ -81,9 +108,11 @@ fn library(image: &Image) -> Option<String> {
 #[derive(Serialize)]
 struct ScanLine<'a> {
     pid: Option<u32>,
+    inner_pid: Option<u32>,
     comm: Option<&'a str>,
     exe: Option<&'a str>,
-    container: Option<&'a str>,
+    #[serde(flatten)]
+    place: Place<'a>,
     library: Option<&'static str>,
     version: Option<&'a str>,
     /// Further libraries in the same image.
@@ -106,9 +135,10 @@ pub fn scan(process: Option<&Process>, image: &Image) -> String {
     let plan = &image.plan;
     line(&ScanLine {
         pid: process.map(|process| process.pid),
+        inner_pid: process.and_then(|process| process.inner_pid),
         comm: process.map(|process| process.comm.raw()),
-        exe: process.and_then(|process| process.exe.as_ref()).map(crate::text::Foreign::raw),
-        container: process.and_then(|p| p.container.as_ref()).map(crate::text::Foreign::raw),
+        exe: process.and_then(|process| process.exe.as_ref()).map(Foreign::raw),
+        place: Place::of(process),
         library: plan.library.as_ref().map(|library| library.name),
         version: plan.library.as_ref().and_then(|library| library.version.as_deref()),
         other_libraries: plan.others.iter().map(|library| library.name).collect(),

@@ -7,6 +7,7 @@ pub mod action;
 pub mod capture;
 pub mod cli;
 pub mod clipboard;
+pub mod command;
 pub mod config;
 pub mod headless;
 pub mod home;

@@ -11,22 +11,25 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use time::UtcOffset;
 
 use crate::capture::{self, CaptureError};
 use crate::cli::{self, CaptureTask, Mode, Task};
+use crate::command::{Command, Streams};
 use crate::config::file::FileError;
 use crate::config::{self, Config};
-use crate::headless::{self, say};
+use crate::headless::{self, HeadlessError, say};
 use crate::keylog::{Owner, keep_apart, open_private};
 use crate::logging;
-use crate::model::target::Selection;
+use crate::model::target::{Ancestor, Selection};
 use crate::model::{
-    AT_A_TIME, AT_A_TIME_ONE_BY_ONE, CatchingUp, DEFAULT_SESSION_LIMIT, Model, Msg,
+    AT_A_TIME, AT_A_TIME_ONE_BY_ONE, CatchingUp, CommandState, DEFAULT_SESSION_LIMIT, Model, Msg,
 };
 use crate::preflight::{self, Check};
 use crate::report;
 use crate::runtime::{self, Engine as _, Machine, finish, local_offset};
+use crate::target::follow::watch::Watch;
 use crate::target::layout::Forced;
 use crate::target::process;
 use crate::target::registry::Registry;
@@ -80,7 +83,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     };
     if error.is::<SameFile>() || error.is::<FileError>() {
         USAGE
-    } else if error.is::<CaptureError>() && error.chain().any(is_refused) {
+    } else if error.is::<CaptureError>() && error.chain().any(is_refused)
+        || matches!(error.downcast_ref(), Some(HeadlessError::Refused(_)))
+    {
         NOT_PERMITTED
     } else {
         FAILED
@@ -128,6 +133,11 @@ fn capture(mut task: CaptureTask) -> ExitCode {
         Ok(config) => task.configure(config),
         Err(error) => return failed(&error.into()),
     };
+    // Its user's groups are asked for before there are threads, too.
+    let command = match std::mem::take(&mut task.command) {
+        arguments if arguments.is_empty() => None,
+        arguments => Some(Command::prepare(arguments)),
+    };
     let bad: Vec<Check> = preflight::checks().into_iter().filter(Check::is_bad).collect();
     if !bad.is_empty() {
         for check in &bad {
@@ -135,13 +145,26 @@ fn capture(mut task: CaptureTask) -> ExitCode {
         }
         return ExitCode::from(NOT_PERMITTED);
     }
-    match capture_checked(&task, &config, offset) {
-        Ok(()) => ExitCode::SUCCESS,
+    let command = match command.transpose() {
+        Ok(command) => command,
+        Err(error) => {
+            say(&error.to_string());
+            return ExitCode::from(error.exit_code());
+        }
+    };
+    match capture_checked(&task, &config, offset, command) {
+        Ok(code) => ExitCode::from(code),
         Err(error) => failed(&error),
     }
 }
 
-fn capture_checked(task: &CaptureTask, config: &Config, offset: UtcOffset) -> anyhow::Result<()> {
+/// The exit code of the command, or 0.
+fn capture_checked(
+    task: &CaptureTask,
+    config: &Config,
+    offset: UtcOffset,
+    command: Option<Command>,
+) -> anyhow::Result<u8> {
     let options =
         (task.mode == Mode::Tui).then(|| runtime::Options::new(config, offset, task.reveal));
     let log = match &task.log {
@@ -157,7 +180,7 @@ fn capture_checked(task: &CaptureTask, config: &Config, offset: UtcOffset) -> an
         keep_apart(file);
     }
     let log = log.map(|(file, level)| logging::start(file, level));
-    let result = capture_logged(task, options);
+    let result = capture_logged(task, options, command);
     match log.map_or(0, |log| log.dropped_lines()) {
         0 => {}
         lines => say(&format!("warning: {lines} lines are missing in the log: they came too fast")),
@@ -176,13 +199,35 @@ fn check_other_file(log: &File, keylog: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn capture_logged(task: &CaptureTask, options: Option<runtime::Options>) -> anyhow::Result<()> {
+fn capture_logged(
+    task: &CaptureTask,
+    options: Option<runtime::Options>,
+    command: Option<Command>,
+) -> anyhow::Result<u8> {
     no_core_file();
     warn_of(task.layout.as_ref());
-    let mut registry = Registry::with_layout(task.layout.clone());
+    // First of all: what happens from here on is not missed.
+    let (watch, refused) = Watch::start();
+    if let Some(error) = refused {
+        let warning = format!(
+            "the kernel does not report what processes do ({error}): new ones are looked for every 2 s"
+        );
+        tracing::warn!("{warning}");
+        say(&format!("warning: {warning}"));
+    }
+    let mut registry = Registry::watching(task.layout.clone(), watch.clone());
+    registry.exclude(&task.excluded_images);
     add_images(&mut registry, &task.images)?;
-    let selection = Selection { pids: running(&task.selection)?, ..task.selection.clone() };
-    raise_file_limit();
+    let mut selection = task.selection.clone();
+    selection.pids = running(&selection)?;
+    selection.excluded.pids = starts(selection.excluded.pids.keys());
+    if let Some(command) = &command {
+        registry.add_lasting(command.files.iter().cloned());
+        let pid = std::process::id();
+        let start_ticks = process::start_ticks(pid).context("looking at ourselves")?;
+        selection.root = Some(Ancestor { pid, start_ticks });
+    }
+    let files = raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -197,9 +242,14 @@ fn capture_logged(task: &CaptureTask, options: Option<runtime::Options>) -> anyh
             true => AT_A_TIME_ONE_BY_ONE,
             false => AT_A_TIME,
         };
-        let mut machine = Machine::start(loaded, registry)?;
+        let mut machine = Machine::start(loaded, registry, watch)?;
         let mut model = Model::new(selection, task.keylog.clone(), DEFAULT_SESSION_LIMIT);
         model.catching_up = CatchingUp::new(task.catch_up, at_a_time);
+        if let Some(command) = command {
+            let streams = if options.is_some() { Streams::Apart } else { Streams::Ours };
+            machine.set_command(command, streams, files);
+            model.command = Some(CommandState::Waiting);
+        }
         if task.save {
             for effect in model.update(machine.now(), Msg::Save(true)) {
                 machine.perform(effect);
@@ -209,6 +259,8 @@ fn capture_logged(task: &CaptureTask, options: Option<runtime::Options>) -> anyh
             Some(options) => {
                 let ended;
                 (model, ended) = runtime::run(&mut machine, model, options).await;
+                // Nobody would see it any more.
+                machine.signal_command(Signal::TERM);
                 let finished = finish(&mut machine, &mut model, |_, _| true).await;
                 ended.map_err(anyhow::Error::from).and(finished.map_err(anyhow::Error::from))
             }
@@ -218,8 +270,14 @@ fn capture_logged(task: &CaptureTask, options: Option<runtime::Options>) -> anyh
                 result.map_err(anyhow::Error::from)
             }
         };
+        if model.command == Some(CommandState::Running) && task.mode != Mode::Tui {
+            say("the command goes on, and is not captured any more");
+        }
         say_in_time(headless::summary(&model));
-        result
+        result.map(|()| match &model.command {
+            Some(CommandState::Ended(ending)) => ending.exit_code(),
+            _ => 0,
+        })
     })
 }
 
@@ -264,28 +322,37 @@ fn add_images(registry: &mut Registry, images: &[PathBuf]) -> anyhow::Result<()>
 
 /// The chosen process ids of which there is a process, with its start. One that is not there is told.
 fn running(selection: &Selection) -> anyhow::Result<BTreeMap<u32, u64>> {
-    let mut running = BTreeMap::new();
-    for &pid in selection.pids.keys() {
+    let running = starts(selection.pids.keys());
+    let nothing_else = !selection.all && !selection.has_patterns();
+    if !selection.pids.is_empty() && running.is_empty() && nothing_else {
+        anyhow::bail!("none of the named processes can be used");
+    }
+    Ok(running)
+}
+
+/// The start of each of these processes. One that is not there is told, and left out.
+fn starts<'a>(pids: impl Iterator<Item = &'a u32>) -> BTreeMap<u32, u64> {
+    let mut starts = BTreeMap::new();
+    for &pid in pids {
         match process::start_ticks(pid) {
             Ok(ticks) => {
-                running.insert(pid, ticks);
+                starts.insert(pid, ticks);
             }
             Err(error) => {
                 say(&format!("warning: process {pid}: {error}; `tlskeytop scan` lists processes"));
             }
         }
     }
-    if !selection.pids.is_empty() && running.is_empty() && !selection.is_open() {
-        anyhow::bail!("none of the named processes can be used");
-    }
-    Ok(running)
+    starts
 }
 
 /// Each probe takes two file descriptors. Where the limit stays low, attaching says so.
-fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+/// The limit as it was is for the command: with a high one, programs that close every possible file take long.
+fn raise_file_limit() -> Rlimit {
     let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let _ = setrlimit(Resource::Nofile, raised);
+    limit
 }
 
 /// The secrets that are held must not end in a core file, nor be read by a debugger of the same user.

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::mpsc::{Receiver, channel};
 
-use super::Probes;
+use super::{CaptureError, Probes};
 use crate::model::Msg;
 use crate::model::target::ImageId;
 use crate::target::registry::ImageFiles;
@@ -136,7 +136,9 @@ fn attach(probes: &mut Probes, files: &ImageFiles, image: ImageId, stop: &Atomic
     let problems: Vec<String> = attached.problems.iter().map(ToString::to_string).collect();
     if attached.probes == 0 {
         let result = Err(problems.join("; "));
-        return vec![Msg::Attached { image, result }];
+        let is_refused = attached.problems.iter().all(CaptureError::is_refused_probe);
+        let refused = (is_refused && !problems.is_empty()).then_some(Msg::Refused(image));
+        return refused.into_iter().chain([Msg::Attached { image, result }]).collect();
     }
     // A part of a plan that failed is told, and does not undo the rest.
     let mut messages = vec![Msg::Attached { image, result: Ok(attached.probes) }];

@@ -3,14 +3,16 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustix::time::{ClockId, clock_gettime};
-use tlskeytop_common::{Cookie, SecretEvent, SeenBy, WalkEvent};
+use tlskeytop_common::{Cookie, Ends, SecretEvent, SeenBy, WalkEvent};
 use zeroize::Zeroize as _;
 
 use super::again::Again;
 use super::processes::Processes;
 use super::reading;
 use super::slots::{Part, Slot, Slots};
-use crate::model::{Captured, Method, Msg, Time};
+use crate::model::{Captured, Facts, Method, Msg, Time, WhoIsWho};
+use crate::target::follow::watch::Watch;
+use crate::target::functions;
 use crate::text::Foreign;
 use crate::tls::{ClientRandom, Label, Secret};
 
@@ -28,6 +30,11 @@ impl Decoder {
         Self { slots, walks, again, processes: Processes::default(), clock: Clock::read() }
     }
 
+    /// Asks this from now on which process an event came from.
+    pub fn watch(&mut self, watch: Watch) {
+        self.processes.watch = Some(watch);
+    }
+
     /// Looks at the clocks again; to be called before a batch of records.
     pub fn refresh_clock(&mut self) {
         self.clock = Clock::read();
@@ -40,9 +47,9 @@ impl Decoder {
             event.payload.zeroize();
             return;
         }
-        match SecretEvent::decode(record) {
-            Ok(mut event) => {
-                into.push(self.message(&event));
+        match SecretEvent::decode_with_ends(record) {
+            Ok((mut event, ends)) => {
+                into.push(self.message(&event, ends.as_ref()));
                 event.secret.zeroize();
             }
             Err(error) => into.push(rejected(0, b"", error.to_string())),
@@ -68,6 +75,7 @@ impl Decoder {
             }
         };
         self.again.believed(event.connection, by);
+        let ends = Self::ends_of(event, &slot, &reading.facts);
         for (label, secret) in reading.secrets {
             let may_be_updated = matches!(label, Label::ClientTraffic0 | Label::ServerTraffic0);
             into.push(Msg::Secret(Captured {
@@ -79,13 +87,23 @@ impl Decoder {
                 label,
                 secret,
                 facts: reading.facts,
+                ends: ends.clone(),
                 caught_up: (slot.part == Part::CatchUp).then_some(event.connection),
                 may_be_updated: reading.may_be_updated && may_be_updated,
             }));
         }
     }
 
-    fn message(&mut self, event: &SecretEvent) -> Msg {
+    /// The ends of a walked connection. A program may have closed the descriptor before it ends the connection, and
+    /// another socket may have it then: at those hooks it says nothing.
+    fn ends_of(event: &WalkEvent, slot: &Slot, facts: &Facts) -> WhoIsWho {
+        let ends = reading::ends::read(&event.ends, facts);
+        let hook = slot.hook(Cookie::unpack(event.cookie).site);
+        let is_open = hook.is_some_and(|hook| !functions::ends_it(hook.name));
+        WhoIsWho { peer: ends.peer.filter(|_| is_open), ..ends }
+    }
+
+    fn message(&mut self, event: &SecretEvent, ends: Option<&Ends>) -> Msg {
         let reject = |reason: String| rejected(event.pid, &event.comm, reason);
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
         let Some(slot) = slots.get(Cookie::unpack(event.cookie)).cloned() else {
@@ -115,6 +133,7 @@ impl Decoder {
             Ok(secret) => secret,
             Err(error) => return reject(error.to_string()),
         };
+        let facts = slot.facts(&event.facts);
         Msg::Secret(Captured {
             time: self.clock.to_realtime(event.time_ns),
             process: self.processes.get(event.pid, &event.comm),
@@ -123,7 +142,8 @@ impl Decoder {
             client_random,
             label,
             secret,
-            facts: slot.facts(&event.facts),
+            facts,
+            ends: ends.map(|ends| reading::ends::read(ends, &facts)).unwrap_or_default(),
             caught_up: None,
             may_be_updated: false,
         })
@@ -187,6 +207,7 @@ mod tests {
             sites: vec![Site { address: 0x500, ..site }, site],
         };
         let plan = ImagePlan {
+            unsupported: None,
             build_id: None,
             linkage: Linkage::Shared,
             stripped: true,
@@ -229,7 +250,7 @@ mod tests {
     }
 
     fn rejection(event: &SecretEvent) -> String {
-        match decoder().message(event) {
+        match decoder().message(event, None) {
             Msg::Rejected { reason, .. } => reason,
             other => panic!("{other:?}"),
         }
@@ -237,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_secret_becomes_a_message_with_its_process() {
-        match decoder().message(&event(b"CLIENT_RANDOM", 48)) {
+        match decoder().message(&event(b"CLIENT_RANDOM", 48), None) {
             Msg::Secret(captured) => {
                 assert_eq!(captured.image, ImageId(3));
                 assert_eq!(captured.label, Label::ClientRandom);
@@ -250,15 +271,15 @@ mod tests {
 
     #[test]
     fn a_label_that_was_not_resident_comes_from_the_plan() {
-        match decoder().message(&event(b"", 32)) {
+        match decoder().message(&event(b"", 32), None) {
             Msg::Secret(captured) => assert_eq!(captured.label, Label::Exporter),
             other => panic!("{other:?}"),
         }
         let mut elsewhere = event(b"", 32);
         elsewhere.label_delta = i64::MIN;
-        assert!(matches!(decoder().message(&elsewhere), Msg::LabelLost));
+        assert!(matches!(decoder().message(&elsewhere, None), Msg::LabelLost));
         elsewhere.label_delta = 0x7001;
-        assert!(matches!(decoder().message(&elsewhere), Msg::LabelLost));
+        assert!(matches!(decoder().message(&elsewhere, None), Msg::LabelLost));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Decoder;
 use crate::model::Msg;
+use crate::target::follow::watch::Watch;
 
 /// Messages taken out of the ring buffer before the loop gets its turn again.
 const BATCH: usize = 1024;
@@ -42,6 +43,11 @@ impl Events {
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }
             .map_err(|error| error.into_parts().1)?;
         Ok(Self { ring, reader, decoder, next_look: None, quiet: 0 })
+    }
+
+    /// Asks this from now on which process an event came from.
+    pub fn watch(&mut self, watch: Watch) {
+        self.decoder.watch(watch);
     }
 
     /// Waits until there are records, and appends a bounded number of them. Cancel-safe: nothing is

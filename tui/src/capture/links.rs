@@ -14,7 +14,7 @@ use aya::programs::uprobe::{
 use tracing::info;
 
 use super::multi::{Multi, Probe};
-use super::{CaptureError, OBJECT, with_causes};
+use super::{CaptureError, OBJECT, is_refused, with_causes};
 
 /// A program, and whether it runs at the return of the function that it is attached to.
 pub(super) type Name = (&'static str, bool);
@@ -93,6 +93,7 @@ impl Linker {
             let link = multi.attach(program, file, probes, process);
             let link = link.map_err(|error| CaptureError::Attach {
                 offset: first.file_offset,
+                refused: is_refused(&error),
                 // The kernel does not say at which of them.
                 reason: match probes.len() {
                     1 => error.to_string(),
@@ -113,6 +114,7 @@ impl Linker {
             let attached = self.program(program)?.attach(point, &path, scope);
             let link = attached.map_err(|error| CaptureError::Attach {
                 offset: file_offset,
+                refused: is_refused(&error),
                 reason: with_causes(&error),
             })?;
             links.push(Link::Perf(program, link));

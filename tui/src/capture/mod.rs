@@ -4,6 +4,7 @@ mod again;
 mod control;
 mod decode;
 mod events;
+mod kernel;
 mod links;
 mod multi;
 mod probes;
@@ -15,7 +16,7 @@ mod slots;
 use std::io;
 use std::sync::{Arc, RwLock};
 
-use aya::maps::{MapData, MapError, RingBuf};
+use aya::maps::{Array, MapData, MapError, RingBuf};
 use aya::programs::{ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 
@@ -62,6 +63,8 @@ pub enum CaptureError {
         offset: u64,
         /// What the kernel said.
         reason: String,
+        /// It did not permit it.
+        refused: bool,
     },
     /// More taps than the kernel side has room for.
     #[error("more taps or walks are attached than there is room for")]
@@ -69,6 +72,13 @@ pub enum CaptureError {
     /// The ring buffer could not be waited for.
     #[error("waiting for the ring buffer: {0}")]
     Wait(#[from] io::Error),
+}
+
+impl CaptureError {
+    /// Whether the kernel did not permit a probe.
+    pub fn is_refused_probe(&self) -> bool {
+        matches!(self, Self::Attach { refused: true, .. })
+    }
 }
 
 /// The parts of a loaded object. Each has its owner: probes attach off the loop, events are read on it.
@@ -106,15 +116,23 @@ pub fn load(ring_bytes: u32, ways: Ways) -> Result<Loaded, CaptureError> {
     let counters = take("COUNTERS")?;
     let reader = take("READER")?;
     let seen = take("SEEN")?;
+    let kernel = take("KERNEL")?;
     let named = |name| move |source| CaptureError::Map { name, source };
 
-    let warnings = LIFECYCLE
+    let mut warnings: Vec<String> = LIFECYCLE
         .into_iter()
         .filter_map(|(program, tracepoint)| {
             let error = watch(&mut ebpf, program, tracepoint).err()?;
             Some(format!("{tracepoint} cannot be watched: {}", with_causes(&error)))
         })
         .collect();
+    match kernel::layout() {
+        Ok(layout) => {
+            let mut map = Array::try_from(kernel).map_err(named("KERNEL"))?;
+            map.set(0, kernel::PodLayout(layout), 0).map_err(named("KERNEL"))?;
+        }
+        Err(error) => warnings.push(format!("peers stay unknown: {}", with_causes(&error))),
+    }
     let tap_slots = Arc::new(RwLock::new(slots::Slots::new(tlskeytop_common::TAP_SLOTS)));
     let walk_slots = Arc::new(RwLock::new(slots::Slots::new(tlskeytop_common::WALK_SLOTS)));
     let decoder = Decoder::new(
@@ -150,6 +168,15 @@ fn watch(ebpf: &mut Ebpf, name: &'static str, tracepoint: &str) -> Result<(), Ca
     program.load()?;
     program.attach(tracepoint)?;
     Ok(())
+}
+
+/// Whether a cause is that the kernel did not permit it.
+fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| {
+        let cause = cause.downcast_ref::<io::Error>();
+        cause.is_some_and(|cause| cause.kind() == io::ErrorKind::PermissionDenied)
+    })
 }
 
 /// The whole chain of causes: aya's own message names the system call, its source the reason.

@@ -15,7 +15,6 @@ use super::slots::{Part, Slots};
 use super::{CaptureError, reading};
 use crate::model::target::ImageId;
 use crate::target::functions;
-use crate::target::layout::Layouted;
 use crate::target::plan::{Arguments, ImagePlan, RandomPath, Ways};
 
 /// The program at the secret-logging function.
@@ -157,7 +156,7 @@ impl Probes {
             self.note(image, result, &mut attached);
         }
         if plan.is_walked(self.ways)
-            && let Some(steps) = reading::steps(&plan.layout)
+            && let Some(steps) = reading::steps(plan)
         {
             let result = self.attach_walk(image, file, plan, steps);
             self.note(image, result, &mut attached);
@@ -192,7 +191,7 @@ impl Probes {
         let named = |name| move |source| CaptureError::Map { name, source };
         let (program, set) = match &tap.arguments {
             Arguments::Connection(random) => {
-                let config = PodTap(config(*random, &plan.layout));
+                let config = PodTap(config(*random, plan));
                 (TAP, self.taps.set(links.slot, config, 0).map_err(named("TAPS")))
             }
             Arguments::Operands(operands) => {
@@ -247,8 +246,7 @@ impl Probes {
         file: &File,
         plan: &Arc<ImagePlan>,
     ) -> Result<(), CaptureError> {
-        let (Some(steps), Some(process)) = (reading::steps(&plan.layout), NonZeroU32::new(pid))
-        else {
+        let (Some(steps), Some(process)) = (reading::steps(plan), NonZeroU32::new(pid)) else {
             return Ok(());
         };
         let links = Links::take_slot(&self.walk_slots, image, plan, Part::CatchUp)?;
@@ -345,12 +343,13 @@ impl Drop for Probes {
     }
 }
 
-fn config(path: RandomPath, layout: &Layouted) -> TapConfig {
+fn config(path: RandomPath, plan: &ImagePlan) -> TapConfig {
     TapConfig {
         has_deref: u32::from(path.deref.is_some()),
         deref: path.deref.unwrap_or(0),
         offset: path.offset,
         reserved: 0,
-        facts: reading::fact_steps(layout),
+        facts: reading::fact_steps(&plan.layout),
+        ends: reading::end_steps(plan),
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tlskeytop_common::COMM_LEN;
 
 use crate::model::target::Process;
+use crate::target::follow::watch::Watch;
 use crate::target::process;
 use crate::text::Foreign;
 
@@ -25,6 +26,8 @@ type ThreadName = [u8; COMM_LEN];
 #[derive(Debug, Default)]
 pub struct Processes {
     known: HashMap<u32, Known>,
+    /// Where the kernel tells what processes do: then nothing else is asked of those that it tells of.
+    pub watch: Option<Watch>,
 }
 
 #[derive(Debug)]
@@ -38,7 +41,10 @@ struct Known {
 impl Processes {
     /// The process with this id. When it has ended already, all that is known is its thread's name.
     pub fn get(&mut self, pid: u32, thread: &ThreadName) -> Arc<Process> {
-        self.look(pid, thread, Instant::now(), process::read)
+        if let Some(process) = self.watch.as_ref().and_then(|watch| watch.process(pid)) {
+            return process;
+        }
+        self.look(pid, thread, Instant::now(), process::read_with_ancestors)
     }
 
     fn look(
@@ -90,7 +96,9 @@ impl Processes {
 
 fn ended(pid: u32, thread: &[u8]) -> Process {
     let comm = Foreign::from_bytes(thread);
-    Process { pid, parent: 0, start_ticks: 0, comm, exe: None, container: None }
+    let ancestors = [].into();
+    let (exe, container, inner_pid) = (None, None, None);
+    Process { pid, parent: 0, start_ticks: 0, comm, exe, container, inner_pid, ancestors }
 }
 
 #[cfg(test)]

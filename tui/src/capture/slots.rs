@@ -7,7 +7,8 @@ use tlskeytop_common::Cookie;
 use super::reading;
 use crate::model::Facts;
 use crate::model::target::ImageId;
-use crate::target::plan::{Arguments, ImagePlan, Tap};
+use crate::target::functions;
+use crate::target::plan::{Arguments, Hook, ImagePlan, Tap};
 
 /// What a probe belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,24 @@ impl Slot {
                 Some(operands.labels.get(number as usize).copied())
             }
             _ => None,
+        }
+    }
+
+    /// The hook of a walk's probe with this number, as `Probes` numbers them: entries of the functions that shake
+    /// hands, their returns, the others.
+    pub fn hook(&self, site: u32) -> Option<&Hook> {
+        let hooks = |is_wanted: fn(&str) -> bool| {
+            self.plan.hooks.iter().filter(move |hook| is_wanted(hook.name))
+        };
+        let site = site as usize;
+        match self.part {
+            Part::Tap(_) => None,
+            Part::CatchUp => hooks(functions::is_data_path).nth(site),
+            Part::Walk => {
+                let shakes_hands = || hooks(functions::shakes_hands);
+                let all = shakes_hands().chain(shakes_hands());
+                all.chain(hooks(functions::finds_it_done)).nth(site)
+            }
         }
     }
 

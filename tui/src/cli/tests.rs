@@ -56,6 +56,46 @@ fn a_selection_is_no_longer_all() {
 }
 
 #[test]
+fn children_follow_and_excludes_add_up() {
+    let task = parse(&["--mode", "json", "-p", "12"]).unwrap();
+    assert!(task.selection.children && task.selection.is_open());
+    let mut task = parse(&["--mode", "json", "-p", "12", "--no-children"]).unwrap();
+    assert!(!task.selection.children && !task.selection.is_open());
+    task.configure(Config::default());
+    assert!(!task.selection.children, "the command line wins");
+    let mut task = parse(&["--mode", "json", "-p", "12"]).unwrap();
+    task.configure(Config { children: false, ..Config::default() });
+    assert!(!task.selection.children);
+    let args = ["--exclude-pid", "1,2", "--exclude-name", "a", "--exclude-name", "b"];
+    let args = [&["--mode", "json"], &args[..], &["--exclude-container", "0*"]].concat();
+    let selection = parse(&args).unwrap().selection;
+    assert!(selection.all && !selection.takes_all());
+    let excluded = &selection.excluded;
+    assert_eq!(excluded.pids, [(1, 0), (2, 0)].into());
+    assert_eq!((excluded.names.len(), excluded.containers.len()), (2, 1));
+    let task = parse(&["--mode", "json", "--container", "0*", "--exclude-image", "/x"]).unwrap();
+    assert!(!task.selection.all && task.selection.containers.len() == 1);
+    assert_eq!(task.excluded_images, [PathBuf::from("/x")]);
+}
+
+#[test]
+fn a_command_is_captured_alone_and_headless() {
+    let task = parse(&["-s", "--", "curl", "-k", "--all", "--", "x"]).unwrap();
+    assert_eq!(task.command, ["curl", "-k", "--all", "--", "x"]);
+    assert_eq!(task.mode, Mode::Keylog);
+    assert!(!task.selection.all && task.save);
+    let task = parse(&["--mode", "json", "--all", "--", "curl"]).unwrap();
+    assert!(task.selection.all && task.mode == Mode::Json);
+    let task = parse(&["--image", "/bin/x", "--", "scan"]).unwrap();
+    assert!(!task.selection.all && task.selection.only_named_images);
+    assert_eq!(task.command, ["scan"]);
+    assert!(parse(&["curl"]).is_err(), "without -- it is no command");
+    // As if it was not there.
+    let task = parse(&["--mode", "key", "--"]).unwrap();
+    assert!(task.command.is_empty() && task.selection.all);
+}
+
+#[test]
 fn a_layout_has_the_name_of_a_group() {
     let task = parse(&["--mode", "json", "--layout", "3.5.0 no-psk"]).unwrap();
     assert!(task.layout.unwrap().warning().contains("3.5.0 no-psk"));
@@ -72,6 +112,10 @@ fn what_contradicts_itself_is_refused() {
         &["--mode", "json", "-k", "-"][..],
         &["--mode", "tui"],
         &["--mode", "keylog", "--name", "a["],
+        &["--mode", "keylog", "--exclude-name", "a["],
+        &["--mode", "keylog", "--container", "a["],
+        &["--mode", "keylog", "--exclude-container", "{a"],
+        &["--mode", "keylog", "--exclude-pid", "0"],
         &["--mode", "keylog", "--duration", "0"],
         &["--mode", "keylog", "--duration", "nan"],
         &["--mode", "keylog", "--duration", "1e19"],

@@ -16,7 +16,7 @@ pub fn default_text() -> String {
 }
 
 fn write_text(text: &mut String) -> std::fmt::Result {
-    let Config { settings, save_path, mouse, catch_up, .. } = Config::default();
+    let Config { settings, save_path, mouse, catch_up, children, .. } = Config::default();
     let columns: Vec<_> = column_names().map(|name| quoted(&name)).collect();
     write!(
         text,
@@ -48,6 +48,8 @@ mouse = {mouse}
 reveal-seconds = {reveal}
 # Look for the open connections of a process for so many seconds when it is attached to; 0: do not (--catch-up).
 catch-up = {catch_up}
+# The children of a chosen process are chosen too, and theirs (--no-children).
+children = {children}
 
 # Styles in place of the theme's: a colour (a name, a number up to 255, or #rrggbb), `on` and another one for the
 # background, and bold, dim, italic, underlined or reversed. The roles are

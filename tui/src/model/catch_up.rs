@@ -113,6 +113,14 @@ impl CatchingUp {
         }
     }
 
+    /// Others are about to be chosen, who may have begun since and did not report. Those who did are done with.
+    pub fn before_choosing(&mut self, targets: &Targets) {
+        let all = Self::wanted_with(targets, &BTreeMap::new());
+        let uncovered = self.wanted(targets);
+        self.done.extend(all.into_iter().filter(|(key, _)| !uncovered.contains_key(key)));
+        self.covered_since.clear();
+    }
+
     /// Begins with chosen processes that were running before, and ends with those that are not chosen any more.
     pub fn reconcile(&mut self, targets: &Targets) -> Vec<Change> {
         if self.limit.is_zero() {
@@ -218,6 +226,13 @@ impl CatchingUp {
     /// Chosen processes that were running before their image was attached, or before they were chosen, with their
     /// `start_ticks`.
     fn wanted(&self, targets: &Targets) -> BTreeMap<Key, u64> {
+        Self::wanted_with(targets, &self.covered_since)
+    }
+
+    fn wanted_with(
+        targets: &Targets,
+        covered_since: &BTreeMap<ImageId, u64>,
+    ) -> BTreeMap<Key, u64> {
         let mut wanted = BTreeMap::new();
         let ways = targets.selection.ways;
         for target in targets.processes.values() {
@@ -230,8 +245,7 @@ impl CatchingUp {
                 let can = |image: &super::target::Image| image.plan.can_catch_up(ways);
                 // A process that was forked may have its parent's connections.
                 let forked = parent.is_some_and(|parent| parent.images.contains(id));
-                let covered =
-                    !forked && self.covered_since.get(id).is_some_and(|&since| ticks > since);
+                let covered = !forked && covered_since.get(id).is_some_and(|&since| ticks > since);
                 if !covered && is_attached(targets, *id) && targets.images.get(id).is_some_and(can)
                 {
                     wanted.insert((pid, *id), ticks);

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::target::{Image, ImageId, ImageState, Process, Scan, Selection, Target};
+use super::target::{Ancestor, Image, ImageId, ImageState, Process, Scan, Selection, Target};
 use super::ui::App;
-use super::{Captured, DEFAULT_SESSION_LIMIT, Facts, Method, Model, Msg, Time};
+use super::{Captured, DEFAULT_SESSION_LIMIT, Facts, Method, Model, Msg, Time, WhoIsWho};
 use crate::target::layout::{self, Evidence, How, LayoutRefusal, ProvenLayout};
 use crate::target::plan::{
     Arguments, FoundBy, Hook, ImagePlan, Library, Linkage, RandomPath, Site, SiteKind, Tap,
@@ -29,6 +29,8 @@ pub fn process(pid: u32, comm: &str) -> Arc<Process> {
         comm: comm.into(),
         exe: Some(Foreign::from(format!("/usr/bin/{comm}").as_str())),
         container: None,
+        inner_pid: None,
+        ancestors: [Ancestor { pid: 1, start_ticks: 1 }].into(),
     })
 }
 
@@ -41,6 +43,7 @@ pub fn image(id: u32, path: &str, library: Option<(&'static str, &str)>, taps: u
         sites: vec![site],
     };
     let plan = ImagePlan {
+        unsupported: None,
         build_id: None,
         linkage: Linkage::Shared,
         stripped: true,
@@ -64,7 +67,7 @@ pub fn image(id: u32, path: &str, library: Option<(&'static str, &str)>, taps: u
         hooks_reason: String::new(),
     };
     let (path, plan) = (path.into(), Arc::new(plan));
-    Image { id: ImageId(id), path, plan, state: ImageState::Idle, named: false }
+    Image { id: ImageId(id), path, plan, state: ImageState::Idle, named: false, excluded: false }
 }
 
 /// Gives the image a layout and a hook, so that it can be walked.
@@ -126,6 +129,7 @@ pub fn secret(time: Time, process: &Arc<Process>, random: u8, label: Label, fill
         client_random: ClientRandom([random; 32]),
         secret: Secret::new(&label, &[fill; 48], len).expect("the length is that of the label"),
         facts: Facts::default(),
+        ends: WhoIsWho::default(),
         caught_up: None,
         may_be_updated: false,
         label,

@@ -3,16 +3,23 @@
 //! The TUI and the headless modes run this same model: messages come in, effects go out.
 
 mod catch_up;
+mod command;
+pub mod container;
+mod family;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod missed;
 mod msg;
 mod saving;
+pub mod selection;
 mod session;
 mod stats;
 mod store;
 pub mod target;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_choosing;
 mod time;
 mod touched;
 pub mod ui;
@@ -23,9 +30,13 @@ use std::time::Duration;
 pub use catch_up::{
     AT_A_TIME, AT_A_TIME_ONE_BY_ONE, CatchUpState, CatchingUp, DEFAULT_LIMIT as CATCH_UP_LIMIT,
 };
+pub use command::{CommandState, Ending};
+pub use missed::{Loss, Missed};
 pub use msg::{Effect, KeyLogMsg, Msg};
 pub use saving::{InFile, KnownLine, LINES_REMEMBERED, PendingLine, Saving, SavingState};
-pub use session::{Captured, Entry, Facts, Method, Outcome, SecretState, Session, SessionKey};
+pub use session::{
+    Captured, Entry, Facts, Method, Outcome, SecretState, Session, SessionKey, WhoIsWho,
+};
 pub use stats::{KernelCounters, Rate, Stats};
 pub use store::{Evicted, SessionRef, Store};
 pub use time::Time;
@@ -37,6 +48,10 @@ use target::{ImageState, Selection, Targets};
 pub const DEFAULT_SESSION_LIMIT: usize = 100_000;
 /// How long after a failed write the next one is tried.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Said once.
+const TOO_MANY_CHILDREN: &str = "the chosen processes have more descendants than are remembered: of some, those \
+    whose parents have ended may be missed";
 
 /// Everything.
 #[derive(Debug)]
@@ -51,10 +66,14 @@ pub struct Model {
     pub catching_up: CatchingUp,
     /// What was counted.
     pub stats: Stats,
+    /// What was not captured since its image was attached too late.
+    pub missed: Missed,
     /// Time of the last message.
     pub now: Time,
     /// A look at the machine has come in.
     pub scanned: bool,
+    /// The command to run, if there is one.
+    pub command: Option<CommandState>,
 }
 
 impl Model {
@@ -66,8 +85,10 @@ impl Model {
             saving: Saving::new(keylog),
             catching_up: CatchingUp::new(CATCH_UP_LIMIT, AT_A_TIME),
             stats: Stats::default(),
+            missed: Missed::default(),
             now: Time(0),
             scanned: false,
+            command: None,
         }
     }
 
@@ -86,11 +107,19 @@ impl Model {
             Msg::Scanned(mut scan) => {
                 effects.extend(std::mem::take(&mut scan.warnings).into_iter().map(Effect::Warn));
                 let began = scan.began;
+                let ended = std::mem::take(&mut scan.ended);
                 effects.extend(self.targets.merge(scan).into_iter().map(Effect::Capture));
+                self.missed.ended(&ended, &self.targets);
+                if self.targets.selection.take_overflow() {
+                    effects.push(Effect::Warn(TOO_MANY_CHILDREN.to_owned()));
+                }
                 self.stats.events.retain(|id, _| self.targets.images.contains_key(id));
                 self.scanned = true;
                 self.catching_up.looked(&self.targets, began);
                 self.reconcile(&mut effects);
+            }
+            Msg::Refused(image) => {
+                self.targets.refused.insert(image);
             }
             Msg::Attached { image, result } => self.attached(image, result, &mut effects),
             Msg::CatchingUp { pid, image, result } => {
@@ -110,10 +139,12 @@ impl Model {
                 effects.extend(told.into_iter().map(Effect::Warn));
             }
             Msg::ChoosePid(pid, chosen) => {
+                self.catching_up.before_choosing(&self.targets);
                 self.targets.choose_pid(pid, chosen);
                 self.reconcile(&mut effects);
             }
             Msg::ChooseAll(all) => {
+                self.catching_up.before_choosing(&self.targets);
                 self.targets.selection.all = all;
                 self.reconcile(&mut effects);
             }
@@ -129,6 +160,14 @@ impl Model {
             // For who looks at it: nothing of it is kept here.
             Msg::CommandLine { .. } | Msg::Exported(_) => {}
             Msg::Flush => self.saving.retry_now(),
+            Msg::CommandEnded(ending) => self.command = Some(CommandState::Ended(ending)),
+        }
+        if self.command == Some(CommandState::Waiting)
+            && self.is_ready()
+            && self.saving.state != SavingState::Opening
+        {
+            self.command = Some(CommandState::Running);
+            effects.push(Effect::StartCommand);
         }
         if let Some((generation, lines)) = self.saving.next_batch(&self.sessions, now) {
             effects.push(Effect::WriteLines { generation, lines });
@@ -154,6 +193,8 @@ impl Model {
         let (chosen, change) = self.targets.decide(&event.process);
         effects.extend(change.map(Effect::Capture));
         if !chosen {
+            self.stats.unattributed +=
+                u64::from(self.targets.selection.might_choose(&event.process));
             return;
         }
         let label = event.label.clone();
@@ -162,6 +203,9 @@ impl Model {
         if let Some(connection) = caught_up {
             let ended = self.catching_up.saw(key, connection, self.now);
             effects.extend(ended.map(Effect::Capture));
+        }
+        if self.sessions.find(&event.session_key()).is_none() {
+            self.missed.session(&event);
         }
         let taken = self.sessions.take(event);
         if taken.created {
@@ -260,7 +304,11 @@ impl Model {
     ) {
         let Some(image) = self.targets.images.get_mut(&image) else { return };
         image.state = match result {
-            Ok(probes) => ImageState::Attached { probes },
+            Ok(probes) => {
+                self.missed.attached(image.id, self.now);
+                self.targets.refused.remove(&image.id);
+                ImageState::Attached { probes }
+            }
             Err(reason) => {
                 effects.push(Effect::Warn(format!("{}: {reason}", image.path)));
                 ImageState::Failed(reason)

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
+use super::command::Ending;
 use super::saving::{KnownLine, PendingLine};
 use super::session::Captured;
 use super::stats::KernelCounters;
@@ -38,6 +39,8 @@ pub enum Msg {
         /// The number of probes, or why there are none.
         result: Result<usize, String>,
     },
+    /// The kernel did not permit any probe of an image; the [`Msg::Attached`] that follows says more.
+    Refused(ImageId),
     /// A [`Change::CatchUp`] was carried out.
     CatchingUp {
         /// The process.
@@ -72,6 +75,8 @@ pub enum Msg {
     SaveTo(PathBuf),
     /// Write what is left now, though the last attempt failed a moment ago.
     Flush,
+    /// The command that was run is over.
+    CommandEnded(Ending),
 }
 
 /// What the key log's writer reports.
@@ -150,6 +155,8 @@ pub enum Effect {
     },
     /// Tell the log.
     Warn(String),
+    /// Run the command: everything is attached.
+    StartCommand,
     /// Look at the machine now.
     Rescan,
     /// End the program.

@@ -41,6 +41,15 @@ pub struct Facts {
     pub resumed: Option<bool>,
 }
 
+/// The ends of a connection, as far as they can be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WhoIsWho {
+    /// The name that the client asked for.
+    pub server_name: Option<Foreign>,
+    /// The other end of the connection's socket.
+    pub peer: Option<SocketAddr>,
+}
+
 /// A secret as the probes delivered it.
 #[derive(Clone, Debug)]
 pub struct Captured {
@@ -60,6 +69,8 @@ pub struct Captured {
     pub secret: Secret,
     /// What else was read at that moment.
     pub facts: Facts,
+    /// The ends of the connection, with those secrets that they are read with.
+    pub ends: WhoIsWho,
     /// A probe of catching up was hit: the connection's address.
     pub caught_up: Option<u64>,
     /// A KeyUpdate may have replaced the traffic secrets since the handshake, and there is no telling.
@@ -227,6 +238,7 @@ impl Session {
         let new = !self.entries.iter().any(same_line);
         let full = new && self.is_full(&event.label) && !self.make_room(&event.label);
         self.learn(&event.label, event.facts);
+        self.meet(&event.ends);
         let outcome = match self.entries.iter_mut().find(|entry| same_line(entry)) {
             Some(held) if held.secret == event.secret || null || event.may_be_updated => {
                 Outcome::Duplicate
@@ -267,6 +279,18 @@ impl Session {
         self.facts.role = self.facts.role.or(facts.role);
         self.facts.resumed = self.facts.resumed.or(facts.resumed);
         self.changed |= self.facts != before;
+    }
+
+    /// Takes over what was not known.
+    fn meet(&mut self, ends: &WhoIsWho) {
+        if self.server_name.is_none() && ends.server_name.is_some() {
+            self.server_name.clone_from(&ends.server_name);
+            self.changed = true;
+        }
+        if self.peer.is_none() && ends.peer.is_some() {
+            self.peer = ends.peer;
+            self.changed = true;
+        }
     }
 
     /// Drops the oldest repeat of a label that is in the key log already.

@@ -6,12 +6,25 @@ use std::sync::Arc;
 
 use globset::GlobMatcher;
 
+use super::Time;
+use super::container::{Container, ContainerPattern};
+use super::family::Family;
+use super::selection::Excluded;
 use crate::target::plan::{ImagePlan, Library, Ways};
 use crate::text::Foreign;
 
 /// Names an image while the program runs; never used again for another file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ImageId(pub u32);
+
+/// A process that another one comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ancestor {
+    /// Process id.
+    pub pid: u32,
+    /// Clock ticks from boot to its start, as in [`Process::start_ticks`].
+    pub start_ticks: u64,
+}
 
 /// What is known of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +39,31 @@ pub struct Process {
     pub comm: Foreign,
     /// Path of the executable as the process sees it; `None` when it could not be read.
     pub exe: Option<Foreign>,
-    /// Id of the container, where the cgroup's path shows one.
-    pub container: Option<Foreign>,
+    /// Its container, or its unit of systemd, where the cgroup's path shows one.
+    pub container: Option<Container>,
+    /// Its id in the innermost pid namespace, where that is another one than ours.
+    pub inner_pid: Option<u32>,
+    /// Its parent, the parent's parent and so on, as far as they are known.
+    pub ancestors: Arc<[Ancestor]>,
+}
+
+impl Process {
+    /// `4711`, or `4711 (7 inside)` where it has another id in a namespace of its own.
+    pub fn pids(&self) -> String {
+        match self.inner_pid {
+            Some(inner) => format!("{} ({inner} inside)", self.pid),
+            None => self.pid.to_string(),
+        }
+    }
+}
+
+/// From whom a process was born, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Birth {
+    /// Its parent's process id, or that of the process that took it over.
+    pub parent: u32,
+    /// As [`Process::start_ticks`].
+    pub start_ticks: u64,
 }
 
 /// What is attached to an image.
@@ -59,6 +95,8 @@ pub struct Image {
     pub state: ImageState,
     /// Named with `--image`.
     pub named: bool,
+    /// Named with `--exclude-image`.
+    pub excluded: bool,
 }
 
 impl Image {
@@ -98,10 +136,25 @@ pub struct Scan {
     pub images: Vec<Image>,
     /// Every process there is; `None` when that could not be read.
     pub pids: Option<BTreeSet<u32>>,
+    /// From whom each of them was born; of one that ended meanwhile there is nothing.
+    pub births: BTreeMap<u32, Birth>,
     /// What the user should know.
     pub warnings: Vec<String>,
     /// When the look began: clock ticks since boot, as in [`Process::start_ticks`].
     pub began: u64,
+    /// Those that had an image mapped and ended since the last look.
+    pub ended: Vec<Ended>,
+}
+
+/// A process with TLS code that ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The process.
+    pub process: Arc<Process>,
+    /// The images with TLS code that it had mapped.
+    pub images: Vec<ImageId>,
+    /// When.
+    pub at: Time,
 }
 
 /// Which processes report.
@@ -114,38 +167,20 @@ pub struct Selection {
     pub pids: BTreeMap<u32, u64>,
     /// Chosen by name.
     pub names: Vec<GlobMatcher>,
+    /// Chosen by container, pod or unit.
+    pub containers: Vec<ContainerPattern>,
+    /// The descendants of what is chosen by its id are chosen too, and those of what is excluded by it excluded.
+    pub children: bool,
+    /// What is left out, whatever chooses it.
+    pub excluded: Excluded,
+    /// Every descendant of this process is chosen: of ourselves, with a command that we run.
+    pub root: Option<Ancestor>,
     /// Only images that were named (`--image`).
     pub only_named_images: bool,
     /// By tap, by walk.
     pub ways: Ways,
-}
-
-impl Selection {
-    /// Whether nothing at all was chosen.
-    pub fn is_empty(&self) -> bool {
-        !self.all && self.pids.is_empty() && self.names.is_empty()
-    }
-
-    /// Whether this process is chosen.
-    pub fn chooses(&self, process: &Process) -> bool {
-        self.all || self.chooses_pid(process) || self.names_process(process)
-    }
-
-    /// Whether this process, and no other of the same id, is chosen by its id.
-    fn chooses_pid(&self, process: &Process) -> bool {
-        let same = |ticks: &u64| *ticks == 0 || [0, *ticks].contains(&process.start_ticks);
-        self.pids.get(&process.pid).is_some_and(same)
-    }
-
-    /// Whether this process is chosen by its name.
-    pub fn names_process(&self, process: &Process) -> bool {
-        self.names.iter().any(|name| name.is_match(process.comm.raw()))
-    }
-
-    /// Whether processes that are not known yet can turn out to be chosen.
-    pub fn is_open(&self) -> bool {
-        self.all || !self.names.is_empty()
-    }
+    /// The descendants of what is chosen by its id.
+    pub family: Family,
 }
 
 /// What the kernel should do, as a difference to what it does.
@@ -188,10 +223,12 @@ pub struct Targets {
     pub images: BTreeMap<ImageId, Image>,
     /// The parents of processes without TLS code that are above those with it.
     pub ancestors: BTreeMap<u32, u32>,
+    /// Images of which the kernel did not permit any probe.
+    pub refused: BTreeSet<ImageId>,
     /// Counts the looks at the machine: with another number, processes and images may be others.
     pub looks: u64,
     rules: HashMap<u32, bool>,
-    /// Chosen processes that the last scan did not find.
+    /// Processes chosen or excluded by their ids that the last scan did not find.
     missing: BTreeSet<u32>,
     reports_unknown: bool,
 }
@@ -216,45 +253,62 @@ impl Targets {
             }
             stays
         });
+        self.refused.retain(|id| known.contains(id));
         for image in scan.images {
             let known = self.images.entry(image.id).or_insert_with(|| image.clone());
             known.named |= image.named;
+            known.excluded = image.excluded;
         }
         self.processes =
             scan.targets.into_iter().map(|target| (target.process.pid, target)).collect();
         self.ancestors = scan.ancestors;
         self.looks += 1;
-        self.drop_ended(scan.pids.as_ref());
+        if let Some(pids) = &scan.pids {
+            self.look_at_families(pids, &scan.births);
+        }
         changes
     }
 
-    /// Drops what was chosen by its id and has ended, since the id may be given to another process. What two
-    /// scans did not find has ended, and what it sent before has been read.
-    fn drop_ended(&mut self, pids: Option<&BTreeSet<u32>>) {
-        let missing: BTreeSet<u32> = match pids {
-            Some(pids) => {
-                self.selection.pids.keys().copied().filter(|pid| !pids.contains(pid)).collect()
+    /// Drops what was chosen or excluded by its id and has ended, since the id may be given to another process. What
+    /// two scans did not find has ended, and what it sent before has been read. Its descendants stay.
+    fn look_at_families(&mut self, living: &BTreeSet<u32>, births: &BTreeMap<u32, Birth>) {
+        let Selection { pids, excluded, family, children, .. } = &mut self.selection;
+        if *children {
+            family.looked(pids, births);
+            excluded.family.looked(&excluded.pids, births);
+        }
+        let before = std::mem::take(&mut self.missing);
+        let missing = &mut self.missing;
+        let mut has_ended = |pid: u32, ticks: u64| match living.contains(&pid) {
+            true => births.get(&pid).is_some_and(|now| ticks != 0 && now.start_ticks != ticks),
+            false => {
+                missing.insert(pid);
+                before.contains(&pid)
             }
-            None => BTreeSet::new(),
         };
-        let mut chosen = std::mem::take(&mut self.selection.pids);
-        chosen.retain(|pid, ticks| {
-            let present = self.processes.get(pid).map_or(0, |target| target.process.start_ticks);
-            let is_other = *ticks != 0 && present != 0 && *ticks != present;
-            let is_gone = missing.contains(pid) && self.missing.contains(pid);
-            !(is_other || is_gone)
-        });
-        self.selection.pids = chosen;
-        self.missing = missing;
+        let ended = |pids: &BTreeMap<u32, u64>, has_ended: &mut dyn FnMut(u32, u64) -> bool| {
+            let ended = pids.iter().filter(|(pid, ticks)| has_ended(**pid, **ticks));
+            ended.map(|(&pid, &start_ticks)| Ancestor { pid, start_ticks }).collect::<Vec<_>>()
+        };
+        for (pids, family) in
+            [(&mut *pids, &mut *family), (&mut excluded.pids, &mut excluded.family)]
+        {
+            for root in ended(pids, &mut has_ended) {
+                pids.remove(&root.pid);
+                family.root_ended(root);
+            }
+        }
+        for pardoned in ended(&excluded.pardoned, &mut has_ended) {
+            excluded.pardoned.remove(&pardoned.pid);
+        }
     }
 
-    /// Chooses a process by its id, or drops it.
+    /// Chooses a process by its id, or drops it. Of what else chooses it, it is excluded.
     pub fn choose_pid(&mut self, pid: u32, chosen: bool) {
-        if chosen {
-            let ticks = self.processes.get(&pid).map_or(0, |target| target.process.start_ticks);
-            self.selection.pids.insert(pid, ticks);
-        } else {
-            self.selection.pids.remove(&pid);
+        let process = self.processes.get(&pid).map(|target| Arc::clone(&target.process));
+        match chosen {
+            true => self.selection.take_in(pid, process.as_deref()),
+            false => self.selection.leave_out(pid, process.as_deref()),
         }
     }
 
@@ -292,16 +346,20 @@ impl Targets {
             Some(image) if !image.plan.is_captured(self.selection.ways) => {
                 image.plan.obstacle(self.selection.ways)
             }
+            Some(image) if image.excluded => {
+                Cow::Owned(format!("--exclude-image names {}", image.path))
+            }
             Some(image) => Cow::Owned(format!("--image does not name {}", image.path)),
         };
         (!images.any(|image| self.can_attach(image))).then_some(why)
     }
 
     /// Whether there is something to attach, which the command line allows.
-    fn can_attach(&self, image: &Image) -> bool {
+    pub(super) fn can_attach(&self, image: &Image) -> bool {
         image.plan.is_captured(self.selection.ways)
             && !image.plan.is_token()
             && (image.named || !self.selection.only_named_images)
+            && !image.excluded
     }
 
     /// How many processes have each image mapped.
@@ -319,6 +377,23 @@ impl Targets {
         self.images.values().filter(attached).count()
     }
 
+    /// What the kernel said, when it permitted no probe at all: some were asked for, and each was refused.
+    pub fn refusal(&self) -> Option<&str> {
+        let mut reason = None;
+        for image in self.images.values() {
+            match &image.state {
+                ImageState::Failed(why) if self.refused.contains(&image.id) => {
+                    reason = Some(&**why)
+                }
+                ImageState::Idle => {}
+                ImageState::Failed(_) | ImageState::Attached { .. } | ImageState::Attaching => {
+                    return None;
+                }
+            }
+        }
+        reason
+    }
+
     /// Whether an attach that was asked for has not been answered.
     pub fn is_attaching(&self) -> bool {
         self.images.values().any(|image| image.state == ImageState::Attaching)
@@ -326,10 +401,16 @@ impl Targets {
 
     /// Decides on a process that reported without a rule, and remembers it.
     pub fn decide(&mut self, process: &Process) -> (bool, Option<Change>) {
+        if self.selection.takes_all() {
+            return (true, None);
+        }
         let chosen = self.selection.chooses(process);
+        self.selection.saw(process);
         // A process that reports although it has the rule not to has lost it in the kernel, with an exec or an
         // earlier process of this id.
-        if self.selection.all || (chosen && self.rules.get(&process.pid) == Some(&true)) {
+        let is_known = chosen && self.rules.get(&process.pid) == Some(&true);
+        // Of one that ended before it was looked at, nothing is remembered: its id may be another's by now.
+        if is_known || process.start_ticks == 0 && !chosen {
             return (chosen, None);
         }
         self.rules.insert(process.pid, chosen);
@@ -366,7 +447,7 @@ impl Targets {
             changes.push(Change::ReportUnknown(open));
         }
         let mut wanted: HashMap<u32, bool> = HashMap::new();
-        if !self.selection.all {
+        if !self.selection.takes_all() {
             for pid in self.selection.pids.keys() {
                 wanted.insert(*pid, true);
             }
@@ -397,7 +478,8 @@ impl Targets {
             .filter(|image| image.plan.wants_token())
             .map(|image| &image.plan.library)
             .collect();
-        let tokens = self.images.values().filter(|image| image.plan.is_token());
+        let is_usable = |image: &&Image| image.plan.is_token() && !image.excluded;
+        let tokens = self.images.values().filter(is_usable);
         let needed = tokens.filter(|image| holders.contains(&&image.plan.library));
         wanted.extend(needed.map(|image| image.id));
         wanted

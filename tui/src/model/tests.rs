@@ -5,19 +5,21 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::target::{Change, Image, ImageId, Process, Scan, Target};
+use super::target::{Birth, Change, Image, ImageId, Process, Scan, Target};
 use super::*;
 use crate::text::Foreign;
 use crate::tls::{ClientRandom, Label, Secret};
 
-const NOW: Time = Time(1_000_000_000_000);
+pub(super) const NOW: Time = Time(1_000_000_000_000);
 
-fn process(pid: u32) -> Arc<Process> {
+pub(super) fn process(pid: u32) -> Arc<Process> {
     let comm = Foreign::from(format!("proc{pid}").as_str());
-    Arc::new(Process { pid, parent: 0, start_ticks: 1, comm, exe: None, container: None })
+    let ancestors = [].into();
+    let (exe, container, inner_pid) = (None, None, None);
+    Arc::new(Process { pid, parent: 0, start_ticks: 1, comm, exe, container, inner_pid, ancestors })
 }
 
-fn event(pid: u32, random: u8, label: Label, value: u8) -> Captured {
+pub(super) fn event(pid: u32, random: u8, label: Label, value: u8) -> Captured {
     let len = if label == Label::ClientRandom { 48 } else { 32 };
     Captured {
         time: NOW,
@@ -27,13 +29,14 @@ fn event(pid: u32, random: u8, label: Label, value: u8) -> Captured {
         client_random: ClientRandom([random; 32]),
         secret: Secret::new(&label, &[value; 64], len).unwrap(),
         facts: Facts::default(),
+        ends: WhoIsWho::default(),
         label,
         caught_up: None,
         may_be_updated: false,
     }
 }
 
-fn image(id: u32) -> Image {
+pub(super) fn image(id: u32) -> Image {
     super::fixture::image(id, "/lib/libssl.so", None, 1)
 }
 
@@ -414,6 +417,7 @@ fn only_process(pid: u32, ticks: u64) -> Scan {
         }],
         images: vec![image(0)],
         pids: Some([pid].into()),
+        births: [(pid, Birth { parent: 0, start_ticks: ticks })].into(),
         ..Scan::default()
     }
 }
@@ -602,4 +606,20 @@ fn what_has_the_keys_of_an_image_is_attached_with_it() {
     targets.selection.ways = crate::target::plan::Ways::Walk;
     let detached = targets.reconcile();
     assert_eq!(detached, [Change::Detach(ImageId(1)), Change::Detach(ImageId(2))]);
+}
+
+#[test]
+fn the_ends_are_told_once_and_stay() {
+    let ends = |name: &str, port| WhoIsWho {
+        server_name: Some(name.into()),
+        peer: Some(([192, 0, 2, 1], port).into()),
+    };
+    let mut model = all();
+    let told = |label, ends| Msg::Secret(Captured { ends, ..event(5, 1, label, 7) });
+    model.update(NOW, Msg::Secret(event(5, 1, Label::ServerHandshake, 7)));
+    model.update(NOW, told(Label::ClientHandshake, ends("example.org", 443)));
+    model.update(NOW, told(Label::ClientTraffic0, ends("other.example.org", 80)));
+    let session = model.sessions.newest_first().next().unwrap();
+    assert_eq!(session.server().as_deref(), Some("example.org"));
+    assert_eq!(session.peer, Some(([192, 0, 2, 1], 443).into()));
 }

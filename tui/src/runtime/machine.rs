@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use rustix::process::{Rlimit, Signal};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -13,16 +14,16 @@ use super::errands::Errands;
 use super::scanner::Scanner;
 use super::writer::Writer;
 use crate::capture::{CaptureError, Control, Counters, Events, Loaded, Rules};
+use crate::command::{Child, Command, Streams};
 use crate::model::target::Change;
-use crate::model::{Effect, KeyLogMsg, Msg, Time};
+use crate::model::{Effect, Ending, KeyLogMsg, Msg, Time};
+use crate::target::follow::watch::Watch;
 use crate::target::registry::Registry;
 
 /// Replies of the threads that can wait at a time.
 const REPLIES: usize = 256;
 /// How often counters are read and the key log's path is checked.
 const TICK: Duration = Duration::from_millis(250);
-/// Ticks from one scan to the next.
-const SCAN_TICKS: u64 = 8;
 
 /// Everything outside of the model.
 pub struct Machine {
@@ -38,9 +39,11 @@ pub struct Machine {
     looker: Errands,
     replies: Receiver<Msg>,
     tick: Interval,
-    ticks: u64,
     /// What an effect answered at once.
     own: Vec<Msg>,
+    /// What is run when everything is attached, and how.
+    command: Option<(Command, Streams, Rlimit)>,
+    child: Option<Child>,
 }
 
 impl Machine {
@@ -49,10 +52,17 @@ impl Machine {
     /// # Errors
     ///
     /// [`CaptureError::Wait`] when a thread cannot be started.
-    pub fn start(loaded: Loaded, registry: Registry) -> Result<Self, CaptureError> {
+    pub fn start(
+        mut loaded: Loaded,
+        registry: Registry,
+        watch: Watch,
+    ) -> Result<Self, CaptureError> {
         let (sender, replies) = channel(REPLIES);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        if watch.is_live() {
+            loaded.events.watch(watch.clone());
+        }
         Ok(Self {
             events: loaded.events,
             rules: loaded.rules,
@@ -61,12 +71,47 @@ impl Machine {
             writer: Writer::start(sender.clone())?,
             exporter: Errands::start("export", sender.clone())?,
             looker: Errands::start("look", sender.clone())?,
-            scanner: Scanner::start(registry, sender)?,
+            scanner: Scanner::start(registry, watch, sender)?,
             replies,
             tick,
-            ticks: 0,
             own: Vec::new(),
+            command: None,
+            child: None,
         })
+    }
+
+    /// Gives it the command that [`Effect::StartCommand`] starts, with these streams and this limit of open files.
+    pub fn set_command(&mut self, command: Command, streams: Streams, files: Rlimit) {
+        self.command = Some((command, streams, files));
+    }
+
+    /// Sends a signal to the command, if it runs.
+    pub fn signal_command(&self, signal: Signal) {
+        if let Some(child) = &self.child {
+            child.signal(signal);
+        }
+    }
+
+    fn start_command(&mut self) {
+        let Some((command, streams, files)) = self.command.take() else { return };
+        match command.start(streams, files) {
+            Ok(child) => self.child = Some(child),
+            Err(error) => {
+                let (code, reason) = (error.exit_code(), error.to_string());
+                self.own.push(Msg::CommandEnded(Ending::NotStarted { code, reason }));
+            }
+        }
+    }
+
+    /// Takes notice of what has ended of the command and its descendants.
+    fn reap(&mut self, into: &mut Vec<Msg>) {
+        if self.child.is_none() {
+            return;
+        }
+        // First what they sent: of one that is reaped nobody can tell who it was.
+        self.events.drain(into);
+        let ending = self.child.as_mut().and_then(Child::reap);
+        into.extend(ending.map(Msg::CommandEnded));
     }
 
     /// Removes all probes, and appends what they delivered last.
@@ -93,12 +138,9 @@ impl Machine {
     }
 
     fn on_tick(&mut self, into: &mut Vec<Msg>) {
-        if self.ticks.is_multiple_of(SCAN_TICKS) {
-            self.scanner.request();
-        }
-        self.ticks += 1;
         self.writer.check();
         self.events.glance(into);
+        self.reap(into);
         self.read_counters(into);
         into.push(Msg::Tick);
     }
@@ -146,6 +188,14 @@ async fn attached(control: &mut Option<Control>) -> Option<Msg> {
     }
 }
 
+/// The end of the command.
+async fn ended(child: &Option<Child>) {
+    match child {
+        Some(child) => child.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Engine for Machine {
     async fn next(&mut self, into: &mut Vec<Msg>) -> io::Result<()> {
         if !self.own.is_empty() {
@@ -155,7 +205,14 @@ impl Engine for Machine {
         tokio::select! {
             read = self.events.next(into) => read?,
             Some(msg) = self.replies.recv() => into.push(msg),
-            Some(msg) = attached(&mut self.control) => into.push(msg),
+            Some(msg) = attached(&mut self.control) => {
+                // The next picture is the first that says who began with the probes in place.
+                if matches!(msg, Msg::Attached { .. }) {
+                    self.scanner.report();
+                }
+                into.push(msg);
+            }
+            () = ended(&self.child) => self.reap(into),
             _ = self.tick.tick() => self.on_tick(into),
         }
         Ok(())
@@ -182,6 +239,7 @@ impl Engine for Machine {
                 }
             }
             Effect::Warn(text) => warn!("{text}"),
+            Effect::StartCommand => self.start_command(),
             Effect::Rescan => self.scanner.request(),
             Effect::LookAt { pid, start_ticks } => {
                 self.own.extend(self.looker.look_at(pid, start_ticks));

@@ -1,18 +1,19 @@
-//! Looking at the machine takes milliseconds, and a file on a dead mount takes forever: a thread of its own.
+//! The thread that follows what the processes of this machine do. A file on a dead mount takes forever, and nothing here
+//! waits for it.
 
 use std::io;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 use tokio::sync::mpsc::Sender;
 
 use crate::model::Msg;
+use crate::target::follow::follower::{Follower, Requests};
+use crate::target::follow::watch::Watch;
 use crate::target::registry::Registry;
 
-/// The thread that scans. It is not waited for at the end: it may hang on a dead mount, and holds nothing
-/// that has to be given back.
+/// The thread. It is not waited for at the end: it holds nothing that has to be given back.
 pub struct Scanner {
-    requests: SyncSender<()>,
+    requests: Requests,
 }
 
 impl Scanner {
@@ -21,21 +22,22 @@ impl Scanner {
     /// # Errors
     ///
     /// When the thread cannot be started.
-    pub fn start(mut registry: Registry, replies: Sender<Msg>) -> io::Result<Self> {
-        // One request waits at the most: two looks at the same moment would find the same.
-        let (requests, inbox) = sync_channel(1);
-        thread::Builder::new().name("scan".to_owned()).spawn(move || {
-            while inbox.recv().is_ok() {
-                if replies.blocking_send(Msg::Scanned(registry.scan())).is_err() {
-                    return;
-                }
-            }
+    pub fn start(registry: Registry, watch: Watch, replies: Sender<Msg>) -> io::Result<Self> {
+        let follower = Follower::new(registry, watch)?;
+        let requests = follower.requests();
+        thread::Builder::new().name("follow".to_owned()).spawn(move || {
+            follower.run(|scan| replies.blocking_send(Msg::Scanned(scan)).is_ok());
         })?;
         Ok(Self { requests })
     }
 
-    /// Asks for a scan, unless one is waiting already.
+    /// Asks for a look at everything.
     pub fn request(&self) {
-        let _ = self.requests.try_send(());
+        self.requests.sweep();
+    }
+
+    /// Asks for a report of what is known, which is soon there.
+    pub fn report(&self) {
+        self.requests.report();
     }
 }

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::sync::Arc;
+use std::os::unix::fs::{FileExt as _, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sha2::{Digest as _, Sha256};
 
 use super::image::{PlanError, plan_image};
 use super::plan::ImagePlan;
@@ -39,9 +41,29 @@ impl FileIdentity {
         }
     }
 
+    /// Of a file that cannot be looked at.
+    pub fn unread() -> Self {
+        Self { device: 0, inode: 0, size: 0, modified: 0, changed: 0 }
+    }
+
+    /// The same, by what the kernel itself calls the inode: of an overlay, the one below.
+    #[must_use]
+    pub fn with_inode(self, (major, minor): (u32, u32), inode: u64) -> Self {
+        Self { device: rustix::fs::makedev(major, minor), inode, ..self }
+    }
+
     /// Whether it is the same inode, whatever was done to it meanwhile.
     pub fn is_same_inode(&self, other: &Self) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
+    }
+
+    /// Whether the two are one file below two overlays, for all that can be told: since Linux 6.8 the overlay's own device is
+    /// all that it shows to anybody, perf records included, but inode, size and both times to the nanosecond are those of
+    /// the file below, and nobody can choose the time of the last change of an inode.
+    pub fn is_same_below(&self, other: &Self) -> bool {
+        let is_anonymous = |identity: &Self| rustix::fs::major(identity.device) == 0;
+        let on_device = Self { device: self.device, ..*other };
+        (is_anonymous(self) || is_anonymous(other)) && *self == on_device
     }
 
     fn of_file(file: &File) -> Result<Self, Arc<PlanError>> {
@@ -54,11 +76,36 @@ impl FileIdentity {
 /// A plan, or why there is none.
 pub type Planned = Result<Arc<ImagePlan>, Arc<PlanError>>;
 
+/// Contents whose plans are remembered.
+const COPIES: usize = 1024;
+/// Files up to this size are known again by their contents: they are read whole for that, which takes some 2 ms for each
+/// 4 MiB.
+const SMALL: u64 = 16 << 20;
+
+/// What makes a plan the plan of a copy too: the SHA-256 of all bytes, and of a library its path, by which the linkage is
+/// judged.
+type Contents = ([u8; 32], Option<PathBuf>);
+
+/// The contents of a small file as they were at one moment, which nobody can change while they are planned.
+fn snapshot(file: &File, size: u64, path: &Path) -> Option<(File, Contents)> {
+    if size > SMALL {
+        return None;
+    }
+    let mut bytes = vec![0; usize::try_from(size).ok()?];
+    file.read_exact_at(&mut bytes, 0).ok()?;
+    let memory = rustix::fs::memfd_create("plan", rustix::fs::MemfdFlags::CLOEXEC).ok()?;
+    let memory = File::from(memory);
+    memory.write_all_at(&bytes, 0).ok()?;
+    let is_library = path.to_string_lossy().contains(".so");
+    Some((memory, (Sha256::digest(&bytes).into(), is_library.then(|| path.to_owned()))))
+}
+
 /// A bounded cache of plans. When it is full, the plan that was not asked for the longest goes.
 #[derive(Debug)]
 pub struct PlanCache {
     limit: usize,
     plans: HashMap<FileIdentity, (u64, Planned)>,
+    copies: HashMap<Contents, Arc<ImagePlan>>,
     /// Counts questions: the plan with the lowest number was not asked for the longest.
     clock: u64,
 }
@@ -66,7 +113,7 @@ pub struct PlanCache {
 impl PlanCache {
     /// A cache of at most `limit` plans (at least one).
     pub fn new(limit: usize) -> Self {
-        Self { limit: limit.max(1), plans: HashMap::new(), clock: 0 }
+        Self { limit: limit.max(1), plans: HashMap::new(), copies: HashMap::new(), clock: 0 }
     }
 
     /// The plan of `file`, from the cache or made now. A plan that failed because of an I/O error, or of a file that
@@ -85,6 +132,55 @@ impl PlanCache {
             self.insert(before, planned.clone());
         }
         planned
+    }
+
+    /// The same for several threads, of which each plans another file. `identity` is that of the file as it is now.
+    ///
+    /// # Errors
+    /// Those of [`plan_image`].
+    pub fn plan_beside(
+        cache: &Mutex<Self>,
+        file: &Arc<File>,
+        identity: FileIdentity,
+        path_hint: &Path,
+    ) -> Planned {
+        let lock = || cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(planned) = lock().known(&identity) {
+            return planned;
+        }
+        let snapshot = snapshot(file, identity.size, path_hint);
+        if let Some((_, contents)) = &snapshot
+            && let Some(plan) = lock().copies.get(contents)
+        {
+            return Ok(Arc::clone(plan));
+        }
+        let planned = match &snapshot {
+            Some((memory, _)) => plan_image(memory, path_hint),
+            None => plan_image(file, path_hint),
+        };
+        let planned = planned.map(Arc::new).map_err(Arc::new);
+        let now = FileIdentity::of_file(file)?;
+        let now = Self::same_device(now, &identity);
+        let mut cache = lock();
+        if !matches!(&planned, Err(error) if error.is_io()) && now == identity {
+            cache.insert(identity, planned.clone());
+        }
+        if let (Some((_, contents)), Ok(plan)) = (snapshot, &planned)
+            && plan.is_tls()
+        {
+            // Seldom as many: then they are learnt again.
+            if cache.copies.len() >= COPIES {
+                cache.copies.clear();
+            }
+            cache.copies.insert(contents, Arc::clone(plan));
+        }
+        drop(cache);
+        planned
+    }
+
+    /// By the inode's numbers in `like`: the file is the same, and only the rest may have changed.
+    fn same_device(identity: FileIdentity, like: &FileIdentity) -> FileIdentity {
+        FileIdentity { device: like.device, inode: like.inode, ..identity }
     }
 
     /// The plan that was made for this file before.
@@ -129,6 +225,30 @@ mod tests {
         file.write_all(b", and longer").unwrap();
         let third = cache.plan(&file, path).unwrap_err();
         assert!(!Arc::ptr_eq(&first, &third));
+    }
+
+    #[test]
+    fn a_copy_has_the_same_plan() {
+        use crate::target::sample::{CLIENT_RANDOM, EXPORTER, FUNCTION, Sample};
+        let mut sample = Sample::new();
+        sample.lea_rsi(CLIENT_RANDOM).call(FUNCTION).raw(&[0xc3]);
+        sample.lea_rsi(EXPORTER).call(FUNCTION).raw(&[0xc3]);
+        sample.at(FUNCTION).raw(&[
+            0x53, 0x48, 0x8b, 0x57, 0x30, 0x48, 0x83, 0xc2, 0x30, 0xb9, 0x20, 0, 0, 0, 0xe8, 0, 0,
+            0, 0, 0x5b, 0xc3,
+        ]);
+        let cache = Mutex::new(PlanCache::new(9));
+        let files: Vec<_> = (0..3).map(|_| Arc::new(file_of(&sample.bytes()))).collect();
+        let plan = |n: usize| {
+            let identity = FileIdentity::of_file(&files[n]).unwrap();
+            PlanCache::plan_beside(&cache, &files[n], identity, Path::new("/x/libssl.so")).unwrap()
+        };
+        let first = plan(0);
+        assert!(first.is_tls());
+        assert!(Arc::ptr_eq(&first, &plan(1)));
+        let end = files[2].metadata().unwrap().len() - 1;
+        files[2].write_all_at(b"x", end).unwrap();
+        assert!(!Arc::ptr_eq(&first, &plan(2)), "one byte is another one");
     }
 
     #[test]

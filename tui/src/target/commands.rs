@@ -13,8 +13,6 @@ use crate::text::Foreign;
 
 /// Command lines that can be waited for at a time.
 const QUEUE: usize = 1024;
-/// How long one scan waits for those of new processes.
-const PATIENCE: Duration = Duration::from_millis(50);
 
 /// A process, by its id, its start and its name: an exec gives it another.
 type Key = (u32, u64, String);
@@ -53,20 +51,21 @@ impl Commands {
         Ok(Self { requests, answers, known: HashMap::new(), waiting: 0 })
     }
 
-    /// Gives targets their command lines, as far as these are known within a moment.
-    pub fn fill_in(&mut self, targets: &mut [Target]) {
+    /// Gives targets their command lines, as far as these are known within a moment. Whether some are being read.
+    pub fn fill_in(&mut self, targets: &mut [Target], patience: Duration) -> bool {
         let key = |target: &Target| {
             let process = &target.process;
             (process.pid, process.start_ticks, process.comm.raw().to_owned())
         };
         let keys: Vec<Key> = targets.iter().map(key).collect();
-        for (target, command) in targets.iter_mut().zip(self.of(&keys)) {
+        for (target, command) in targets.iter_mut().zip(self.of(&keys, patience)) {
             target.command = command;
         }
+        self.waiting > 0
     }
 
     /// The command lines of these processes, as far as they are known within a moment. Those of others are forgotten.
-    fn of(&mut self, processes: &[Key]) -> Vec<Option<Foreign>> {
+    fn of(&mut self, processes: &[Key], patience: Duration) -> Vec<Option<Foreign>> {
         let mut known = HashMap::with_capacity(processes.len());
         for key in processes {
             let text = match self.known.remove(key) {
@@ -81,12 +80,12 @@ impl Commands {
             known.insert(key.clone(), text);
         }
         self.known = known;
-        self.take_answers();
+        self.take_answers(patience);
         processes.iter().map(|key| self.known.get(key).cloned().flatten()).collect()
     }
 
-    fn take_answers(&mut self) {
-        let end = Instant::now() + PATIENCE;
+    fn take_answers(&mut self, patience: Duration) {
+        let end = Instant::now() + patience;
         while self.waiting > 0 {
             match self.answers.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok((key, text)) => {
@@ -108,6 +107,8 @@ mod tests {
 
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_millis(50);
+
     fn key(pid: u32, name: &str) -> Key {
         (pid, 7, name.to_owned())
     }
@@ -121,7 +122,7 @@ mod tests {
             Some(format!("{name} {pid}").as_str().into())
         })
         .unwrap();
-        let of = |commands: &mut Commands, name| commands.of(&[key(1, name)])[0].clone();
+        let of = |commands: &mut Commands, name| commands.of(&[key(1, name)], PATIENCE)[0].clone();
         for _ in 0..3 {
             assert_eq!(of(&mut commands, "sh").unwrap().raw(), "sh 1");
         }
@@ -141,7 +142,7 @@ mod tests {
         for round in 0..3 {
             let keys: Vec<Key> = (0..5000).map(|pid| key(pid, "x")).collect();
             let start = Instant::now();
-            assert!(commands.of(&keys).iter().all(Option::is_none), "{round}");
+            assert!(commands.of(&keys, PATIENCE).iter().all(Option::is_none), "{round}");
             assert!(start.elapsed() < Duration::from_secs(10));
         }
     }

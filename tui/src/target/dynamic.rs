@@ -3,8 +3,8 @@
 
 use memchr::memmem;
 use object::elf::{
-    DF_1_PIE, DT_FLAGS_1, DT_GNU_HASH, DT_HASH, DT_NEEDED, DT_NULL, DT_SONAME, DT_STRSZ, DT_STRTAB,
-    DT_SYMTAB, DynamicTag,
+    DF_1_PIE, DT_FLAGS_1, DT_GNU_HASH, DT_HASH, DT_NEEDED, DT_NULL, DT_RPATH, DT_RUNPATH,
+    DT_SONAME, DT_STRSZ, DT_STRTAB, DT_SYMTAB, DynamicTag,
 };
 
 use super::bytes::{u16_at, u32_at, u64_at};
@@ -17,6 +17,8 @@ const MAX_SECTION: u64 = 512 * 16;
 const MAX_NEEDED: usize = 128;
 /// Bytes of a name.
 const MAX_NAME: usize = 256;
+/// Bytes of a list of folders: `PATH_MAX`.
+const MAX_FOLDERS: usize = 4096;
 /// Bytes of the string table in which version names are looked for.
 const MAX_STRINGS: u64 = 8 * 1024 * 1024;
 /// Symbols with the same hash that are compared.
@@ -31,6 +33,10 @@ pub struct Dynamic {
     pub soname: Option<String>,
     /// `DT_NEEDED`.
     pub needed: Vec<String>,
+    /// `DT_RPATH`.
+    pub rpath: Option<String>,
+    /// `DT_RUNPATH`.
+    pub runpath: Option<String>,
     /// `DF_1_PIE`: a position independent executable.
     pub pie: bool,
     strings: u64,
@@ -51,6 +57,7 @@ impl Dynamic {
             return dynamic;
         };
         let (mut soname, mut needed) = (None, Vec::new());
+        let (mut rpath, mut runpath) = (None, None);
         for entry in section.chunks_exact(16) {
             let (Some(tag), Some(value)) = (u64_at(entry, 0), u64_at(entry, 8)) else {
                 break;
@@ -58,6 +65,8 @@ impl Dynamic {
             match DynamicTag(tag as i64) {
                 DT_NULL => break,
                 DT_SONAME => soname = Some(value),
+                DT_RPATH => rpath = Some(value),
+                DT_RUNPATH => runpath = Some(value),
                 DT_NEEDED if needed.len() < MAX_NEEDED => needed.push(value),
                 DT_STRTAB => dynamic.strings = value,
                 DT_STRSZ => dynamic.strings_size = value,
@@ -69,6 +78,9 @@ impl Dynamic {
             }
         }
         dynamic.soname = soname.and_then(|at| dynamic.string(window, elf, at));
+        // A list of folders may be longer than a name.
+        dynamic.rpath = rpath.and_then(|at| dynamic.text(window, elf, at, MAX_FOLDERS));
+        dynamic.runpath = runpath.and_then(|at| dynamic.text(window, elf, at, MAX_FOLDERS));
         dynamic.needed =
             needed.into_iter().filter_map(|at| dynamic.string(window, elf, at)).collect();
         dynamic
@@ -172,9 +184,13 @@ impl Dynamic {
     }
 
     fn string(&self, window: &mut Window<'_>, elf: &Elf, at: u64) -> Option<String> {
+        self.text(window, elf, at, MAX_NAME)
+    }
+
+    fn text(&self, window: &mut Window<'_>, elf: &Elf, at: u64, most: usize) -> Option<String> {
         let address = self.strings.checked_add(at)?;
         let mut name = Vec::new();
-        while name.len() < MAX_NAME {
+        while name.len() < most {
             let bytes = loaded(window, elf, address.checked_add(name.len() as u64)?, 64)?;
             if let Some(end) = memchr::memchr(0, bytes) {
                 name.extend_from_slice(&bytes[..end]);

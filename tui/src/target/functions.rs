@@ -68,6 +68,11 @@ pub fn is_data_path(name: &str) -> bool {
         || INTERNAL.contains(&name)
 }
 
+/// Whether the connection ends with a call of the function: its socket may be closed by then.
+pub fn ends_it(name: &str) -> bool {
+    matches!(name, "SSL_shutdown" | "SSL_free")
+}
+
 /// Names and addresses.
 #[derive(Clone, Debug, Default)]
 pub struct Functions {

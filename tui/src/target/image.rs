@@ -9,11 +9,11 @@ use super::dynamic::Dynamic;
 use super::elf::{Elf, ElfError};
 use super::functions::{self, Functions};
 use super::labels::{LabelSet, Labels};
-use super::layout::{self, LayoutRefusal, accessors, callers};
+use super::layout::{self, accessors, callers};
 use super::library;
 use super::linkage::linkage;
 use super::notes::{self, SymbolTable};
-use super::plan::{Arguments, FoundBy, ImagePlan, Library, RandomPath, Tap};
+use super::plan::{Arguments, FoundBy, ImagePlan, Library, Linkage, RandomPath, Tap};
 use super::random::{Evidence, Rule};
 use super::record_hooks;
 use super::record_names::{Family, Strings};
@@ -72,24 +72,49 @@ pub fn plan_by_records(file: &File, path_hint: &Path) -> Result<ImagePlan, PlanE
     plan(file, path_hint, false)
 }
 
+/// The plan of a file for another kind of processor: none, but what has TLS code is told. The headers are not those
+/// that we can read, so that the labels are looked for in the whole file.
+fn unsupported(
+    window: &mut Window<'_>,
+    path_hint: &Path,
+    error: ElfError,
+) -> Result<ImagePlan, PlanError> {
+    let why = match &error {
+        ElfError::ThirtyTwoBit => "32-bit programs cannot be captured",
+        ElfError::Aarch64 => "aarch64 programs cannot be captured on x86-64",
+        ElfError::Machine(_) => "programs for another processor cannot be captured",
+        _ => return Err(error.into()),
+    };
+    if !Labels::find_anywhere(window)?.all().has(LabelSet::NEEDED) {
+        return Err(error.into());
+    }
+    let is_library = path_hint
+        .file_name()
+        .is_some_and(|name| memchr::memmem::find(name.as_encoded_bytes(), b".so").is_some());
+    Ok(ImagePlan {
+        unsupported: Some(why),
+        linkage: if is_library { Linkage::Shared } else { Linkage::Static },
+        stripped: true,
+        reason: format!("no tap: {why}"),
+        ..ImagePlan::nothing(why)
+    })
+}
+
 fn plan(file: &File, path_hint: &Path, by_name: bool) -> Result<ImagePlan, PlanError> {
     let mut window = Window::new(file)?;
-    let elf = Elf::read(&mut window)?;
+    let elf = match Elf::read(&mut window) {
+        Ok(elf) => elf,
+        Err(error) => return unsupported(&mut window, path_hint, error),
+    };
     let labels = Labels::find(&mut window, &elf)?;
     let dynamic = Dynamic::read(&mut window, &elf);
     let mut plan = ImagePlan {
         build_id: notes::build_id(&mut window, &elf),
         linkage: linkage(&elf, &dynamic, path_hint),
-        stripped: true,
-        library: None,
-        others: Vec::new(),
-        taps: Vec::new(),
         labels: labels.named(),
         reason: String::new(),
-        layout: Err(LayoutRefusal("the library is not known".to_owned())),
-        evidence: layout::Evidence::default(),
-        hooks: Vec::new(),
         hooks_reason: String::new(),
+        ..ImagePlan::nothing("the library is not known")
     };
     let symbols = SymbolTable::find(&mut window, &elf);
     plan.stripped = symbols.is_none();

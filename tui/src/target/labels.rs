@@ -30,6 +30,8 @@ const LABELS: [&str; 11] = [
 const OVERLAP: u64 = 64;
 /// Labels without a NUL behind them that are kept; a file with rustls has 7, one of Go about as many.
 const MAX_SLICES: usize = 64;
+/// The largest file that is searched as a whole, as for segments that are loaded.
+const MAX_FILE: u64 = 2 << 30;
 /// Copies of labels that are kept; real files have fewer than 50.
 const MAX_FOUND: usize = 512;
 
@@ -86,6 +88,21 @@ impl Labels {
         labels.found.sort_unstable_by_key(|&(address, _)| address);
         labels.found.dedup();
         labels.slices.sort_unstable_by_key(|slice| slice.address);
+        Ok(labels)
+    }
+
+    /// Searches a file whose segments are not known; the addresses are offsets in it.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is larger than an image may be.
+    pub fn find_anywhere(window: &mut Window<'_>) -> Result<Self, ElfError> {
+        let size = window.length();
+        if size > MAX_FILE {
+            return Err(ElfError::TooLarge(size));
+        }
+        let whole = Segment { address: 0, offset: 0, size, executable: false, writable: false };
+        let mut labels = Self::default();
+        labels.search(window, &whole)?;
         Ok(labels)
     }
 
@@ -211,5 +228,13 @@ mod tests {
         let labels = labels_of(&b"CLIENT_RANDOM\0".repeat(MAX_FOUND + 1), false);
         assert!(labels.cut);
         assert_eq!(labels.found.len(), MAX_FOUND);
+    }
+
+    #[test]
+    fn without_segments_the_whole_file_is_searched() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"..CLIENT_RANDOM\0..EXPORTER_SECRET\0").unwrap();
+        let labels = Labels::find_anywhere(&mut Window::new(&file).unwrap()).unwrap();
+        assert!(labels.all().has(LabelSet::NEEDED));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The format is glibc's `sysdeps/generic/dl-cache.h`, `struct cache_file_new`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read as _;
@@ -23,10 +23,24 @@ const LIMIT: u64 = 16 << 20;
 /// Paths of the cached libraries whose name says that they may contain TLS. Empty when there is no
 /// cache, as in a container without glibc's `ldconfig`.
 pub fn tls_libraries() -> Vec<PathBuf> {
+    let paths = parse(&cache()).into_iter().map(real);
+    paths.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Every cached library by its name: of one name there may be several, for CPUs with more instructions.
+pub fn by_name() -> BTreeMap<Vec<u8>, Vec<PathBuf>> {
+    let mut libraries: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (name, path) in entries(&cache()) {
+        libraries.entry(name.to_owned()).or_default().push(path);
+    }
+    libraries
+}
+
+/// The bytes of the cache; none where it cannot be read.
+fn cache() -> Vec<u8> {
     let mut bytes = Vec::new();
-    let read = File::open(PATH).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes));
-    match read {
-        Ok(_) => parse(&bytes).into_iter().map(real).collect::<BTreeSet<_>>().into_iter().collect(),
+    match File::open(PATH).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes)) {
+        Ok(_) => bytes,
         Err(_) => Vec::new(),
     }
 }
@@ -37,6 +51,12 @@ fn real(path: PathBuf) -> PathBuf {
 }
 
 fn parse(bytes: &[u8]) -> Vec<PathBuf> {
+    let tls = entries(bytes).into_iter().filter(|(name, _)| may_contain_tls(name));
+    tls.map(|(_, path)| path).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Names and paths of the libraries for this machine.
+fn entries(bytes: &[u8]) -> Vec<(&[u8], PathBuf)> {
     // An old-format cache may stand before the new one.
     let Some(start) = memchr::memmem::find(bytes, MAGIC) else { return Vec::new() };
     let cache = &bytes[start..];
@@ -50,18 +70,17 @@ fn parse(bytes: &[u8]) -> Vec<PathBuf> {
     };
     let count = word(MAGIC.len()).unwrap_or(0) as usize;
     let room = cache.len().saturating_sub(HEADER) / ENTRY;
-    let mut paths = BTreeSet::new();
+    let mut libraries = Vec::new();
     for entry in 0..count.min(room) {
         let at = HEADER + entry * ENTRY;
         let fields = (word(at), word(at + 4).and_then(text), word(at + 8).and_then(text));
         if let (Some(X86_64), Some(name), Some(path)) = fields
-            && may_contain_tls(name)
             && path.starts_with(b"/")
         {
-            paths.insert(PathBuf::from(OsStr::from_bytes(path)));
+            libraries.push((name, PathBuf::from(OsStr::from_bytes(path))));
         }
     }
-    paths.into_iter().collect()
+    libraries
 }
 
 /// By the soname: `libssl.so.3`, `libgnutls.so.30`, `libs2n.so.1`, `libaws-lc-…`, `libboringssl…`.

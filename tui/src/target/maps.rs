@@ -2,7 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::path::PathBuf;
 
+use super::follow::record::{FileKey, Mapped};
+use super::process;
 use crate::text::Foreign;
 
 /// One executable mapping of a file.
@@ -19,6 +22,19 @@ pub struct Mapping {
     pub path: Foreign,
 }
 
+impl Mapping {
+    /// The same, as a record would say it.
+    pub fn as_mapped(&self) -> Mapped {
+        let (major, minor, inode) = self.file;
+        Mapped {
+            file: FileKey { device: (major, minor), inode, generation: None },
+            start: self.start,
+            length: self.end.saturating_sub(self.start),
+            path: self.path.clone(),
+        }
+    }
+}
+
 /// Most bytes read of a process's maps: a line has about 100, and real programs up to some 10,000 lines.
 const LIMIT: u64 = 64 << 20;
 
@@ -32,11 +48,18 @@ pub fn executable(pid: u32) -> io::Result<Vec<Mapping>> {
     let mut reader = BufReader::with_capacity(64 << 10, file.take(LIMIT));
     let mut mappings: Vec<Mapping> = Vec::new();
     let mut line = Vec::new();
+    let root = process::root_of(pid);
     while reader.read_until(b'\n', &mut line)? > 0 {
         // One file has seldom more than two executable mappings, one after the other.
         let mapping = parse(&line);
         mappings.extend(mapping.filter(|new| mappings.last().is_none_or(|l| l.file != new.file)));
         line.clear();
+    }
+    if let Some(root) = root {
+        for mapping in &mut mappings {
+            let path = process::inside(&root, PathBuf::from(mapping.path.raw()));
+            mapping.path = Foreign::from(path.as_os_str());
+        }
     }
     Ok(mappings)
 }

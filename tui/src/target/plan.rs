@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use tlskeytop_common::{Operand, REGISTERS as REGISTER_COUNT, RecordConfig, TokenConfig};
 
 use super::functions;
-use super::layout::{self, Evidence, Forced, Layouted, ProvenLayout};
+use super::layout::{self, Evidence, Forced, LayoutRefusal, Layouted, ProvenLayout};
 use super::stack::Found;
 
 /// How code of a TLS library came into a file.
@@ -182,6 +182,8 @@ impl Hook {
 /// Everything that is known about one image, and what will be attached to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImagePlan {
+    /// It has the labels, and is for a processor that cannot be captured: why not. Then nothing else is known of it.
+    pub unsupported: Option<&'static str>,
     /// The GNU build id, if the file has one.
     pub build_id: Option<Vec<u8>>,
     /// Shared, bundled or static.
@@ -221,6 +223,25 @@ pub enum Ways {
 }
 
 impl ImagePlan {
+    /// Of a file of which nothing is known, and to which nothing is attached.
+    pub fn nothing(reason: &str) -> Self {
+        Self {
+            unsupported: None,
+            build_id: None,
+            linkage: Linkage::Shared,
+            stripped: false,
+            library: None,
+            others: Vec::new(),
+            taps: Vec::new(),
+            labels: Vec::new(),
+            reason: reason.to_owned(),
+            layout: Err(LayoutRefusal(reason.to_owned())),
+            evidence: Evidence::default(),
+            hooks: Vec::new(),
+            hooks_reason: reason.to_owned(),
+        }
+    }
+
     /// The taps that are attached.
     pub fn taps_for(&self, ways: Ways) -> &[Tap] {
         match ways {
@@ -261,6 +282,9 @@ impl ImagePlan {
 
     /// Why nothing is attached in these ways. Of one that is attached it says nothing.
     pub fn obstacle(&self, ways: Ways) -> Cow<'_, str> {
+        if let Some(why) = self.unsupported {
+            return Cow::Borrowed(why);
+        }
         match (ways, &self.layout) {
             (Ways::Auto | Ways::Tap, _) => {
                 Cow::Borrowed(self.reason.strip_prefix("no tap: ").unwrap_or(&self.reason))
@@ -305,7 +329,7 @@ impl ImagePlan {
 
     /// Whether the file holds TLS code as far as could be told: a tap was found, or a library recognised.
     pub fn is_tls(&self) -> bool {
-        !self.taps.is_empty() || self.library.is_some()
+        !self.taps.is_empty() || self.library.is_some() || self.unsupported.is_some()
     }
 
     /// Adds a stack that was found beside what is known, or is what was only recognised.

@@ -3,16 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::model::target::{Process, Target};
+use super::cgroup;
+use crate::model::target::{Ancestor, Birth, Process, Target};
 use crate::text::Foreign;
 
 /// Most bytes read of a small file in `/proc`.
 const SMALL: u64 = 64 << 10;
+/// Ancestors that are looked for: as many processes above one another are only made on purpose.
+const ANCESTORS: usize = 64;
 
 /// Every process id there is, in no order.
 ///
@@ -35,14 +38,111 @@ pub fn read(pid: u32) -> io::Result<Process> {
     let stat = read_stat(pid)?;
     let comm = read_small(&folder.join("comm"))?;
     let comm = comm.strip_suffix(b"\n").unwrap_or(&comm);
+    let Birth { parent, start_ticks } = birth_of(&stat)?;
     Ok(Process {
         pid,
-        parent: parent_field(&stat)?,
-        start_ticks: start_field(&stat)?,
+        parent,
+        start_ticks,
         comm: Foreign::from_bytes(comm),
-        exe: fs::read_link(folder.join("exe")).ok().map(|path| Foreign::from(path.as_os_str())),
-        container: read_small(&folder.join("cgroup")).ok().and_then(|text| container(&text)),
+        exe: fs::read_link(folder.join("exe"))
+            .ok()
+            .map(|path| Foreign::from(as_seen_by(pid, path).as_os_str())),
+        container: read_small(&folder.join("cgroup"))
+            .ok()
+            .and_then(|text| cgroup::container(&text)),
+        inner_pid: read_small(&folder.join("status")).ok().and_then(|text| inner_pid(&text)),
+        ancestors: [].into(),
     })
+}
+
+/// The same with its ancestors, as far as they live.
+///
+/// # Errors
+///
+/// When it has ended, or is not ours to read.
+pub fn read_with_ancestors(pid: u32) -> io::Result<Process> {
+    let process = read(pid)?;
+    let own = Birth { parent: process.parent, start_ticks: process.start_ticks };
+    Ok(Process { ancestors: above(own, birth).into(), ..process })
+}
+
+/// The number of threads of a process: field 20 of `/proc/PID/stat`.
+///
+/// # Errors
+///
+/// When it has ended.
+pub fn threads(pid: u32) -> io::Result<u32> {
+    stat_field(&read_stat(pid)?, 20).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// From whom a process was born, and when.
+///
+/// # Errors
+///
+/// When it has ended, or the fields are not there.
+fn birth(pid: u32) -> io::Result<Birth> {
+    birth_of(&read_stat(pid)?)
+}
+
+fn birth_of(stat: &[u8]) -> io::Result<Birth> {
+    Ok(Birth { parent: parent_field(stat)?, start_ticks: start_field(stat)? })
+}
+
+/// The ancestors of a process, the nearest first, up to the first one that cannot be looked at.
+fn above(mut below: Birth, look: impl Fn(u32) -> io::Result<Birth>) -> Vec<Ancestor> {
+    let mut ancestors = Vec::new();
+    while below.parent != 0 && ancestors.len() < ANCESTORS {
+        let pid = below.parent;
+        let Ok(birth) = look(pid) else { break };
+        // One that is younger than its child is another process, with the id of the parent that has ended.
+        if birth.start_ticks > below.start_ticks {
+            break;
+        }
+        ancestors.push(Ancestor { pid, start_ticks: birth.start_ticks });
+        below = birth;
+    }
+    ancestors
+}
+
+/// Most processes are in our own namespace, and the link says so for less than the text costs.
+fn read_inner_pid(folder: &Path) -> Option<u32> {
+    let own = fs::read_link("/proc/self/ns/pid").ok()?;
+    match fs::read_link(folder.join("ns/pid")) {
+        Ok(namespace) if namespace == own => None,
+        _ => inner_pid(&read_small(&folder.join("status")).ok()?),
+    }
+}
+
+/// The id of a process in its own pid namespace, when it has another one there: `NSpid` of `/proc/PID/status`
+/// (proc(5)), from our namespace to the innermost.
+fn inner_pid(status: &[u8]) -> Option<u32> {
+    let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"))?;
+    let mut pids = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+    let (outer, inner) = (pids.next()?, pids.next_back()?);
+    (outer != inner).then(|| inner.parse().ok()).flatten()
+}
+
+/// A path that `/proc` shows of a process, as the process itself sees it. In another mount namespace these are the
+/// same; below a root folder of its own (chroot(2)), `/proc` shows the whole way from outside.
+fn as_seen_by(pid: u32, path: PathBuf) -> PathBuf {
+    match root_of(pid) {
+        Some(root) => inside(&root, path),
+        None => path,
+    }
+}
+
+/// The root folder of a process, where it has one of its own (chroot(2)).
+pub(super) fn root_of(pid: u32) -> Option<PathBuf> {
+    let root = fs::read_link(format!("/proc/{pid}/root")).ok()?;
+    (root != Path::new("/")).then_some(root)
+}
+
+/// A path as a process sees it that has this root folder.
+pub(super) fn inside(root: &Path, path: PathBuf) -> PathBuf {
+    match path.strip_prefix(root) {
+        Ok(rest) => Path::new("/").join(rest),
+        Err(_) => path,
+    }
 }
 
 /// Most bytes read of a command line.
@@ -137,6 +237,14 @@ pub fn leads_its_session() -> bool {
         .is_some_and(|leader| leader == std::process::id())
 }
 
+/// Whether the terminal sends its signals, as of Ctrl-C, to this process's group: fields 5 and 8 of `/proc/self/stat`.
+pub fn is_in_foreground() -> bool {
+    read_stat(std::process::id()).is_ok_and(|stat| {
+        let group = stat_field::<i32>(&stat, 5);
+        group.is_some_and(|group| group > 0) && group == stat_field::<i32>(&stat, 8)
+    })
+}
+
 /// Whether there is a process with this id.
 pub fn exists(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
@@ -149,19 +257,6 @@ fn stat_field<T: FromStr>(stat: &[u8], number: usize) -> Option<T> {
     let mut fields = stat[after_name..].split(|&byte| byte == b' ').filter(|f| !f.is_empty());
     let field = fields.nth(number.checked_sub(3)?)?;
     std::str::from_utf8(field).ok()?.parse().ok()
-}
-
-/// The id of a container: the last path component that has 64 hexadecimal digits in a row (docker,
-/// containerd, podman, cri-o), without prefixes such as `docker-` and suffixes such as `.scope`.
-fn container(cgroup: &[u8]) -> Option<Foreign> {
-    let is_hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
-    cgroup.split(|&byte| byte == b'\n').find_map(|line| {
-        let path = line.splitn(3, |&byte| byte == b':').nth(2)?;
-        let ids = path
-            .rsplit(|&byte| byte == b'/')
-            .filter_map(|part| part.split(|byte| !is_hex(byte)).find(|run| run.len() == 64));
-        ids.map(Foreign::from_bytes).next()
-    })
 }
 
 fn read_small(path: &Path) -> io::Result<Vec<u8>> {
@@ -209,6 +304,17 @@ mod tests {
     }
 
     #[test]
+    fn paths_are_as_the_process_sees_them() {
+        let inside = |root: &str, path: &str| inside(Path::new(root), path.into());
+        assert_eq!(inside("/srv/root", "/srv/root/lib/x (deleted)"), Path::new("/lib/x (deleted)"));
+        assert_eq!(inside("/", "/lib/x"), Path::new("/lib/x"));
+        // Of another mount namespace, or held from before chroot.
+        assert_eq!(inside("/srv/root", "/lib/x"), Path::new("/lib/x"));
+        assert_eq!(inside("/srv/root", "/srv/rooted/x"), Path::new("/srv/rooted/x"));
+        assert_eq!(inside("/srv/root", "/memfd:x (deleted)"), Path::new("/memfd:x (deleted)"));
+    }
+
+    #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let stat = b"42 (a) b) (c) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 9 9";
         assert_eq!(start_field(stat).unwrap(), 987_654);
@@ -217,24 +323,41 @@ mod tests {
     }
 
     #[test]
-    fn container_ids_are_found_in_the_usual_paths() {
-        let id = "0123456789abcdef".repeat(4);
-        for path in [
-            format!("0::/system.slice/docker-{id}.scope\n"),
-            format!("0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-{id}.scope\n"),
-            format!("12:cpu:/docker/{id}\n"),
-            format!("0::/machine.slice/libpod-{id}.scope/container\n"),
-        ] {
-            assert_eq!(container(path.as_bytes()).unwrap().raw(), id, "{path}");
-        }
-        assert_eq!(container(b"0::/user.slice/user-0.slice/session-1.scope\n"), None);
+    fn our_own_ancestors_are_read() {
+        let own = read_with_ancestors(std::process::id()).unwrap();
+        assert_eq!(
+            own.ancestors.first().map(|above| above.pid),
+            (own.parent != 0).then_some(own.parent)
+        );
+        assert!(own.ancestors.iter().all(|above| above.start_ticks <= own.start_ticks));
+        assert_eq!(own.inner_pid, None);
+    }
+
+    #[test]
+    fn ancestors_end_with_circles_and_with_ids_that_were_used_again() {
+        let born = |parent, start_ticks| Birth { parent, start_ticks };
+        let circle = above(born(2, 9), |pid| Ok(born(3 - pid, 9)));
+        assert_eq!(circle.len(), ANCESTORS);
+        let reused = above(born(5, 10), |pid| Ok(if pid == 5 { born(6, 8) } else { born(1, 9) }));
+        assert_eq!(reused, [Ancestor { pid: 5, start_ticks: 8 }], "6 is younger than its child");
+        let gone = above(born(5, 10), |_| Err(io::ErrorKind::NotFound.into()));
+        assert_eq!(gone, []);
+    }
+
+    #[test]
+    fn the_innermost_namespace_counts() {
+        assert_eq!(inner_pid(b"Name:\tx\nNSpid:\t4711\t12\t7\nNSpgid:\t1\n"), Some(7));
+        assert_eq!(inner_pid(b"Name:\tx\nNSpid:\t4711\n"), None);
+        // What a process calls itself is escaped by the kernel, and on a line of its own.
+        assert_eq!(inner_pid(b"Name:\tNSpid:\\n1 2\n"), None);
+        assert_eq!(inner_pid(b"NSpid:\t1\t99999999999\n"), None);
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = (start_field(&bytes), parent_field(&bytes));
-            let _ = container(&bytes);
+            let _ = (inner_pid(&bytes), birth_of(&bytes));
         }
     }
 }

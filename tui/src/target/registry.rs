@@ -6,13 +6,18 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::cache::{FileIdentity, PlanCache};
 use super::commands::Commands;
+use super::follow::looking::{Found, Looker, identify, open_regular};
+use super::follow::record::FileKey;
+use super::follow::watch::Watch;
 use super::layout::Forced;
 use super::libcrypto::with_version;
 use super::maps::{self, Mapping};
 use super::plan::{ImagePlan, Ways};
+use super::tokens::with_tokens;
 use super::{loader_cache, process};
 use crate::model::target::{Image, ImageId, ImageState, Scan, Target};
 use crate::text::Foreign;
@@ -22,12 +27,8 @@ const LIMIT: usize = 1024;
 /// Plans remembered; most are of files without TLS code and take a few hundred bytes.
 const PLANS: usize = 16_384;
 
-/// Where NSS has its softoken, seen from libssl3: Fedora and Debian 12, Debian before.
-const TOKENS: [&str; 2] = ["libsoftokn3.so", "nss/libsoftokn3.so"];
-
-/// Why a library without key logs is not tapped.
-const NO_TOKEN: &str = "no tap: no key log built in, and the libsoftokn3.so that has its keys is not beside it, or the \
-                        layout of its objects is not known";
+/// How long one scan waits for the command lines of new processes.
+pub const COMMANDS: Duration = Duration::from_millis(50);
 
 /// Why a file that the user named cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -109,10 +110,20 @@ impl Known {
     }
 }
 
+/// A file that the user does not want.
+#[derive(Debug)]
+struct ExcludedFile {
+    path: PathBuf,
+    /// Without symbolic links.
+    real: PathBuf,
+    /// As it was at the start; `None` when it was not there.
+    identity: Option<FileIdentity>,
+}
+
 /// What was found so far.
 #[derive(Debug)]
 pub struct Registry {
-    plans: PlanCache,
+    plans: Arc<Mutex<PlanCache>>,
     by_identity: HashMap<FileIdentity, ImageId>,
     images: BTreeMap<ImageId, Known>,
     next_id: u32,
@@ -127,14 +138,21 @@ pub struct Registry {
     forced: Option<Forced>,
     /// Where a thread for them could be started.
     commands: Option<Commands>,
+    /// Files that the user does not want, by `--exclude-image`.
+    excluded: Vec<ExcludedFile>,
     /// Our own executable: it has the labels and names of every library in it, and no TLS.
     own: Option<FileIdentity>,
+    /// Tells what the kernel calls a file.
+    watch: Option<Watch>,
+    /// Images that stay also when nobody uses them, and are looked at again: whether each was named, and is the
+    /// system's.
+    written: Vec<(FileIdentity, bool, bool)>,
 }
 
 impl Default for Registry {
     fn default() -> Self {
         Self {
-            plans: PlanCache::new(PLANS),
+            plans: Arc::new(Mutex::new(PlanCache::new(PLANS))),
             by_identity: HashMap::new(),
             images: BTreeMap::new(),
             next_id: 0,
@@ -145,7 +163,10 @@ impl Default for Registry {
             files: ImageFiles::default(),
             commands: Commands::start().ok(),
             forced: None,
+            excluded: Vec::new(),
             own: std::fs::metadata("/proc/self/exe").ok().map(|own| FileIdentity::of(&own)),
+            watch: None,
+            written: Vec::new(),
         }
     }
 }
@@ -156,6 +177,35 @@ impl Registry {
         Self { forced, ..Self::default() }
     }
 
+    /// One for [`Follower`](super::follow::follower::Follower): it knows files by what the kernel calls them.
+    pub fn watching(forced: Option<Forced>, watch: Watch) -> Self {
+        let own = File::open("/proc/self/exe");
+        let own = own.and_then(|own| identify(Some(&watch), &own)).ok();
+        Self { own, watch: Some(watch), ..Self::with_layout(forced) }
+    }
+
+    /// Leaves these files out, by whatever name they are mapped, and what stands under their paths later.
+    pub fn exclude(&mut self, paths: &[PathBuf]) {
+        for path in paths {
+            let file = open_regular(path).ok();
+            self.excluded.push(ExcludedFile {
+                identity: file.and_then(|file| identify(self.watch.as_ref(), &file).ok()),
+                real: path.canonicalize().unwrap_or_else(|_| path.clone()),
+                path: path.clone(),
+            });
+        }
+    }
+
+    /// Whether a file is one of those, or has the path of one.
+    fn is_excluded(&self, path: &Path, identity: &FileIdentity) -> bool {
+        self.excluded.iter().any(|excluded| {
+            let is_same = |known: &FileIdentity| known.is_same_inode(identity);
+            path == excluded.path
+                || path == excluded.real
+                || excluded.identity.as_ref().is_some_and(is_same)
+        })
+    }
+
     /// The files and plans, for those who attach.
     pub fn files(&self) -> ImageFiles {
         self.files.clone()
@@ -164,7 +214,12 @@ impl Registry {
     /// Adds the system's libraries from the loader's cache, so that they are ready before anybody uses
     /// them. One that cannot be used is left out, and nothing is missed: it has no code to probe.
     pub fn add_system_libraries(&mut self) {
-        for path in loader_cache::tls_libraries() {
+        self.add_lasting(loader_cache::tls_libraries());
+    }
+
+    /// Adds files that are to be ready before anybody uses them, and stay: what has no TLS code is left out.
+    pub fn add_lasting(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+        for path in paths {
             if let Ok(file) = open(&path)
                 && let Ok(Some(id)) = self.add(&path, file, path.parent())
                 && let Some(known) = self.images.get_mut(&id)
@@ -250,31 +305,37 @@ impl Registry {
                     known.last_mapped = self.scan;
                 }
             }
-            // NSS's softoken is also in programs that have no TLS.
             if self.are_tokens(&images) {
                 continue;
             }
-            if let Ok(process) = process::read(pid) {
+            if let Ok(process) = process::read_with_ancestors(pid) {
                 targets.push(Target { process: Arc::new(process), images, command: None });
             }
         }
         self.drop_overwritten();
         if let Some(commands) = &mut self.commands {
-            commands.fill_in(&mut targets);
+            commands.fill_in(&mut targets, COMMANDS);
         }
         Scan {
             ancestors: process::ancestors(&targets),
             targets,
-            images: self.images.values().map(|known| known.image.clone()).collect(),
+            images: self.images(),
             pids: pids.map(|pids| pids.into_iter().collect()),
+            births: BTreeMap::new(),
             warnings: std::mem::take(&mut self.warnings),
             began,
+            ended: Vec::new(),
         }
     }
 
-    fn are_tokens(&self, images: &[ImageId]) -> bool {
+    /// Whether these are no TLS code by themselves: NSS's softoken is also in programs that have no TLS.
+    pub fn are_tokens(&self, images: &[ImageId]) -> bool {
         let is_token = |id| self.images.get(id).is_some_and(|known| known.plan.is_token());
-        images.iter().all(is_token)
+        !images.is_empty() && images.iter().all(is_token)
+    }
+
+    fn images(&self) -> Vec<Image> {
+        self.images.values().map(|known| known.image.clone()).collect()
     }
 
     /// The image that a process has mapped, if it has TLS code. An error says nothing of the file: the process
@@ -296,7 +357,8 @@ impl Registry {
             return Ok(None);
         }
         // Known to have no TLS code: it need not even be opened.
-        if self.plans.known(&identity).is_some_and(|plan| !plan.is_ok_and(|plan| plan.is_tls())) {
+        let planned = self.plans.lock().unwrap_or_else(PoisonError::into_inner).known(&identity);
+        if planned.is_some_and(|plan| !plan.is_ok_and(|plan| plan.is_tls())) {
             return Ok(None);
         }
         let file = open(&link)?;
@@ -314,9 +376,10 @@ impl Registry {
         file: File,
         folder: Option<&Path>,
     ) -> Result<Option<ImageId>, String> {
-        let metadata = file.metadata().map_err(|error| error.to_string())?;
-        let identity = FileIdentity::of(&metadata);
-        let plan = self.plans.plan(&file, path).map_err(|error| error.to_string())?;
+        let file = Arc::new(file);
+        let identity = identify(self.watch.as_ref(), &file).map_err(|error| error.to_string())?;
+        let plan = PlanCache::plan_beside(&self.plans, &file, identity, path)
+            .map_err(|error| error.to_string())?;
         if let Some(known) = self.by_identity.get(&identity) {
             return Ok(Some(*known));
         }
@@ -326,56 +389,141 @@ impl Registry {
         if let Some(known) = self.find(&identity, &plan) {
             return Ok(Some(known));
         }
-        if !self.make_room(path) {
-            return Ok(None);
+        let used = with_version(Arc::clone(&plan), path, folder);
+        let watch = self.watch.as_ref();
+        let (used, tokens) = with_tokens(used, path, folder, &self.plans, watch);
+        Ok(self.insert(path, Found { file, identity, plan, used, tokens }))
+    }
+
+    /// Gives an image that a planner found a name; `None` when there are too many. Whether it is new.
+    pub fn found(&mut self, path: &Path, found: Found) -> Option<(ImageId, bool)> {
+        if let Some(known) = self.by_identity.get(&found.identity) {
+            return Some((*known, false));
         }
-        let id = ImageId(self.next_id);
-        self.next_id += 1;
-        let mut used = with_version(Arc::clone(&plan), path, folder);
-        if used.wants_token() && folder.is_some_and(|folder| !self.has_token(folder, &used)) {
-            let used = Arc::make_mut(&mut used);
-            used.taps.clear();
-            used.reason = NO_TOKEN.to_owned();
+        if let Some(known) = self.find(&found.identity, &found.plan) {
+            return Some((known, false));
         }
+        self.insert(path, found).map(|id| (id, true))
+    }
+
+    fn insert(&mut self, path: &Path, found: Found) -> Option<ImageId> {
+        let Found { file, identity, plan, mut used, tokens } = found;
         if let Some(forced) = &self.forced {
             Arc::make_mut(&mut used).force_layout(forced);
         }
-        let wants_token = used.wants_token();
-        self.files.insert(id, Arc::new(file), Arc::clone(&used));
+        let path = Foreign::from(path.as_os_str());
+        let id = self.insert_plan(&path, identity, plan, Arc::clone(&used))?;
+        self.files.insert(id, file, used);
+        for (path, token) in tokens {
+            self.found(&path, token);
+        }
+        Some(id)
+    }
+
+    fn insert_plan(
+        &mut self,
+        path: &Foreign,
+        identity: FileIdentity,
+        plan: Arc<ImagePlan>,
+        used: Arc<ImagePlan>,
+    ) -> Option<ImageId> {
+        if !self.make_room(path) {
+            return None;
+        }
+        let id = ImageId(self.next_id);
+        self.next_id += 1;
         let image = Image {
             id,
-            path: Foreign::from(path.as_os_str()),
+            path: path.clone(),
             plan: used,
             state: ImageState::Idle,
             named: false,
+            excluded: self.is_excluded(Path::new(path.raw()), &identity),
         };
-        let known = Known { image, identity, plan, system: false, last_mapped: self.scan };
+        let mut known = Known { image, identity, plan, system: false, last_mapped: self.scan };
+        self.written.retain(|(written, named, system)| {
+            let is_it = written.is_same_inode(&identity);
+            known.image.named |= is_it && *named;
+            known.system |= is_it && *system;
+            !is_it
+        });
         self.images.insert(id, known);
         self.by_identity.insert(identity, id);
-        if let (true, Some(folder), Some(near)) = (wants_token, folder, path.parent()) {
-            self.add_tokens(near, folder);
-        }
-        Ok(Some(id))
+        Some(id)
     }
 
-    /// Whether what has the keys of a library is beside it.
-    fn has_token(&mut self, folder: &Path, plan: &ImagePlan) -> bool {
-        tokens_in(folder).any(|(name, file)| {
-            let token = self.plans.plan(&file, Path::new(name));
-            token.is_ok_and(|token| token.is_token() && token.library == plan.library)
-        })
+    /// What planners need of it.
+    pub fn looker(&self, watch: &Watch) -> Looker {
+        Looker { watch: watch.clone(), plans: Arc::clone(&self.plans), own: self.own }
     }
 
-    /// Adds what has the keys of a library in the same folder, before a process maps it: it comes late, with the
-    /// library's first use. One that cannot be used is left out; it is looked at again when it is mapped.
-    fn add_tokens(&mut self, path: &Path, folder: &Path) {
-        for (name, file) in tokens_in(folder) {
-            let _ = self.add(&path.join(name), file, None);
+    /// An image of which nothing is known, since its file system does not answer; `None` when there are too many.
+    /// Whether it is new.
+    pub fn unanswered(&mut self, path: &Foreign, key: FileKey) -> (Option<ImageId>, bool) {
+        let identity = FileIdentity::unread().with_inode(key.device, key.inode);
+        if let Some(known) = self.by_identity.get(&identity) {
+            return (Some(*known), false);
         }
+        let plan = Arc::new(ImagePlan::nothing("its file system does not answer"));
+        let id = self.insert_plan(path, identity, Arc::clone(&plan), plan);
+        (id, id.is_some())
+    }
+
+    /// What is reported of these targets, and of every image that is known; and whether command lines are still
+    /// being read.
+    pub fn report(&mut self, mut targets: Vec<Target>, patience: Duration) -> (Scan, bool) {
+        self.scan += 1;
+        for id in targets.iter().flat_map(|target| &target.images) {
+            if let Some(known) = self.images.get_mut(id) {
+                known.last_mapped = self.scan;
+            }
+        }
+        self.drop_overwritten();
+        let waits = match &mut self.commands {
+            Some(commands) => commands.fill_in(&mut targets, patience),
+            None => false,
+        };
+        let scan = Scan {
+            targets,
+            images: self.images(),
+            warnings: std::mem::take(&mut self.warnings),
+            ..Scan::default()
+        };
+        (scan, waits)
+    }
+
+    /// The images that have something to attach, with their files.
+    pub fn probed(&self) -> Vec<(ImageId, Arc<File>)> {
+        let probed = self.images.values().filter(|known| known.image.plan.is_captured(Ways::Auto));
+        let files = probed.filter_map(|known| {
+            let (file, _) = self.files.get(known.image.id)?;
+            Some((known.image.id, file))
+        });
+        files.collect()
+    }
+
+    /// The file of an image was written to: what was known of it is worth nothing. Its path and file, if it is one that
+    /// has to be looked at again.
+    pub fn written_to(&mut self, id: ImageId) -> Option<(Foreign, Arc<File>)> {
+        let (file, _) = self.files.get(id)?;
+        let known = self.remove(id)?;
+        let path = known.image.path.clone();
+        if known.is_kept() {
+            self.written.push((known.identity, known.image.named, known.system));
+        }
+        Some((path, file))
     }
 
     /// The image that this file is, when only its times have changed since it was last seen.
     fn find(&mut self, identity: &FileIdentity, plan: &ImagePlan) -> Option<ImageId> {
+        let below = self
+            .images
+            .values()
+            .find(|known| known.identity.is_same_below(identity) && known.plan.attaches_as(plan));
+        if let Some(id) = below.map(|known| known.image.id) {
+            self.by_identity.insert(*identity, id);
+            return Some(id);
+        }
         let known = self
             .images
             .values_mut()
@@ -387,7 +535,7 @@ impl Registry {
     }
 
     /// Makes room for an image: the one that nobody has mapped for the longest goes. `false`: all are in use.
-    fn make_room(&mut self, path: &Path) -> bool {
+    fn make_room(&mut self, path: &Foreign) -> bool {
         if self.images.len() < self.limit {
             return true;
         }
@@ -400,7 +548,6 @@ impl Registry {
             return true;
         }
         if !std::mem::replace(&mut self.told_too_many, true) {
-            let path = Foreign::from(path.as_os_str());
             self.warnings.push(format!(
                 "{} images are in use, and there is no room for {path}: it and further ones are not captured",
                 self.limit
@@ -435,19 +582,10 @@ impl Registry {
 
     fn remove(&mut self, id: ImageId) -> Option<Known> {
         let known = self.images.remove(&id)?;
-        self.by_identity.remove(&known.identity);
+        self.by_identity.retain(|_, image| *image != id);
         self.files.remove(id);
         Some(known)
     }
-}
-
-/// The softokens in a folder.
-fn tokens_in(folder: &Path) -> impl Iterator<Item = (&'static str, File)> {
-    TOKENS.into_iter().filter_map(move |name| {
-        let path = folder.join(name);
-        let is_file = std::fs::metadata(&path).is_ok_and(|metadata| metadata.is_file());
-        Some((name, is_file.then(|| open(&path).ok())??))
-    })
 }
 
 /// What `look` finds in a file, and looked up only once. What failed is not remembered: it is the one
@@ -466,7 +604,7 @@ fn look_once<K: Eq + std::hash::Hash>(
 }
 
 /// Opens without waiting for the writer of a FIFO.
-pub(super) fn open(path: &Path) -> io::Result<File> {
+pub(crate) fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
 

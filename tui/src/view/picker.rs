@@ -8,6 +8,7 @@ use super::Theme;
 use super::columns::{Column, Placed, place};
 use super::paint::{clip, line, put, put_letters, width};
 use super::picker_capture::{capture, library};
+use crate::model::container::Container;
 use crate::model::target::Target;
 use crate::model::ui::{App, Highlighter, Line, Mark, Row};
 use crate::text::sanitize;
@@ -37,7 +38,7 @@ const fn column(
 const fn columns(process: u16, library: u16) -> [Column<Field>; 5] {
     [
         column(Field::Mark, "", 3, 3, 0),
-        column(Field::Pid, "PID", 7, 7, 0),
+        column(Field::Pid, "PID", PID, PID, 0),
         column(Field::Process, "PROCESS", 13, process, 0),
         column(Field::Library, "LIBRARY", 14, library, 0),
         // `attached, 5 probes`
@@ -50,14 +51,19 @@ const NARROW: [Column<Field>; 5] = columns(15, 16);
 /// With what else the search looks at; on a machine without containers that column is left out.
 const WIDE: [Column<Field>; 7] = [
     column(Field::Mark, "", 3, 3, 0),
-    column(Field::Pid, "PID", 7, 7, 0),
+    column(Field::Pid, "PID", PID, PID, 0),
     column(Field::Process, "PROCESS", 15, 16, 0),
     column(Field::Library, "LIBRARY", 14, 17, 0),
     // `attached: tap, 5 probes; catching up, 42 s`
     column(Field::Capture, "CAPTURE", 38, 44, 0),
-    column(Field::Container, "CONTAINER", 12, 12, 2),
+    // `docker 0123456789ab`, `nginx.service`
+    column(Field::Container, "CONTAINER, UNIT", 19, 24, 2),
     column(Field::Command, "COMMAND", 16, 200, 1),
 ];
+/// The largest process id, 4194304.
+const PID: u16 = 7;
+/// The same with `(4194304 inside)`.
+const PIDS: u16 = 24;
 /// From this width on.
 const WIDE_FROM: u16 = 100;
 
@@ -69,6 +75,14 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) {
         false if targets.processes.values().any(in_container) => WIDE.into(),
         false => WIDE.into_iter().filter(|column| column.field != Field::Container).collect(),
     };
+    let pids = targets.processes.values().map(|target| width(&target.process.pids()));
+    let pids = pids.max().unwrap_or(0).clamp(PID, PIDS);
+    let mut columns = columns;
+    if area.width >= WIDE_FROM
+        && let Some(column) = columns.iter_mut().find(|column| column.field == Field::Pid)
+    {
+        (column.width, column.widest) = (pids, pids);
+    }
     let columns = place(&columns, area);
     for placed in &columns {
         let indent = indent(placed, placed.column.title);
@@ -125,13 +139,14 @@ fn draw_row(
         }
         let (text, style) = match field {
             Field::Mark => (mark(app.ui.picker.mark(targets, row.line.row)).to_owned(), theme.key),
+            Field::Pid if room > PID => (process.pids(), Style::new()),
             Field::Pid => (process.pid.to_string(), Style::new()),
             Field::Process => (process.comm.to_string(), Style::new()),
             Field::Library => (library(row.target, targets), Style::new()),
             Field::Capture => capture(row.target, app, room, theme),
             Field::Container => {
-                let id = process.container.as_ref().map_or_else(String::new, ToString::to_string);
-                (id.chars().take(12).collect(), theme.faint)
+                let place = process.container.as_ref().map(Container::short);
+                (place.unwrap_or_default(), theme.faint)
             }
             Field::Command => {
                 let command = row.target.command.as_ref().filter(|text| !text.raw().is_empty());
@@ -184,6 +199,7 @@ fn mark(mark: Mark) -> &'static str {
         Mark::Off => "[ ]",
         Mark::On => "[x]",
         Mark::Implied => "[*]",
+        Mark::Excluded => "[-]",
         Mark::Never => " – ",
     }
 }

@@ -5,6 +5,7 @@ use ratatui::style::Style;
 use super::Theme;
 use super::paint::width;
 use crate::model::CatchUpState;
+use crate::model::selection::{Choice, Exclusion};
 use crate::model::target::{Image, ImageState, Target, Targets};
 use crate::model::ui::App;
 use crate::target::plan::{ImagePlan, Ways};
@@ -44,11 +45,19 @@ fn forms(target: &Target, app: &App, theme: &Theme) -> (Vec<String>, Style) {
     let targets = &app.model.targets;
     let images = images(target, targets);
     let Some(image) = images.first() else { return (Vec::new(), Style::new()) };
-    let chosen = targets.selection.chooses(&target.process);
+    let choice = targets.selection.choice(&target.process);
+    let chosen = !matches!(choice, Choice::No | Choice::Excluded(_));
     let ways = targets.selection.ways;
     match &image.state {
         ImageState::Attached { probes } if chosen => {
-            attached(method(&image.plan, ways), *probes, target, app, theme)
+            let why = why(choice).map_or_else(String::new, |why| format!(", {why}"));
+            let (mut forms, style) =
+                attached(method(&image.plan, ways), *probes, target, app, theme);
+            let (first, short) = (forms[0].clone(), "attached");
+            if !why.is_empty() {
+                forms.splice(..0, [format!("{first}{why}"), format!("{short}{why}")]);
+            }
+            (forms, style)
         }
         ImageState::Attaching if chosen => (vec!["attaching…".to_owned()], theme.caution),
         ImageState::Failed(reason) => {
@@ -60,6 +69,10 @@ fn forms(target: &Target, app: &App, theme: &Theme) -> (Vec<String>, Style) {
         }
         _ => match targets.obstacle(target) {
             Some(why) => (vec![format!("cannot: {}", sanitize(&why))], theme.faint),
+            None if matches!(choice, Choice::Excluded(_)) => {
+                let why = why(choice).unwrap_or_default();
+                (vec![why, "excluded".to_owned()], theme.faint)
+            }
             None => {
                 let how = format!(
                     "{}, {}",
@@ -72,6 +85,21 @@ fn forms(target: &Target, app: &App, theme: &Theme) -> (Vec<String>, Style) {
             }
         },
     }
+}
+
+/// By which rule a process is chosen, where the mark does not say it; or excluded.
+fn why(choice: Choice) -> Option<String> {
+    Some(match choice {
+        Choice::No | Choice::Pid | Choice::Everything => return None,
+        Choice::Child(pid) => format!("child of {pid}"),
+        Choice::Command => "of the command".to_owned(),
+        Choice::Name => "by name".to_owned(),
+        Choice::Container => "by container".to_owned(),
+        Choice::Excluded(Exclusion::Pid) => "excluded".to_owned(),
+        Choice::Excluded(Exclusion::Child(pid)) => format!("excluded, child of {pid}"),
+        Choice::Excluded(Exclusion::Name) => "excluded by name".to_owned(),
+        Choice::Excluded(Exclusion::Container) => "excluded by container".to_owned(),
+    })
 }
 
 fn attached(

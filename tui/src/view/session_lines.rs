@@ -186,6 +186,9 @@ impl Page<'_> {
             })),
         );
         self.field("role", &known(facts.role.map(|role| role.as_str().to_owned())));
+        let server_name = session.server_name.as_ref();
+        self.field("server name", &known(server_name.map(ToString::to_string)));
+        self.field("peer", &known(session.peer.map(|peer| peer.to_string())));
         let resumed = |resumed| match resumed {
             true => "resumed an earlier session".to_owned(),
             false => "full handshake, not resumed".to_owned(),
@@ -232,12 +235,22 @@ impl Page<'_> {
     /// The command line last: it may be long.
     fn process(&mut self, session: &Session, app: &App) {
         self.heading("PROCESS", "");
-        self.field("process", &format!("{} ({})", session.process.comm, session.key.pid));
+        let inside =
+            session.process.inner_pid.map(|pid| format!(", {pid} inside of its namespace"));
+        let inside = inside.unwrap_or_default();
+        self.field("process", &format!("{} ({}{inside})", session.process.comm, session.key.pid));
         let text = |text: &Option<crate::text::Foreign>, none: &str| {
             text.as_ref().map_or_else(|| none.to_owned(), ToString::to_string)
         };
         self.field("executable", &text(&session.process.exe, "not known"));
-        self.field("container", &text(&session.process.container, "none"));
+        match &session.process.container {
+            None => self.field("container", "none"),
+            Some(place) if place.id.is_some() || place.pod.is_some() => {
+                self.field("container", &place.to_string());
+            }
+            Some(place) if place.unit.is_some() => self.field("unit", &place.to_string()),
+            Some(place) => self.field("control group", &place.to_string()),
+        }
         let command = match &app.ui.detail.command_line {
             CommandLine::Reading => "…".to_owned(),
             CommandLine::Known(text) if text.raw().is_empty() => "empty".to_owned(),

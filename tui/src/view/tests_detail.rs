@@ -7,6 +7,7 @@ use insta::assert_snapshot;
 use super::tests::screen;
 use super::*;
 use crate::action::Action;
+use crate::model::container::Container;
 use crate::model::fixture::{
     self, HOSTILE, add_many, add_sessions, at, everything, make_walkable, process, secret,
 };
@@ -28,7 +29,12 @@ fn rich(app: &mut App) {
     let plain = process(1201, HOSTILE[0]);
     let hostile = Arc::new(Process {
         exe: Some("/opt/日本語/\u{202e}bin/🦀".into()),
-        container: Some("0123456789abcdef".repeat(4).as_str().into()),
+        container: Some(Container {
+            runtime: Some("docker"),
+            id: Some("0123456789abcdef".repeat(4).as_str().into()),
+            ..Container::default()
+        }),
+        inner_pid: Some(12),
         ..(*plain).clone()
     });
     let facts = Facts {

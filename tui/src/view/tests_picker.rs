@@ -9,6 +9,7 @@ use tui_input::InputRequest;
 use super::tests::screen;
 use super::*;
 use crate::action::Action;
+use crate::model::container::Container;
 use crate::model::fixture::{self, add_many, add_sessions, at, everything, make_walkable};
 use crate::model::target::{ImageId, Process, Selection};
 use crate::model::{KernelCounters, KeyLogMsg, Msg};
@@ -38,7 +39,11 @@ fn receive_all(app: &mut App) {
             process.parent = *parent;
         }
         if process.pid == 901 {
-            process.container = Some(Foreign::from("0123456789abcdef".repeat(4).as_str()));
+            process.container = Some(Container {
+                runtime: Some("docker"),
+                id: Some("0123456789abcdef".repeat(4).as_str().into()),
+                ..Container::default()
+            });
             process.exe = Some(Foreign::from("/opt/\x1b[2J日本/bin/node"));
         }
         target.process = Arc::new(process);

@@ -1,12 +1,14 @@
 //! What the copied bytes of a walk say: pure, and suspicious of every byte.
 
 pub mod boringssl;
+pub mod ends;
 pub mod openssl;
 
-use tlskeytop_common::{FACT_STEPS, STEPS, Step, WalkConfig};
+use tlskeytop_common::{END_STEPS, EndSteps, FACT_STEPS, STEPS, Step, WalkConfig};
 
 use crate::model::Facts;
-use crate::target::layout::{Layout, Layouted};
+use crate::target::layout::{self, Layout, Layouted};
+use crate::target::plan::ImagePlan;
 use crate::tls::key_schedule::KeyScheduleError;
 use crate::tls::{CipherSuite, ClientRandom, Label, Secret};
 
@@ -54,6 +56,7 @@ impl From<Walk> for WalkConfig {
             quick: walk.quick as u32,
             any_result: u32::from(walk.any_result),
             steps: [Step::default(); STEPS],
+            ends: [Step::default(); END_STEPS],
         };
         for (place, step) in config.steps.iter_mut().zip(walk.steps) {
             *place = step;
@@ -72,9 +75,17 @@ pub fn walk(layout: &Layouted) -> Option<Walk> {
     }
 }
 
-/// The same for the kernel side.
-pub fn steps(layout: &Layouted) -> Option<WalkConfig> {
-    walk(layout).map(WalkConfig::from)
+/// The same for the kernel side, with the steps to the ends.
+pub fn steps(plan: &ImagePlan) -> Option<WalkConfig> {
+    let walk = WalkConfig::from(walk(&plan.layout)?);
+    Some(WalkConfig { ends: end_steps(plan), ..walk })
+}
+
+/// The steps to the ends of a connection. None where the layout is not proved.
+pub fn end_steps(plan: &ImagePlan) -> EndSteps {
+    let proven = plan.layout.as_ref().ok();
+    let ends = proven.map(|proven| layout::ends::prove(proven, &plan.evidence));
+    ends::steps(&ends.unwrap_or_default())
 }
 
 /// What those steps copied, when there are secrets.

@@ -37,6 +37,7 @@ enum Test {
     Name(Needle),
     Role(Role),
     Saved(bool),
+    Container(Needle),
 }
 
 /// A secret state, without how many of how many.
@@ -52,9 +53,10 @@ enum StateName {
 type ReadValue = fn(&str) -> Result<Test, &'static str>;
 
 /// Every key, and how its value is read.
-const KEYS: [(&str, ReadValue); 10] = [
+const KEYS: [(&str, ReadValue); 11] = [
     ("pid", |value| value.parse().map(Test::Pid).map_err(|_| "a process id")),
     ("proc", |value| Needle::new(value).map(Test::Process).ok_or("a process name")),
+    ("container", |value| Needle::new(value).map(Test::Container).ok_or("a container or unit")),
     ("lib", |value| Needle::new(value).map(Test::Library).ok_or("a library or version")),
     ("tls", |value| version(value).map(Test::Version).ok_or("1.3, 1.2, 1.1 or 1.0")),
     ("cipher", |value| Needle::new(value).map(Test::Cipher).ok_or("a cipher suite")),
@@ -181,6 +183,7 @@ impl Test {
             }
             Self::Role(role) => session.facts.role == Some(*role),
             Self::Saved(saved) => session.is_saved() == *saved,
+            Self::Container(needle) => needle.is_in_container(session),
         }
     }
 }
@@ -233,6 +236,11 @@ impl Needle {
         self.is_in(&session.process.comm.shown()) || session.process.exe.as_ref().is_some_and(name)
     }
 
+    fn is_in_container(&self, session: &Session) -> bool {
+        let container = session.process.container.as_ref();
+        container.is_some_and(|container| container.texts().any(|text| self.is_in(text)))
+    }
+
     fn is_in_cipher(&self, session: &Session) -> bool {
         session.facts.cipher.is_some_and(|cipher| match cipher.name() {
             Some(name) => self.is_in(name),
@@ -250,6 +258,7 @@ impl Needle {
             || self.is_hex && self.is_in_hex(session)
             || session.server_name.as_ref().is_some_and(|name| self.is_in(&name.shown()))
             || session.peer.is_some_and(|peer| self.is_in(&peer.to_string()))
+            || self.is_in_container(session)
     }
 
     fn is_in_version(&self, session: &Session) -> bool {

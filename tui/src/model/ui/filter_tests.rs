@@ -42,6 +42,33 @@ fn free_text_is_looked_for_in_what_is_known() {
 }
 
 #[test]
+fn containers_and_units_are_found() {
+    use crate::model::container::{Container, Pod};
+    let session = session(|session| {
+        let container = Container {
+            runtime: Some("podman"),
+            id: Some("0123456789abcdef".repeat(4).as_str().into()),
+            pod: Some(Pod { uid: "7f3a-99".into(), qos: "burstable" }),
+            unit: Some("Nginx.service".into()),
+            outside: None,
+        };
+        let process = (*session.process).clone();
+        let process = crate::model::target::Process { container: Some(container), ..process };
+        session.process = process.into();
+    });
+    for text in
+        ["container:456789ab", "container:podman", "container:nginx", "container:7F3A", "nginx.s"]
+    {
+        check(&session, text, true);
+    }
+    for text in ["container:curl", "!container:nginx", "container:docker"] {
+        check(&session, text, false);
+    }
+    check(&self::session(|_| {}), "container:nginx", false);
+    assert!(Filter::parse("container:").error().is_some());
+}
+
+#[test]
 fn keys_look_at_one_thing() {
     let session = session(|_| {});
     for text in [

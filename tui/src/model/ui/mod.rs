@@ -184,6 +184,13 @@ impl App {
     /// Takes a message for the model.
     pub fn receive(&mut self, now: Time, msg: Msg) -> Vec<Effect> {
         match msg {
+            Msg::CommandEnded(ending) => {
+                let level = if ending.exit_code() == 0 { Level::Info } else { Level::Warning };
+                let text = ending.to_string();
+                let effects = self.model.update(now, Msg::CommandEnded(ending));
+                self.tell(now, level, &text);
+                return effects;
+            }
             Msg::CommandLine { process, result } => {
                 self.command_line(process, result);
                 return Vec::new();

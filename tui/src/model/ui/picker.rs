@@ -12,7 +12,8 @@ use search::Search;
 use tree::tree;
 
 use crate::model::Msg;
-use crate::model::target::{Target, Targets};
+use crate::model::selection::Choice;
+use crate::model::target::{Ancestor, Target, Targets};
 
 /// A row of the picker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,8 +31,10 @@ pub enum Mark {
     Off,
     /// It is.
     On,
-    /// It is, because everything is, or by its name.
+    /// It is, because everything is, by its name or its container, or as a child.
     Implied,
+    /// It is left out, whatever chooses it.
+    Excluded,
     /// It cannot be: nothing of it can be captured.
     Never,
 }
@@ -182,32 +185,58 @@ impl Picker {
 
     /// Whether a row is chosen or marked.
     pub fn mark(&self, targets: &Targets, row: Row) -> Mark {
-        let selection = &targets.selection;
+        match self.pending(targets, row) {
+            Some(true) => Mark::On,
+            Some(false) => Mark::Off,
+            None => self.mark_without_its_own(targets, row),
+        }
+    }
+
+    /// The mark of a row that is not carried out yet.
+    fn pending(&self, targets: &Targets, row: Row) -> Option<bool> {
         let pending = self.marks.get(&row).filter(|mark| !has_ended(targets, row, mark));
-        let pending = pending.map(|mark| mark.on);
-        match row {
-            Row::Everything if pending.unwrap_or(selection.all) => Mark::On,
-            Row::Everything => Mark::Off,
-            Row::Process(pid) if pending.unwrap_or(selection.pids.contains_key(&pid)) => Mark::On,
-            Row::Process(pid) => match targets.processes.get(&pid) {
-                Some(target) if targets.obstacle(target).is_some() => Mark::Never,
-                _ if self.mark(targets, Row::Everything) == Mark::On => Mark::Implied,
-                Some(target) if selection.names_process(&target.process) => Mark::Implied,
-                _ => Mark::Off,
-            },
+        pending.map(|mark| mark.on)
+    }
+
+    /// Whether a row is chosen, or will be by the marks of others.
+    fn mark_without_its_own(&self, targets: &Targets, row: Row) -> Mark {
+        let selection = &targets.selection;
+        let Row::Process(pid) = row else {
+            return if selection.all { Mark::On } else { Mark::Off };
+        };
+        let Some(target) = targets.processes.get(&pid) else {
+            return if selection.pids.contains_key(&pid) { Mark::On } else { Mark::Off };
+        };
+        let process = &target.process;
+        let choice = selection.choice(process);
+        let is_on = |above: &Ancestor| {
+            let above = self
+                .marks
+                .get(&Row::Process(above.pid))
+                .filter(|mark| mark.on && mark.start_ticks == Some(above.start_ticks));
+            selection.children && above.is_some()
+        };
+        match choice {
+            Choice::Pid => Mark::On,
+            _ if targets.obstacle(target).is_some() => Mark::Never,
+            Choice::Excluded(_) => Mark::Excluded,
+            Choice::Child(_) | Choice::Command | Choice::Name | Choice::Container => Mark::Implied,
+            Choice::No | Choice::Everything => {
+                let everything = self.mark(targets, Row::Everything) == Mark::On;
+                match everything || process.ancestors.iter().any(is_on) {
+                    true => Mark::Implied,
+                    false => Mark::Off,
+                }
+            }
         }
     }
 
     fn toggle(&mut self, targets: &Targets) -> Result<(), Refusal> {
         let row = self.cursor;
         let on = match self.mark(targets, row) {
-            Mark::Off => true,
-            Mark::On => false,
-            Mark::Implied if self.mark(targets, Row::Everything) == Mark::On => {
-                let why = "everything is chosen: unmark the first row to choose single processes";
-                return Err(why.into());
-            }
-            Mark::Implied => return Err("this process is chosen by its name, with --name".into()),
+            Mark::Off | Mark::Excluded => true,
+            // What is chosen by a rule is excluded from it.
+            Mark::On | Mark::Implied => false,
             Mark::Never => return Err(refusal(targets, row)),
         };
         self.set(targets, row, on);
@@ -215,11 +244,8 @@ impl Picker {
     }
 
     fn set(&mut self, targets: &Targets, row: Row, on: bool) {
-        let present = match row {
-            Row::Everything => targets.selection.all,
-            Row::Process(pid) => targets.selection.pids.contains_key(&pid),
-        };
-        match on == present {
+        let present = self.mark_without_its_own(targets, row);
+        match on == matches!(present, Mark::On | Mark::Implied) {
             true => self.marks.remove(&row),
             false => self.marks.insert(row, Pending { on, start_ticks: start_ticks(targets, row) }),
         };
@@ -235,7 +261,7 @@ impl Picker {
         let row = self.cursor;
         if self.marks.is_empty() {
             match self.mark(targets, row) {
-                Mark::Off => self.set(targets, row, true),
+                Mark::Off | Mark::Excluded => self.set(targets, row, true),
                 Mark::Never => return Err(refusal(targets, row)),
                 Mark::On | Mark::Implied => {}
             }
@@ -244,6 +270,9 @@ impl Picker {
         let count = marks.len();
         marks.retain(|row, mark| !(mark.on && has_ended(targets, *row, mark)));
         let ended = count - marks.len();
+        // Everything first, so that it is known what else chooses the others; and a process before its children.
+        let mut marks: Vec<_> = marks.into_iter().collect();
+        marks.sort_by_key(|(row, mark)| (*row != Row::Everything, !mark.on));
         let message = |(row, mark): (Row, Pending)| match row {
             Row::Everything => Msg::ChooseAll(mark.on),
             Row::Process(pid) => Msg::ChoosePid(pid, mark.on),

@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::fixture::*;
-use crate::model::target::{Change, ImageId, Process, Selection};
+use crate::model::target::{Ancestor, Change, ImageId, Process, Selection};
 
 const PAGES: Pages = Pages {
     sessions: 5,
@@ -199,13 +199,58 @@ fn the_cursor_stays_on_its_process_when_others_come_and_go() {
 }
 
 #[test]
-fn single_processes_cannot_be_marked_while_everything_is() {
+fn single_processes_are_left_out_of_everything_and_taken_in_again() {
     let mut app = app(everything());
     act(&mut app, Action::Processes);
     act(&mut app, Action::Down);
+    let mark = |app: &App| app.ui.picker.mark(&app.model.targets, Row::Process(7));
+    assert_eq!(mark(&app), Mark::Implied);
     act(&mut app, Action::Mark);
-    assert!(app.ui.toast.as_ref().is_some_and(|toast| toast.text.contains("unmark the first row")));
-    assert_eq!(app.ui.picker.mark(&app.model.targets, Row::Process(7)), Mark::Implied);
+    assert_eq!(mark(&app), Mark::Off);
+    let effects = act(&mut app, Action::Confirm);
+    assert!(format!("{effects:?}").contains("Rule(7, false)"), "{effects:?}");
+    assert_eq!(told(&app), "attaching to everything but 1 process");
+    assert_eq!(mark(&app), Mark::Excluded);
+    act(&mut app, Action::Processes);
+    act(&mut app, Action::Mark);
+    act(&mut app, Action::Confirm);
+    assert_eq!(mark(&app), Mark::Implied);
+    let selection = &app.model.targets.selection;
+    assert!(selection.takes_all() && selection.pids.is_empty());
+}
+
+#[test]
+fn everything_is_unmarked_before_single_processes_are_marked() {
+    let mut app = app(everything());
+    act(&mut app, Action::Processes);
+    act(&mut app, Action::Mark);
+    act(&mut app, Action::Down);
+    act(&mut app, Action::Mark);
+    act(&mut app, Action::Confirm);
+    let selection = &app.model.targets.selection;
+    assert_eq!((selection.all, &selection.pids), (false, &[(7, 7)].into()));
+    assert!(selection.excluded.is_empty());
+}
+
+#[test]
+fn marking_a_parent_shows_what_becomes_of_its_children() {
+    let mut app = app(Selection { children: true, ..Selection::default() });
+    let mut scan = scan();
+    let child = &mut scan.targets[1].process;
+    let parent = Ancestor { pid: 7, start_ticks: 7 };
+    *child = Process { ancestors: [parent].into(), ..(**child).clone() }.into();
+    app.receive(at(1), Msg::Scanned(scan));
+    app.settle(PAGES);
+    act(&mut app, Action::Down);
+    act(&mut app, Action::Mark);
+    let mark = |app: &App, pid| app.ui.picker.mark(&app.model.targets, Row::Process(pid));
+    assert_eq!([7, 901, 1201].map(|pid| mark(&app, pid)), [Mark::On, Mark::Implied, Mark::Off]);
+    // The child is left out before its parent is even chosen.
+    act(&mut app, Action::Down);
+    act(&mut app, Action::Mark);
+    assert_eq!(mark(&app, 901), Mark::Off);
+    act(&mut app, Action::Confirm);
+    assert_eq!([7, 901].map(|pid| mark(&app, pid)), [Mark::On, Mark::Excluded]);
 }
 
 fn told(app: &App) -> &str {

@@ -37,7 +37,7 @@ struct Accessor {
 const POINTER: Form = Form::Load(&[8]);
 
 /// The accessors that are looked at; those that a library does not have show nothing.
-const ACCESSORS: [Accessor; 11] = [
+const ACCESSORS: [Accessor; 14] = [
     Accessor { name: "SSL_version", shows: &[(Field::Version, Form::Load(&[2, 4]))] },
     Accessor { name: "SSL_is_server", shows: &[(Field::Server, Form::Load(&[1, 4]))] },
     Accessor { name: "SSL_get_session", shows: &[(Field::Session, POINTER)] },
@@ -55,6 +55,9 @@ const ACCESSORS: [Accessor; 11] = [
     Accessor { name: "SSL_get_state", shows: &[(Field::State, Form::Load(&[4]))] },
     Accessor { name: "SSL_session_reused", shows: &[(Field::Hit, Form::Load(&[4]))] },
     Accessor { name: "SSL_get_pending_cipher", shows: &[(Field::NewCipher, POINTER)] },
+    Accessor { name: "SSL_get_servername", shows: &[(Field::ServerName, POINTER)] },
+    Accessor { name: "SSL_get_rbio", shows: &[(Field::ReadBio, POINTER)] },
+    Accessor { name: "SSL_get_wbio", shows: &[(Field::WriteBio, POINTER)] },
 ];
 
 /// The names of the accessors.

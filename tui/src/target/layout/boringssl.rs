@@ -220,7 +220,10 @@ impl BoringSslLayout {
             | Field::Hit
             | Field::NewCipher
             | Field::EarlyExporter
-            | Field::EarlyExporterLength => None,
+            | Field::EarlyExporterLength
+            | Field::ServerName
+            | Field::ReadBio
+            | Field::WriteBio => None,
         }
     }
 }

@@ -59,6 +59,12 @@ pub enum Field {
     ServerTraffic,
     /// Its length.
     ServerTrafficLength,
+    /// The name that the client asks for: see [`super::ends`].
+    ServerName,
+    /// `rbio`: see [`super::ends`].
+    ReadBio,
+    /// `wbio`: see [`super::ends`].
+    WriteBio,
 }
 
 impl fmt::Display for Field {
@@ -89,6 +95,9 @@ impl fmt::Display for Field {
             Self::ClientTrafficLength => "client traffic secret's length",
             Self::ServerTraffic => "server traffic secret",
             Self::ServerTrafficLength => "server traffic secret's length",
+            Self::ServerName => "server name",
+            Self::ReadBio => "rbio",
+            Self::WriteBio => "wbio",
         })
     }
 }

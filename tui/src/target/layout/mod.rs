@@ -9,6 +9,7 @@ use std::fmt;
 pub mod accessors;
 pub mod boringssl;
 pub mod callers;
+pub mod ends;
 pub mod field;
 mod forced;
 mod judgement;

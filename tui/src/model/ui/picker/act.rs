@@ -62,6 +62,12 @@ impl App {
         if changed {
             let selection = &self.model.targets.selection;
             let mut text = match (selection.all, selection.pids.len()) {
+                (true, _) if !selection.excluded.pids.is_empty() => {
+                    match selection.excluded.pids.len() {
+                        1 => "attaching to everything but 1 process".to_owned(),
+                        count => format!("attaching to everything but {count} processes"),
+                    }
+                }
                 (true, _) => "attaching to everything, now and in future".to_owned(),
                 (false, 0) if selection.is_empty() => "nothing is attached any more".to_owned(),
                 (false, 0) => "attaching to what the command line names".to_owned(),

@@ -59,6 +59,7 @@ impl Search {
             process.pid.to_string(),
             target.command.as_ref().map_or_else(String::new, ToString::to_string),
             process.container.as_ref().map_or_else(String::new, ToString::to_string),
+            process.inner_pid.map_or_else(String::new, |pid| pid.to_string()),
         ];
         let mut buffer = Vec::new();
         let mut sum = 0;

@@ -1,0 +1,158 @@
+//! What was not captured since the image was attached too late for it: counted, and never guessed.
+
+use std::collections::BTreeMap;
+
+use super::Time;
+use super::session::{Captured, Method};
+use super::target::{Ended, ImageId, ImageState, Targets};
+use crate::text::Foreign;
+use crate::tls::Label;
+
+use std::time::Duration;
+
+/// Names of which the losses are told apart; those of others are counted together.
+const NAMES: usize = 256;
+/// A handshake that is seen from its middle on so long after its image was attached has another reason.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Losses of the processes of one name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// Handshakes that began before the image was attached.
+    pub handshakes: u64,
+    /// Processes that had the image mapped and ended before it was attached.
+    pub processes: u64,
+}
+
+/// What was missed.
+#[derive(Clone, Debug, Default)]
+pub struct Missed {
+    /// When each image was attached.
+    attached: BTreeMap<ImageId, Time>,
+    by_name: BTreeMap<Foreign, Loss>,
+}
+
+impl Missed {
+    /// An image was attached.
+    pub(super) fn attached(&mut self, image: ImageId, now: Time) {
+        self.attached.insert(image, now);
+    }
+
+    /// Processes ended; images that are not known any more are forgotten.
+    pub(super) fn ended(&mut self, ended: &[Ended], targets: &Targets) {
+        self.attached.retain(|id, _| targets.images.contains_key(id));
+        for Ended { process, images, at } in ended {
+            let is_late = |id: &ImageId| {
+                let Some(image) = targets.images.get(id) else { return false };
+                let is_attached = matches!(image.state, ImageState::Attached { .. });
+                let since = self.attached.get(id).filter(|_| is_attached);
+                targets.can_attach(image) && since.is_none_or(|since| since > at)
+            };
+            if targets.selection.chooses(process) && images.iter().any(is_late) {
+                self.loss(&process.comm).processes += 1;
+            }
+        }
+    }
+
+    /// The first secret of a session came.
+    pub(super) fn session(&mut self, event: &Captured) {
+        // A tap sees the secrets of a handshake before those that follow from them.
+        let is_late =
+            matches!(event.label, Label::ClientTraffic0 | Label::ServerTraffic0 | Label::Exporter);
+        let is_new = self
+            .attached
+            .get(&event.image)
+            .is_some_and(|since| event.time.since(*since) < HANDSHAKE);
+        if is_late && is_new && event.method == Method::Tap && event.caught_up.is_none() {
+            self.loss(&event.process.comm).handshakes += 1;
+        }
+    }
+
+    fn loss(&mut self, name: &Foreign) -> &mut Loss {
+        let is_room = self.by_name.len() < NAMES || self.by_name.contains_key(name);
+        let name = if is_room { name.clone() } else { "others".into() };
+        self.by_name.entry(name).or_default()
+    }
+
+    /// In words, the worst first: `1 handshake of bun began before it was attached`.
+    pub fn sentences(&self) -> Vec<String> {
+        let mut losses: Vec<(&Foreign, &Loss)> = self.by_name.iter().collect();
+        losses.sort_by_key(|(_, loss)| std::cmp::Reverse(loss.handshakes + loss.processes));
+        let mut sentences = Vec::new();
+        for (name, loss) in losses {
+            for (count, one, many, verb) in [
+                (loss.handshakes, "handshake", "handshakes", "began"),
+                (loss.processes, "process", "processes", "ended"),
+            ] {
+                if count > 0 {
+                    let what = if count == 1 { one } else { many };
+                    sentences
+                        .push(format!("{count} {what} of {name} {verb} before it was attached"));
+                }
+            }
+        }
+        sentences
+    }
+
+    /// All together.
+    pub fn total(&self) -> Loss {
+        self.by_name.values().fold(Loss::default(), |sum, loss| Loss {
+            handshakes: sum.handshakes + loss.handshakes,
+            processes: sum.processes + loss.processes,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::fixture;
+    use super::super::target::{Selection, Targets};
+    use super::*;
+
+    #[test]
+    fn who_ended_before_the_image_was_attached_is_counted_once() {
+        let mut targets = Targets::new(Selection { all: true, ..Selection::default() });
+        targets.merge(fixture::scan());
+        let bun = fixture::process(7, "bun");
+        let ended = |at| {
+            [Ended {
+                process: Arc::clone(&bun),
+                images: vec![ImageId(1), ImageId(2)],
+                at: Time(at),
+            }]
+        };
+        let mut missed = Missed::default();
+        missed.ended(&ended(5), &targets);
+        assert_eq!(missed.total(), Loss { handshakes: 0, processes: 1 });
+        for id in [1, 2] {
+            missed.attached(ImageId(id), Time(10));
+            let image = targets.images.get_mut(&ImageId(id)).unwrap();
+            image.state = ImageState::Attached { probes: 1 };
+        }
+        missed.ended(&ended(11), &targets);
+        assert_eq!(missed.total().processes, 1);
+        // It is told later than the attach, and was before it.
+        missed.ended(&ended(9), &targets);
+        assert_eq!(missed.sentences(), ["2 processes of bun ended before it was attached"]);
+        targets.selection.all = false;
+        missed.ended(&ended(9), &targets);
+        assert_eq!(missed.total().processes, 2, "it was not chosen");
+    }
+
+    #[test]
+    fn a_handshake_that_is_seen_from_its_middle_is_counted() {
+        let mut missed = Missed::default();
+        let bun = fixture::process(7, "bun");
+        let first = |label, at| fixture::secret(Time(at), &bun, 1, label, 2);
+        missed.session(&first(Label::ClientTraffic0, 5));
+        assert!(missed.sentences().is_empty(), "the image is attached since longer than we know");
+        missed.attached(ImageId(1), Time(4));
+        missed.session(&first(Label::ClientHandshake, 5));
+        missed.session(&first(Label::ClientTraffic0, 5));
+        assert_eq!(missed.sentences(), ["1 handshake of bun began before it was attached"]);
+        missed.session(&first(Label::ClientTraffic0, 60_000_000_000));
+        assert_eq!(missed.total().handshakes, 1);
+    }
+}

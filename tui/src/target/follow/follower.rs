@@ -1,0 +1,422 @@
+//! The thread's work: what the kernel reports becomes a picture of the machine, which is told when it changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::time::{ClockId, clock_gettime};
+use tracing::{debug, warn};
+
+use super::looking::{Found, Seen};
+use super::planners::{Answer, Job, Planners};
+use super::record::{FileKey, Mapped};
+use super::table::Class;
+use super::watch::{Gone, Look, News, Watch, boot_time};
+use super::written::Written;
+use crate::model::Time;
+use crate::model::target::{Ended, Scan, Target};
+use crate::target::registry::{COMMANDS, Registry};
+use crate::target::{maps, process};
+use crate::text::Foreign;
+
+/// After the first record we look again this often, and ask to be woken only when nothing came: each wake-up costs
+/// more than what it tells.
+const COALESCE: Duration = Duration::from_millis(1);
+/// Changes are told this often at the most, unless an image is new.
+const PACE: Duration = Duration::from_millis(100);
+/// Everything is looked at this often, in case that something was missed.
+const SWEEP: Duration = Duration::from_secs(60);
+/// The same where the kernel reports nothing.
+const SWEEP_BLIND: Duration = Duration::from_secs(2);
+/// After records were lost, no sooner than this.
+const SWEEP_AGAIN: Duration = Duration::from_secs(1);
+/// A file that was written to is looked at when nothing was written for so long.
+const SETTLED: Duration = Duration::from_millis(200);
+/// How long command lines are waited for, after the first report.
+const COMMANDS_LATER: Duration = Duration::from_millis(1);
+/// Ended processes that wait for somebody who looks at one of their files.
+const GONE: usize = 4096;
+
+/// What the loop asks for.
+#[derive(Debug)]
+struct Asked {
+    sweep: AtomicBool,
+    report: AtomicBool,
+    wake: OwnedFd,
+}
+
+/// Asks the thread for something.
+#[derive(Clone, Debug)]
+pub struct Requests(Arc<Asked>);
+
+impl Requests {
+    /// A look at the whole machine.
+    pub fn sweep(&self) {
+        self.0.sweep.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// A report of what is known.
+    pub fn report(&self) {
+        self.0.report.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        // Only a counter that is full, which wakes as well, can refuse.
+        let _ = rustix::io::write(&self.0.wake, &1u64.to_ne_bytes());
+    }
+}
+
+/// A file that was written to.
+struct Rewritten {
+    path: Foreign,
+    file: Arc<File>,
+    keys: Vec<FileKey>,
+    at: Instant,
+}
+
+/// Follows what the processes of this machine do.
+pub struct Follower {
+    registry: Registry,
+    watch: Watch,
+    planners: Planners<Seen>,
+    written: Option<Written>,
+    rewritten: Vec<Rewritten>,
+    asked: Arc<Asked>,
+    gone: Vec<Gone>,
+    ended: Vec<Ended>,
+    is_first: bool,
+    is_urgent: bool,
+    has_changed: bool,
+    next_report: Instant,
+    next_sweep: Instant,
+    last_sweep: Instant,
+    /// Of what was told: untracked, lost.
+    told: (u64, u64),
+}
+
+impl Follower {
+    /// Begins; nothing is looked at yet. A registry without a watch follows by looking at everything now and then.
+    ///
+    /// # Errors
+    ///
+    /// When threads cannot be started.
+    pub fn new(registry: Registry, watch: Watch) -> io::Result<Self> {
+        let looker = registry.looker(&watch);
+        let planners = Planners::start(move |job, progress| looker.look_at(job, progress))?;
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let asked = Asked { sweep: AtomicBool::new(true), report: AtomicBool::new(true), wake };
+        let now = Instant::now();
+        Ok(Self {
+            registry,
+            watch,
+            planners,
+            written: Written::new().inspect_err(|error| warn!(%error, "inotify")).ok(),
+            rewritten: Vec::new(),
+            asked: Arc::new(asked),
+            gone: Vec::new(),
+            ended: Vec::new(),
+            is_first: true,
+            is_urgent: false,
+            has_changed: false,
+            next_report: now,
+            next_sweep: now,
+            last_sweep: now,
+            told: (0, 0),
+        })
+    }
+
+    /// To ask it for something.
+    pub fn requests(&self) -> Requests {
+        Requests(Arc::clone(&self.asked))
+    }
+
+    /// Follows until `tell`, which gets the pictures, says that nobody listens.
+    pub fn run(mut self, mut tell: impl FnMut(Scan) -> bool) {
+        let mut is_active = false;
+        loop {
+            self.wait(is_active);
+            let (news, is_waiting) = self.watch.take();
+            is_active = is_waiting || news.events > 0;
+            self.take_news(news);
+            self.take_answers();
+            self.take_written();
+            self.take_requests();
+            if Instant::now() >= self.next_sweep {
+                self.sweep();
+            }
+            if self.wants_report() && !tell(self.report()) {
+                return;
+            }
+        }
+    }
+
+    fn wants_report(&self) -> bool {
+        // Before everything was looked at, a report would say too little.
+        if self.is_first && !self.planners.is_idle() {
+            return false;
+        }
+        self.is_urgent || (self.has_changed && Instant::now() >= self.next_report)
+    }
+
+    fn wait(&self, is_active: bool) {
+        let now = Instant::now();
+        let mut until = self.next_sweep;
+        if is_active {
+            until = until.min(now + COALESCE);
+        }
+        if self.has_changed {
+            until = until.min(self.next_report.max(now + COALESCE));
+        }
+        until = self.rewritten.iter().map(|file| file.at + SETTLED).fold(until, Instant::min);
+        if let Some(patience) = self.planners.patience() {
+            until = until.min(now + patience);
+        }
+        let rings = if is_active { Vec::new() } else { self.watch.descriptors() };
+        let mut files = vec![
+            PollFd::from_borrowed_fd(self.asked.wake.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.planners.answers(), PollFlags::IN),
+        ];
+        let written = self.written.iter().map(|written| written.as_fd());
+        files.extend(written.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        // SAFETY: the rings are closed when the last handle of the watch goes, and `self` has one.
+        let rings = rings.into_iter().map(|fd| unsafe { BorrowedFd::borrow_raw(fd) });
+        files.extend(rings.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        let timeout = Timespec::try_from(until.saturating_duration_since(now)).ok();
+        // An interruption is as good as an event.
+        let _ = poll(&mut files, timeout.as_ref());
+    }
+
+    fn take_requests(&mut self) {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.asked.wake, &mut count);
+        if self.asked.sweep.swap(false, Ordering::Acquire) {
+            self.next_sweep = Instant::now();
+        }
+        self.has_changed |= self.asked.report.swap(false, Ordering::Acquire);
+    }
+
+    fn take_news(&mut self, news: News) {
+        self.has_changed |= news.changed;
+        if news.incomplete {
+            self.next_sweep = self.next_sweep.min(self.last_sweep + SWEEP_AGAIN);
+        }
+        for look in news.looks {
+            self.submit(Job { look, aliases: Vec::new(), file: None });
+        }
+        self.gone.extend(news.gone);
+        if self.gone.len() > GONE {
+            let excess = self.gone.len() - GONE;
+            self.gone.drain(..excess);
+        }
+        self.bury();
+    }
+
+    fn submit(&mut self, job: Job) {
+        let file = job.look.mapped.file;
+        if !self.planners.submit(job) {
+            self.watch.settle(file, None);
+        }
+    }
+
+    /// Says of processes that ended which images they had, as soon as that is known.
+    fn bury(&mut self) {
+        if self.gone.is_empty() {
+            return;
+        }
+        let realtime = now(ClockId::Realtime);
+        let boot = boot_time();
+        let (watch, registry, ended) = (&self.watch, &self.registry, &mut self.ended);
+        self.gone.retain(|gone| {
+            let Some(images) = watch.images(&gone.files) else { return true };
+            let has_tls = !images.is_empty() && !registry.are_tokens(&images);
+            if has_tls && ended.len() < GONE {
+                let at = Time(realtime.saturating_sub(boot.saturating_sub(gone.at)));
+                ended.push(Ended { process: Arc::clone(&gone.process), images, at });
+            }
+            false
+        });
+        self.has_changed |= !self.ended.is_empty();
+    }
+
+    fn take_answers(&mut self) {
+        for (job, answer) in self.planners.take() {
+            let path = job.look.mapped.path.clone();
+            let class = match answer {
+                Answer::Found(Seen::Image(found)) => self.found(&job.look, found),
+                Answer::Found(Seen::Nothing) => Some(Class::Nothing(boot_time())),
+                Answer::Found(Seen::Unreachable) => None,
+                Answer::Stuck => {
+                    let (id, is_new) = self.registry.unanswered(&path, job.look.mapped.file);
+                    self.is_urgent |= is_new;
+                    id.map(Class::Image)
+                }
+            };
+            for file in job.aliases.iter().chain([&job.look.mapped.file]) {
+                self.has_changed |= self.watch.settle(*file, class);
+            }
+        }
+        self.bury();
+    }
+
+    fn found(&mut self, look: &Look, found: Found) -> Option<Class> {
+        let path = Path::new(look.mapped.path.raw());
+        debug!(key = ?look.mapped.file, identity = ?found.identity, "found");
+        let Some((id, is_new)) = self.registry.found(path, found) else {
+            return Some(Class::Nothing(boot_time()));
+        };
+        if is_new {
+            self.is_urgent = true;
+            if let Some(since) = look.since {
+                let took = Duration::from_nanos(boot_time().saturating_sub(since));
+                debug!(path = %look.mapped.path, "planned {took:?} after its first mapping");
+            }
+        }
+        Some(Class::Image(id))
+    }
+
+    fn take_written(&mut self) {
+        let Some(written) = &mut self.written else { return };
+        for id in written.take() {
+            let keys = self.watch.forget(id);
+            let Some((path, file)) = self.registry.written_to(id) else { continue };
+            warn!(%path, "it is being written to; its probes are removed");
+            for key in &keys {
+                self.watch.settle(*key, Some(Class::Looking));
+            }
+            self.rewritten.push(Rewritten { path, file, keys, at: Instant::now() });
+            self.is_urgent = true;
+        }
+        let settled = |file: &Rewritten| file.at.elapsed() >= SETTLED;
+        let ready: Vec<Rewritten> = self.rewritten.extract_if(.., |file| settled(file)).collect();
+        for Rewritten { path, file, keys, .. } in ready {
+            let mut keys = keys.into_iter();
+            let key = keys.next().unwrap_or(FileKey { device: (0, 0), inode: 0, generation: None });
+            let mapped = Mapped { file: key, start: 0, length: 0, path };
+            let look = Look { pid: 0, mapped, is_program: true, since: None };
+            self.submit(Job { look, aliases: keys.collect(), file: Some(file) });
+        }
+    }
+
+    /// Looks at every process.
+    fn sweep(&mut self) {
+        let started = Instant::now();
+        if let Err(error) = self.watch.add_cpus() {
+            warn!(%error, "a CPU cannot be watched");
+        }
+        let began = boot_time();
+        let pids = match process::all_pids() {
+            Ok(pids) => pids,
+            Err(error) => {
+                warn!(%error, "/proc cannot be read");
+                Vec::new()
+            }
+        };
+        let mut parents = Vec::new();
+        for (number, pid) in pids.into_iter().enumerate() {
+            // What happens meanwhile must not fill the rings.
+            if number % 64 == 63 {
+                let (news, _) = self.watch.take();
+                self.take_news(news);
+            }
+            let began = boot_time();
+            let Ok(process) = process::read(pid) else { continue };
+            parents.push((pid, process.parent));
+            let own = pid == std::process::id();
+            let maps = if own { Vec::new() } else { maps::executable(pid).unwrap_or_default() };
+            let maps: Vec<Mapped> = maps.into_iter().map(|mapping| mapping.as_mapped()).collect();
+            let threads = process::threads(pid).unwrap_or(1);
+            for look in self.watch.seen(&process, &maps, threads, began) {
+                self.submit(Job { look, aliases: Vec::new(), file: None });
+            }
+        }
+        self.watch.all_seen(&parents, began);
+        debug!("{} processes were looked at in {:?}", parents.len(), started.elapsed());
+        self.has_changed = true;
+        self.last_sweep = Instant::now();
+        let pause = if self.watch.is_live() { SWEEP } else { SWEEP_BLIND };
+        // Looking must not become all that is done.
+        self.next_sweep = self.last_sweep + pause.max(10 * started.elapsed());
+    }
+
+    fn report(&mut self) -> Scan {
+        let started = Instant::now();
+        // Before the picture is taken: who starts from now on is not in it.
+        let began = process::ticks_since_boot();
+        let targets = self.targets();
+        let patience = match (self.is_first, self.is_urgent) {
+            (true, _) => COMMANDS,
+            (false, true) => Duration::ZERO,
+            (false, false) => COMMANDS_LATER,
+        };
+        let ancestors = self.ancestors(&targets);
+        let (mut scan, is_waiting) = self.registry.report(targets, patience);
+        scan.ancestors = ancestors;
+        scan.began = began;
+        scan.pids = Some(self.watch.pids());
+        scan.births = self.watch.births();
+        scan.ended = std::mem::take(&mut self.ended);
+        self.tell_losses(&mut scan.warnings);
+        if let Some(written) = &mut self.written {
+            for (id, error) in written.watch(&self.registry.probed()) {
+                debug!(?id, %error, "cannot be watched for writes");
+            }
+        }
+        (self.is_first, self.is_urgent, self.has_changed) = (false, false, is_waiting);
+        let took = started.elapsed();
+        self.next_report = Instant::now() + PACE.max(10 * took);
+        scan
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        let targets = self.watch.targets().into_iter();
+        let targets = targets.filter(|(_, images)| !self.registry.are_tokens(images));
+        let target = |(pid, images)| {
+            Some(Target { process: self.watch.process(pid)?, images, command: None })
+        };
+        targets.filter_map(target).collect()
+    }
+
+    /// The parents of those processes that are between the targets.
+    fn ancestors(&self, targets: &[Target]) -> BTreeMap<u32, u32> {
+        let known: BTreeSet<u32> = targets.iter().map(|target| target.process.pid).collect();
+        let mut parents = BTreeMap::new();
+        for target in targets {
+            let mut pid = target.process.parent;
+            while pid != 0 && !known.contains(&pid) && !parents.contains_key(&pid) {
+                let Some(parent) = self.watch.living_parent(pid) else { break };
+                parents.insert(pid, parent);
+                pid = parent;
+            }
+        }
+        parents
+    }
+
+    fn tell_losses(&mut self, warnings: &mut Vec<String>) {
+        let (untracked, lost) = self.watch.untracked_and_lost();
+        if untracked > 0 && self.told.0 == 0 {
+            warnings.push("there are more processes than can be followed".to_owned());
+        }
+        if lost > self.told.1 {
+            let more = lost - self.told.1;
+            warnings.push(format!(
+                "the kernel lost {more} records of what processes do; all of them are looked at instead"
+            ));
+        }
+        self.told = (untracked, lost);
+    }
+}
+
+/// Nanoseconds of a clock.
+fn now(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    let of = |number: i64| u64::try_from(number).unwrap_or(0);
+    of(time.tv_sec) * 1_000_000_000 + of(time.tv_nsec)
+}

@@ -1,0 +1,167 @@
+//! A look at one file that a process has mapped: which one is it, and what is in it.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::ptr;
+use std::sync::{Arc, Mutex};
+
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use super::planners::{Job, Progress};
+use super::record::{FileKey, Mapped};
+use super::watch::{Look, Watch};
+use crate::target::cache::{FileIdentity, PlanCache};
+use crate::target::libcrypto::with_version;
+use crate::target::plan::ImagePlan;
+use crate::target::tokens::with_tokens;
+
+/// Bytes of which a mapping is made to learn the inode; they are never read.
+const PAGE: usize = 4096;
+
+/// An image that was found.
+#[derive(Debug)]
+pub struct Found {
+    /// The file.
+    pub file: Arc<File>,
+    /// Which one it is.
+    pub identity: FileIdentity,
+    /// The plan of the file alone.
+    pub plan: Arc<ImagePlan>,
+    /// The plan with what the files beside it say.
+    pub used: Arc<ImagePlan>,
+    /// The softokens that have its keys, and their paths.
+    pub tokens: Vec<(PathBuf, Found)>,
+}
+
+/// What a look found.
+#[derive(Debug)]
+pub enum Seen {
+    /// TLS code.
+    Image(Found),
+    /// No TLS code.
+    Nothing,
+    /// The file cannot be reached: whoever had it mapped is gone, and its path names another one.
+    Unreachable,
+}
+
+/// What is needed for a look.
+#[derive(Debug)]
+pub struct Looker {
+    /// To learn what the kernel calls a file.
+    pub watch: Watch,
+    /// The plans that were made.
+    pub plans: Arc<Mutex<PlanCache>>,
+    /// Our own executable: it has the labels and names of every library in it, and no TLS.
+    pub own: Option<FileIdentity>,
+}
+
+impl Looker {
+    /// Looks at a file.
+    pub fn look_at(&self, job: &Job, progress: &Progress<'_>) -> Seen {
+        let opened = match &job.file {
+            Some(file) => identify(Some(&self.watch), file).map(|id| (Arc::clone(file), id)),
+            None => self.open(&job.look),
+        };
+        let Ok((file, identity)) = opened else { return Seen::Unreachable };
+        if self.own.is_some_and(|own| own.is_same_inode(&identity)) {
+            return Seen::Nothing;
+        }
+        let look = &job.look;
+        let path = Path::new(look.mapped.path.raw());
+        // The first read, after which the file system is known to answer.
+        let _ = std::os::unix::fs::FileExt::read_at(&*file, &mut [0; 64], 0);
+        progress.opened();
+        let plan = match PlanCache::plan_beside(&self.plans, &file, identity, path) {
+            Ok(plan) if plan.is_tls() => plan,
+            Err(error) if error.is_io() => return Seen::Unreachable,
+            _ => return Seen::Nothing,
+        };
+        let folder = path.parent().and_then(|folder| folder.strip_prefix("/").ok());
+        let root = PathBuf::from(format!("/proc/{}/root", look.pid));
+        let folder = folder.map(|folder| root.join(folder));
+        let folder = folder.as_deref();
+        let used = with_version(Arc::clone(&plan), path, folder);
+        let (used, tokens) = with_tokens(used, path, folder, &self.plans, Some(&self.watch));
+        Seen::Image(Found { file, identity, plan, used, tokens })
+    }
+
+    /// Opens the file itself. A process that ended is no hindrance while the path names the same file.
+    fn open(&self, look: &Look) -> io::Result<(Arc<File>, FileIdentity)> {
+        let Look { pid, mapped, .. } = look;
+        let end = mapped.start.saturating_add(mapped.length);
+        let path = mapped.path.raw();
+        let ways = [
+            format!("/proc/{pid}/map_files/{:x}-{end:x}", mapped.start),
+            format!("/proc/{pid}/root{path}"),
+            path.to_owned(),
+            format!("/proc/{pid}/exe"),
+        ];
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        // Without a generation it comes from the maps, whose numbers may be other ones than those that are learnt.
+        let ways = if mapped.file.generation.is_some() { &ways[..] } else { &ways[..1] };
+        for way in ways {
+            match self.open_if_same(Path::new(way), mapped) {
+                Ok(found) => return Ok(found),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn open_if_same(&self, path: &Path, mapped: &Mapped) -> io::Result<(Arc<File>, FileIdentity)> {
+        let file = open_regular(path)?;
+        let (identity, key) = identify_with_key(Some(&self.watch), &file)?;
+        if mapped.file.generation.is_some() && key.is_some_and(|key| key != mapped.file) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok((Arc::new(file), identity))
+    }
+}
+
+/// Opens a regular file, and never anything else: opening a device does something.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let seen = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
+    if !seen.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // The same file, whatever the path names by now.
+    File::open(format!("/proc/self/fd/{}", seen.as_raw_fd()))
+}
+
+/// Which file it is: by what the kernel calls it where that can be learnt, and else by what `fstat` says.
+///
+/// # Errors
+///
+/// When it cannot be looked at.
+pub fn identify(watch: Option<&Watch>, file: &File) -> io::Result<FileIdentity> {
+    identify_with_key(watch, file).map(|(identity, _)| identity)
+}
+
+fn identify_with_key(
+    watch: Option<&Watch>,
+    file: &File,
+) -> io::Result<(FileIdentity, Option<FileKey>)> {
+    let identity = FileIdentity::of(&file.metadata()?);
+    let key = watch.and_then(|watch| learn(watch, file));
+    let by_key = key.map(|key| identity.with_inode(key.device, key.inode));
+    Ok((by_key.unwrap_or(identity), key))
+}
+
+/// What the kernel calls a file: we map it as code, and see our own record. An overlay shows numbers of its own to
+/// everybody who asks, but probes and records are about the file below.
+fn learn(watch: &Watch, file: &File) -> Option<FileKey> {
+    if !watch.is_live() {
+        return None;
+    }
+    let protection = ProtFlags::READ | ProtFlags::EXEC;
+    // SAFETY: the kernel chooses an address where nothing is; nothing is ever read or run there.
+    let start =
+        unsafe { mmap(ptr::null_mut(), PAGE, protection, MapFlags::PRIVATE, file, 0) }.ok()?;
+    let key = watch.own_mapping(start as u64);
+    // SAFETY: it was mapped above with this length, and nobody has a reference into it.
+    let _ = unsafe { munmap(start, PAGE) };
+    key
+}

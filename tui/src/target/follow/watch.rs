@@ -1,0 +1,383 @@
+//! What the records say, kept up to date: one table and one lineage, for the thread that follows and for the loop, which
+//! asks who a process was at the moment that its secret arrives.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::record::{Event, FileKey, Mapped, What};
+use super::rings::{Order, Rings};
+use super::table::{Class, Table};
+use crate::model::target::{Ancestor, Birth, ImageId, Process};
+use crate::target::lineage::Lineage;
+use crate::target::process;
+use crate::text::Foreign;
+
+/// Our own mappings that are remembered, for those who wait to see theirs.
+const OWN: usize = 64;
+/// Files and ended processes that wait for the thread that follows; with more than these it looks at everything.
+const NEWS: usize = 16_384;
+
+/// A file that somebody has to look at, by a process that has it mapped.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// Which process.
+    pub pid: u32,
+    /// Where, and what the kernel calls it.
+    pub mapped: Mapped,
+    /// It is the program of the process, and no library.
+    pub is_program: bool,
+    /// When it was mapped (nanoseconds of `CLOCK_BOOTTIME`); `None` of one that was mapped before we looked.
+    pub since: Option<u64>,
+}
+
+/// A process with TLS code, or with files that somebody looks at, which ended.
+#[derive(Clone, Debug)]
+pub struct Gone {
+    /// The process.
+    pub process: Arc<Process>,
+    /// Its files.
+    pub files: Arc<Vec<FileKey>>,
+    /// Nanoseconds of `CLOCK_BOOTTIME`.
+    pub at: u64,
+}
+
+/// What happened since the thread that follows asked last.
+#[derive(Debug, Default)]
+pub struct News {
+    /// Files that nobody has looked at.
+    pub looks: Vec<Look>,
+    /// Who ended.
+    pub gone: Vec<Gone>,
+    /// Who has an image mapped is not the same as before.
+    pub changed: bool,
+    /// Records were lost, in the kernel or here: everything has to be looked at.
+    pub incomplete: bool,
+    /// Records that were taken.
+    pub events: usize,
+}
+
+struct Inner {
+    rings: Option<Rings>,
+    order: Order,
+    taken: Vec<Event>,
+    table: Table,
+    lineage: Lineage,
+    own: VecDeque<Mapped>,
+    own_pid: u32,
+    news: News,
+    lost: u64,
+    ticks: u64,
+}
+
+/// A handle to it, cheap to clone.
+#[derive(Clone)]
+pub struct Watch(Arc<Mutex<Inner>>);
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watch")
+    }
+}
+
+impl Watch {
+    /// Begins to watch. Where the kernel refuses, nothing is ever reported, and the error says why.
+    pub fn start() -> (Self, Option<io::Error>) {
+        let (rings, error) = match Rings::open() {
+            Ok(rings) => (Some(rings), None),
+            Err(error) => (None, Some(error)),
+        };
+        let inner = Inner {
+            rings,
+            order: Order::default(),
+            taken: Vec::new(),
+            table: Table::default(),
+            lineage: Lineage::default(),
+            own: VecDeque::new(),
+            own_pid: std::process::id(),
+            news: News::default(),
+            lost: 0,
+            ticks: 1_000_000_000 / rustix::param::clock_ticks_per_second().max(1),
+        };
+        (Self(Arc::new(Mutex::new(inner))), error)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic in the middle of an update leaves at the worst a process that is not up to date.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the kernel reports what happens.
+    pub fn is_live(&self) -> bool {
+        self.lock().rings.is_some()
+    }
+
+    /// For poll(2). They are valid as long as the handle is.
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        self.lock().rings.iter().flat_map(Rings::descriptors).collect()
+    }
+
+    /// Adds CPUs that came since.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses one.
+    pub fn add_cpus(&self) -> io::Result<()> {
+        self.lock().rings.as_mut().map_or(Ok(()), Rings::add_cpus)
+    }
+
+    /// Takes what the kernel reported since, and what there is to do. Whether records wait for others, so that it
+    /// has to be asked again soon.
+    pub fn take(&self) -> (News, bool) {
+        let mut inner = self.lock();
+        inner.catch_up();
+        (std::mem::take(&mut inner.news), inner.order.is_waiting())
+    }
+
+    /// The process that an event of now came from, and where it comes from itself; `None` when nothing is known of it.
+    pub fn process(&self, pid: u32) -> Option<Arc<Process>> {
+        let started = {
+            let mut inner = self.lock();
+            inner.catch_up();
+            let node = inner.lineage.get(pid)?;
+            if let Some(process) = &node.process {
+                return Some(Arc::clone(process));
+            }
+            node.start_ticks
+        };
+        // Without the lock: it is slower than everything else here.
+        let read = process::read(pid).ok();
+        let mut inner = self.lock();
+        Some(inner.describe(pid, started, read))
+    }
+
+    /// The ancestors of a process, the nearest first.
+    pub fn ancestors(&self, pid: u32) -> Vec<Ancestor> {
+        let mut inner = self.lock();
+        inner.catch_up();
+        inner.lineage.ancestors(pid)
+    }
+
+    /// The nearest ancestor of a process that has not ended.
+    pub fn living_parent(&self, pid: u32) -> Option<u32> {
+        self.lock().lineage.living_parent(pid)
+    }
+
+    /// The key of a file that we have mapped ourselves at this address.
+    pub fn own_mapping(&self, start: u64) -> Option<FileKey> {
+        let mut inner = self.lock();
+        inner.catch_up();
+        // In the order of time too: the last one is the one that is there.
+        inner.own.iter().rev().find(|mapped| mapped.start == start).map(|mapped| mapped.file)
+    }
+
+    /// The processes that have images, with these.
+    pub fn targets(&self) -> Vec<(u32, Vec<ImageId>)> {
+        self.lock().table.targets().collect()
+    }
+
+    /// Every process there is.
+    pub fn pids(&self) -> BTreeSet<u32> {
+        self.lock().lineage.living_pids().collect()
+    }
+
+    /// From whom each process was born.
+    pub fn births(&self) -> BTreeMap<u32, Birth> {
+        self.lock().lineage.births()
+    }
+
+    /// Processes and files for which there was no room, and records that were lost.
+    pub fn untracked_and_lost(&self) -> (u64, u64) {
+        let inner = self.lock();
+        let rings = inner.rings.as_ref();
+        let lost = rings.map_or(0, |rings| rings.lost + rings.nonsense);
+        (inner.table.untracked.max(inner.lineage.untracked), lost)
+    }
+
+    /// What `/proc` shows of a process, read from `began` on. The files that nobody has looked at yet.
+    pub fn seen(&self, process: &Process, maps: &[Mapped], threads: u32, began: u64) -> Vec<Look> {
+        let mut inner = self.lock();
+        inner.lineage.seen(process);
+        let files = maps.iter().map(|mapped| mapped.file).collect();
+        let files: HashSet<FileKey> =
+            inner.table.seen(process.pid, files, threads, began).into_iter().collect();
+        inner.news.changed = true;
+        let look = |mapped: &Mapped| Look {
+            pid: process.pid,
+            is_program: process.exe.as_ref() == Some(&mapped.path),
+            mapped: mapped.clone(),
+            since: None,
+        };
+        maps.iter().filter(|mapped| files.contains(&mapped.file)).map(look).collect()
+    }
+
+    /// `/proc` was read from `began` on, and shows these processes and their parents, and no others.
+    pub fn all_seen(&self, parents: &[(u32, u32)], began: u64) {
+        let mut inner = self.lock();
+        for (pid, parent) in parents {
+            inner.lineage.adopt(*pid, *parent);
+        }
+        let shown: HashSet<u32> = parents.iter().map(|(pid, _)| *pid).collect();
+        for pid in inner.table.older_than(began) {
+            if !shown.contains(&pid) {
+                inner.ended(pid, began);
+            }
+        }
+    }
+
+    /// What a look at a file found; `None`: nothing can be said, and the next who maps it is asked.
+    pub fn settle(&self, file: FileKey, class: Option<Class>) -> bool {
+        self.lock().table.settle(file, class)
+    }
+
+    /// An image is not known any more.
+    pub fn forget(&self, image: ImageId) -> Vec<FileKey> {
+        self.lock().table.forget(image)
+    }
+
+    /// The images among these files, unless somebody still looks at one of them.
+    pub fn images(&self, files: &[FileKey]) -> Option<Vec<ImageId>> {
+        let inner = self.lock();
+        (!inner.table.is_looking(files)).then(|| inner.table.images(files))
+    }
+}
+
+impl Inner {
+    /// Takes what is in the rings, and applies it.
+    fn catch_up(&mut self) {
+        let Some(rings) = &mut self.rings else { return };
+        let began = boot_time();
+        rings.take(&mut self.taken);
+        let lost = rings.lost + rings.nonsense;
+        self.news.incomplete |= lost != self.lost;
+        self.lost = lost;
+        for event in self.order.add(&mut self.taken, began) {
+            self.news.events += 1;
+            self.apply(event);
+        }
+    }
+
+    fn apply(&mut self, Event { time, pid, what }: Event) {
+        match what {
+            What::Fork { parent } => {
+                // The process is some microseconds older than its record.
+                let is_exact = time % self.ticks > self.ticks / 5;
+                self.lineage.fork(pid, parent, time / self.ticks, is_exact);
+                self.news.changed |= self.table.fork(pid, parent, time);
+            }
+            What::Thread => self.table.thread(pid, time),
+            What::Exit { .. } => {
+                if let Some(left) = self.table.exit(pid, time) {
+                    self.left(pid, left.files, left.was_target, time);
+                }
+            }
+            What::Name { name, exec: true, .. } => {
+                self.lineage.exec(pid, name);
+                self.news.changed |= self.table.exec(pid, time);
+            }
+            What::Name { thread, name, .. } if thread == pid => self.renamed(pid, name),
+            What::Name { .. } | What::Lost(_) => {}
+            What::Map(mapped) if pid == self.own_pid => {
+                if self.own.len() == OWN {
+                    self.own.pop_front();
+                }
+                self.own.push_back(mapped);
+            }
+            What::Map(mapped) => self.mapped(pid, mapped, time),
+        }
+    }
+
+    fn renamed(&mut self, pid: u32, name: Foreign) {
+        self.lineage.rename(pid, name);
+        self.news.changed |= self.table.is_target(pid);
+    }
+
+    fn mapped(&mut self, pid: u32, mapped: Mapped, time: u64) {
+        let is_program = self.lineage.get(pid).is_some_and(|node| node.exe.is_none());
+        self.lineage.mapped(pid, &mapped.path);
+        let (is_target, class) = self.table.map(pid, mapped.file, time);
+        self.news.changed |= is_target || matches!(class, Some(Class::Image(_)));
+        if class.is_none() {
+            match self.news.looks.len() < NEWS {
+                true => self.news.looks.push(Look { pid, mapped, is_program, since: Some(time) }),
+                false => {
+                    self.table.settle(mapped.file, None);
+                    self.news.incomplete = true;
+                }
+            }
+        }
+    }
+
+    fn ended(&mut self, pid: u32, at: u64) {
+        match self.table.remove(pid) {
+            Some(left) => self.left(pid, left.files, left.was_target, at),
+            None => self.lineage.exit(pid),
+        }
+    }
+
+    fn left(&mut self, pid: u32, files: Arc<Vec<FileKey>>, was_target: bool, at: u64) {
+        self.news.changed |= was_target;
+        if (was_target || self.table.is_looking(&files)) && self.news.gone.len() < NEWS {
+            let process = self.describe(pid, 0, None);
+            self.news.gone.push(Gone { process, files, at });
+        }
+        self.lineage.exit(pid);
+    }
+
+    /// What is known of a process, with what `/proc` said of it if that is the same one: it started at `started`
+    /// then.
+    fn describe(&mut self, pid: u32, started: u64, read: Option<Process>) -> Arc<Process> {
+        let ancestors = self.lineage.ancestors(pid).into();
+        let parent = self.lineage.living_parent(pid).unwrap_or(0);
+        let Some(node) = self.lineage.get_mut(pid) else {
+            let nothing = Process {
+                pid,
+                parent,
+                start_ticks: 0,
+                comm: Foreign::default(),
+                exe: None,
+                container: None,
+                inner_pid: None,
+                ancestors,
+            };
+            return Arc::new(read.map_or(nothing, |read| read));
+        };
+        if let Some(process) = &node.process {
+            return Arc::clone(process);
+        }
+        let is_same = |read: &Process| {
+            node.start_ticks == started
+                && read.start_ticks.abs_diff(started) <= u64::from(!node.is_exact)
+        };
+        match read.filter(is_same) {
+            Some(read) => {
+                (node.start_ticks, node.is_exact) = (read.start_ticks, true);
+                let exe = read.exe.or_else(|| node.exe.clone());
+                let process = Arc::new(Process { ancestors, exe, ..read });
+                node.process = Some(Arc::clone(&process));
+                process
+            }
+            // It ended: what the records say.
+            None => Arc::new(Process {
+                pid,
+                parent,
+                start_ticks: node.start_ticks,
+                comm: node.comm.clone(),
+                exe: node.exe.clone(),
+                container: None,
+                inner_pid: None,
+                ancestors,
+            }),
+        }
+    }
+}
+
+/// Nanoseconds since boot, as in the records.
+pub fn boot_time() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    let of = |number: i64| u64::try_from(number).unwrap_or(0);
+    of(now.tv_sec) * 1_000_000_000 + of(now.tv_nsec)
+}

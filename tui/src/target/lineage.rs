@@ -1,0 +1,421 @@
+//! Who is a descendant of whom, also of those that ended: what forked tells it as it happens, and `/proc` for those that
+//! ran before.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use slab::Slab;
+
+use crate::model::target::{Ancestor, Birth, Process};
+use crate::text::Foreign;
+
+/// Processes known at a time, ended ones among them; a fork bomb's others are counted.
+const LIMIT: usize = 65_536;
+/// Ended processes that are remembered though nobody descends from them: their last secrets may not have been read.
+const ENDED: usize = 4096;
+/// Generations. A chain of processes that each fork and end would else grow for ever.
+const DEPTH: u32 = 64;
+
+/// A process: the id is never that of another one, as a pid may be, for as long as anything refers to it.
+type NodeId = usize;
+
+/// What is known of a process.
+#[derive(Debug)]
+pub struct Node {
+    /// Its process id.
+    pub pid: u32,
+    /// Clock ticks from boot to its start, as in [`Process::start_ticks`].
+    pub start_ticks: u64,
+    /// From `/proc`, and not from the time of a fork's record, which comes some microseconds late.
+    pub is_exact: bool,
+    /// Its name.
+    pub comm: Foreign,
+    /// The executable, where it was seen.
+    pub exe: Option<Foreign>,
+    /// What `/proc` said of it, since it is this program.
+    pub process: Option<Arc<Process>>,
+    parent: Option<NodeId>,
+    depth: u32,
+    children: u32,
+    is_living: bool,
+    is_remembered: bool,
+}
+
+/// Every process, and where it comes from.
+#[derive(Debug)]
+pub struct Lineage {
+    nodes: Slab<Node>,
+    /// The last one with each pid.
+    by_pid: HashMap<u32, NodeId>,
+    /// Those that ended last, in this order.
+    ended: VecDeque<NodeId>,
+    limit: usize,
+    /// Processes for which there was no room.
+    pub untracked: u64,
+}
+
+impl Default for Lineage {
+    fn default() -> Self {
+        Self {
+            nodes: Slab::new(),
+            by_pid: HashMap::new(),
+            ended: VecDeque::new(),
+            limit: LIMIT,
+            untracked: 0,
+        }
+    }
+}
+
+impl Lineage {
+    /// A process began. Without a parent that is known, it has none.
+    pub fn fork(&mut self, pid: u32, parent: u32, start_ticks: u64, is_exact: bool) {
+        let (comm, exe) = match self.get(parent) {
+            Some(parent) => (parent.comm.clone(), parent.exe.clone()),
+            None => (Foreign::default(), None),
+        };
+        if let Some(id) = self.insert(pid, start_ticks, is_exact) {
+            // Only now: making room may have dropped a parent that ended.
+            let parent = self.by_pid.get(&parent).copied().filter(|parent| *parent != id);
+            let node = &mut self.nodes[id];
+            (node.comm, node.exe) = (comm, exe);
+            self.link(id, parent);
+        }
+    }
+
+    /// A process became another program.
+    pub fn exec(&mut self, pid: u32, comm: Foreign) {
+        if let Some(node) = self.living(pid) {
+            (node.comm, node.exe, node.process) = (comm, None, None);
+        }
+    }
+
+    /// A process has another name.
+    pub fn rename(&mut self, pid: u32, comm: Foreign) {
+        if let Some(node) = self.living(pid) {
+            (node.comm, node.process) = (comm, None);
+        }
+    }
+
+    /// A process mapped this file: since an exec, the first one is its program.
+    pub fn mapped(&mut self, pid: u32, path: &Foreign) {
+        if let Some(node) = self.living(pid)
+            && node.exe.is_none()
+        {
+            node.exe = Some(path.clone());
+        }
+    }
+
+    /// A process ended.
+    pub fn exit(&mut self, pid: u32) {
+        let Some(&id) = self.by_pid.get(&pid) else { return };
+        let node = &mut self.nodes[id];
+        if !std::mem::replace(&mut node.is_living, false) {
+            return;
+        }
+        node.is_remembered = true;
+        self.ended.push_back(id);
+        if self.ended.len() > ENDED {
+            self.forget_oldest();
+        }
+    }
+
+    /// `/proc` shows this process. The parent is added by [`Lineage::adopt`], once all are known.
+    pub fn seen(&mut self, process: &Process) {
+        let known = self.living(process.pid).filter(|node| {
+            node.start_ticks == process.start_ticks
+                || (!node.is_exact && node.start_ticks.abs_diff(process.start_ticks) <= 1)
+        });
+        match known {
+            Some(node) => {
+                (node.start_ticks, node.is_exact) = (process.start_ticks, true);
+                node.comm = process.comm.clone();
+                node.exe = process.exe.clone().or_else(|| node.exe.take());
+            }
+            None => {
+                if let Some(id) = self.insert(process.pid, process.start_ticks, true) {
+                    let node = &mut self.nodes[id];
+                    (node.comm, node.exe) = (process.comm.clone(), process.exe.clone());
+                }
+            }
+        }
+    }
+
+    /// `/proc` shows this parent of a process of which no fork was seen.
+    pub fn adopt(&mut self, pid: u32, parent: u32) {
+        let (Some(&id), Some(&parent)) = (self.by_pid.get(&pid), self.by_pid.get(&parent)) else {
+            return;
+        };
+        // A parent that began later has the id of another one that ended.
+        let is_older = self.nodes[parent].start_ticks <= self.nodes[id].start_ticks;
+        if id != parent && self.nodes[id].parent.is_none() && is_older {
+            // Ids that are used again must not make a circle.
+            let mut above = Some(parent);
+            while let Some(at) = above {
+                if at == id {
+                    return;
+                }
+                above = self.nodes[at].parent;
+            }
+            self.link(id, Some(parent));
+        }
+    }
+
+    /// The last process with this id.
+    pub fn get(&self, pid: u32) -> Option<&Node> {
+        self.by_pid.get(&pid).map(|id| &self.nodes[*id])
+    }
+
+    /// The same, to say what `/proc` says of it.
+    pub fn get_mut(&mut self, pid: u32) -> Option<&mut Node> {
+        self.by_pid.get(&pid).map(|id| &mut self.nodes[*id])
+    }
+
+    /// Where it comes from, the nearest first.
+    pub fn ancestors(&self, pid: u32) -> Vec<Ancestor> {
+        let above = self.above(pid);
+        above.map(|node| Ancestor { pid: node.pid, start_ticks: node.start_ticks }).collect()
+    }
+
+    /// The nearest ancestor that has not ended.
+    pub fn living_parent(&self, pid: u32) -> Option<u32> {
+        self.above(pid).find(|node| node.is_living).map(|node| node.pid)
+    }
+
+    /// From whom everybody who runs was born, and those above them who have ended. An ended one whose id is another
+    /// process's by now is left out.
+    pub fn births(&self) -> BTreeMap<u32, Birth> {
+        let birth = |node: &Node| {
+            let parent = node.parent.map_or(0, |id| self.nodes[id].pid);
+            (node.pid, Birth { parent, start_ticks: node.start_ticks })
+        };
+        let living = || self.nodes.iter().map(|(_, node)| node).filter(|node| node.is_living);
+        let mut births: BTreeMap<u32, Birth> = living().map(birth).collect();
+        for node in living() {
+            let mut above = node.parent;
+            while let Some(node) = above.map(|id| &self.nodes[id]) {
+                // Of one that is there, and so of those above it, it was said already.
+                if node.is_living || births.contains_key(&node.pid) {
+                    break;
+                }
+                births.extend([birth(node)]);
+                above = node.parent;
+            }
+        }
+        births
+    }
+
+    /// Who runs.
+    pub fn living_pids(&self) -> impl Iterator<Item = u32> + '_ {
+        self.nodes.iter().filter(|(_, node)| node.is_living).map(|(_, node)| node.pid)
+    }
+
+    /// From whom everyone was born who runs, or has ended and has descendants that run; 0 where it is not known.
+    pub fn births(&self) -> BTreeMap<u32, Birth> {
+        let of = |is_living: bool| {
+            let nodes = self.nodes.iter().filter(move |(_, node)| node.is_living == is_living);
+            nodes.filter(|(_, node)| node.is_living || node.children > 0).map(|(_, node)| {
+                let parent = node.parent.map_or(0, |id| self.nodes[id].pid);
+                (node.pid, Birth { parent, start_ticks: node.start_ticks })
+            })
+        };
+        // Of two with the same id it is the one that runs.
+        of(false).chain(of(true)).collect()
+    }
+
+    fn above(&self, pid: u32) -> impl Iterator<Item = &Node> {
+        let first = self.by_pid.get(&pid).and_then(|id| self.nodes[*id].parent);
+        let ids = std::iter::successors(first, |id| self.nodes[*id].parent);
+        ids.map(|id| &self.nodes[id])
+    }
+
+    fn living(&mut self, pid: u32) -> Option<&mut Node> {
+        self.get_mut(pid).filter(|node| node.is_living)
+    }
+
+    fn insert(&mut self, pid: u32, start_ticks: u64, is_exact: bool) -> Option<NodeId> {
+        // Its end was not seen.
+        self.exit(pid);
+        while self.nodes.len() >= self.limit && !self.ended.is_empty() {
+            self.forget_oldest();
+        }
+        if self.nodes.len() >= self.limit {
+            self.untracked += 1;
+            // What is known by this id is not about this process.
+            self.by_pid.remove(&pid);
+            return None;
+        }
+        let id = self.nodes.insert(Node {
+            pid,
+            start_ticks,
+            is_exact,
+            comm: Foreign::default(),
+            exe: None,
+            process: None,
+            parent: None,
+            depth: 0,
+            children: 0,
+            is_living: true,
+            is_remembered: false,
+        });
+        self.by_pid.insert(pid, id);
+        Some(id)
+    }
+
+    fn link(&mut self, id: NodeId, parent: Option<NodeId>) {
+        let mut parent = parent;
+        while let Some(at) = parent {
+            let node = &self.nodes[at];
+            if node.depth < DEPTH || node.is_living && node.depth < 2 * DEPTH {
+                break;
+            }
+            parent = node.parent;
+        }
+        let Some(parent) = parent else { return };
+        let depth = self.nodes[parent].depth + 1;
+        self.nodes[parent].children += 1;
+        let node = &mut self.nodes[id];
+        (node.parent, node.depth) = (Some(parent), depth);
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some(id) = self.ended.pop_front() else { return };
+        self.nodes[id].is_remembered = false;
+        self.drop_unused(id);
+    }
+
+    /// Drops a process that nobody needs any more, and then those above it for which the same is true.
+    fn drop_unused(&mut self, id: NodeId) {
+        let mut next = Some(id);
+        while let Some(id) = next {
+            let node = &self.nodes[id];
+            if node.is_living || node.is_remembered || node.children > 0 {
+                return;
+            }
+            let node = self.nodes.remove(id);
+            if self.by_pid.get(&node.pid) == Some(&id) {
+                self.by_pid.remove(&node.pid);
+            }
+            if let Some(parent) = node.parent {
+                self.nodes[parent].children -= 1;
+            }
+            next = node.parent;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn above(lineage: &Lineage, pid: u32) -> Vec<(u32, u64)> {
+        let ancestors = lineage.ancestors(pid).into_iter();
+        ancestors.map(|ancestor| (ancestor.pid, ancestor.start_ticks)).collect()
+    }
+
+    #[test]
+    fn a_parent_that_ended_stays_while_it_has_descendants() {
+        let mut lineage = Lineage::default();
+        for (pid, parent, start) in [(1, 0, 0), (5, 1, 10), (6, 5, 11), (7, 6, 12)] {
+            lineage.fork(pid, parent, start, true);
+        }
+        lineage.exit(5);
+        lineage.exit(6);
+        assert_eq!(above(&lineage, 7), [(6, 11), (5, 10), (1, 0)]);
+        assert_eq!(lineage.living_parent(7), Some(1));
+        let births = lineage.births();
+        let line = [7, 6, 5, 1].map(|pid| births[&pid].parent);
+        assert_eq!((line, births.len()), ([6, 5, 1, 0], 4));
+        // Others that ended since push them out of memory, but not out of the line.
+        for n in 0..ENDED as u64 + 2 {
+            lineage.fork(100, 1, n, true);
+            lineage.exit(100);
+        }
+        assert_eq!(above(&lineage, 7), [(6, 11), (5, 10), (1, 0)]);
+        lineage.exit(7);
+        for n in 0..ENDED as u64 + 2 {
+            lineage.fork(100, 1, n, true);
+            lineage.exit(100);
+        }
+        assert!(lineage.get(7).is_none() && lineage.get(5).is_none());
+        assert_eq!(lineage.nodes.len(), ENDED + 1);
+    }
+
+    #[test]
+    fn a_pid_that_is_used_again_is_another_process() {
+        let mut lineage = Lineage::default();
+        lineage.fork(5, 1, 10, true);
+        lineage.fork(6, 5, 11, true);
+        // Its end was lost.
+        lineage.fork(5, 1, 50, true);
+        lineage.fork(7, 5, 51, true);
+        assert_eq!(above(&lineage, 6), [(5, 10)]);
+        assert_eq!(above(&lineage, 7), [(5, 50)]);
+        assert_eq!(lineage.living_pids().count(), 3);
+        // The parent that /proc shows may have got its id later.
+        let mut lineage = Lineage::default();
+        lineage.fork(5, 0, 50, true);
+        lineage.fork(6, 0, 11, true);
+        lineage.adopt(6, 5);
+        assert_eq!(above(&lineage, 6), []);
+        lineage.adopt(5, 6);
+        assert_eq!(above(&lineage, 5), [(6, 11)]);
+    }
+
+    #[test]
+    fn a_program_has_its_name_and_file_from_the_records() {
+        let mut lineage = Lineage::default();
+        lineage.fork(5, 1, 10, false);
+        lineage.exec(5, "curl".into());
+        lineage.mapped(5, &"/usr/bin/curl".into());
+        lineage.mapped(5, &"/lib/ld.so".into());
+        lineage.exit(5);
+        let node = lineage.get(5).unwrap();
+        assert_eq!((node.comm.raw(), node.exe.as_ref().unwrap().raw()), ("curl", "/usr/bin/curl"));
+    }
+
+    #[test]
+    fn a_fork_bomb_is_bounded_and_counted() {
+        let mut lineage = Lineage { limit: 100, ..Lineage::default() };
+        for pid in 1..1000 {
+            lineage.fork(pid, pid - 1, u64::from(pid), true);
+        }
+        assert_eq!((lineage.nodes.len(), lineage.untracked), (100, 899));
+        // A chain of which only the last lives.
+        let mut lineage = Lineage::default();
+        for pid in 1..10_000 {
+            lineage.fork(pid, pid - 1, u64::from(pid), true);
+            lineage.exit(pid - 1);
+        }
+        assert!(lineage.ancestors(9999).len() <= 2 * DEPTH as usize + 1);
+        assert!(lineage.nodes.len() <= ENDED + 2 * DEPTH as usize + 2, "{}", lineage.nodes.len());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_it_stays_whole(
+            steps in proptest::collection::vec((0u8..5, 1u32..12, 1u32..12), 0..400),
+        ) {
+            let mut lineage = Lineage { limit: 8, ..Lineage::default() };
+            for (time, (kind, pid, other)) in (0..).zip(steps) {
+                match kind {
+                    0 | 1 => lineage.fork(pid, other, time, true),
+                    2 => lineage.exit(pid),
+                    3 => lineage.adopt(pid, other),
+                    _ => lineage.exec(pid, "x".into()),
+                }
+                prop_assert!(lineage.nodes.len() <= 8);
+                for (id, node) in &lineage.nodes {
+                    let children = lineage.nodes.iter().filter(|(_, n)| n.parent == Some(id));
+                    prop_assert_eq!(children.count(), node.children as usize);
+                    prop_assert!(node.is_living || node.is_remembered || node.children > 0);
+                }
+                for (pid, id) in &lineage.by_pid {
+                    prop_assert_eq!(lineage.nodes[*id].pid, *pid);
+                    prop_assert!(lineage.ancestors(*pid).len() <= lineage.nodes.len());
+                }
+            }
+        }
+    }
+}
