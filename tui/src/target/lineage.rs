@@ -181,29 +181,6 @@ impl Lineage {
         self.above(pid).find(|node| node.is_living).map(|node| node.pid)
     }
 
-    /// From whom everybody who runs was born, and those above them who have ended. An ended one whose id is another
-    /// process's by now is left out.
-    pub fn births(&self) -> BTreeMap<u32, Birth> {
-        let birth = |node: &Node| {
-            let parent = node.parent.map_or(0, |id| self.nodes[id].pid);
-            (node.pid, Birth { parent, start_ticks: node.start_ticks })
-        };
-        let living = || self.nodes.iter().map(|(_, node)| node).filter(|node| node.is_living);
-        let mut births: BTreeMap<u32, Birth> = living().map(birth).collect();
-        for node in living() {
-            let mut above = node.parent;
-            while let Some(node) = above.map(|id| &self.nodes[id]) {
-                // Of one that is there, and so of those above it, it was said already.
-                if node.is_living || births.contains_key(&node.pid) {
-                    break;
-                }
-                births.extend([birth(node)]);
-                above = node.parent;
-            }
-        }
-        births
-    }
-
     /// Who runs.
     pub fn living_pids(&self) -> impl Iterator<Item = u32> + '_ {
         self.nodes.iter().filter(|(_, node)| node.is_living).map(|(_, node)| node.pid)

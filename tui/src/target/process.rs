@@ -50,7 +50,7 @@ pub fn read(pid: u32) -> io::Result<Process> {
         container: read_small(&folder.join("cgroup"))
             .ok()
             .and_then(|text| cgroup::container(&text)),
-        inner_pid: read_small(&folder.join("status")).ok().and_then(|text| inner_pid(&text)),
+        inner_pid: read_inner_pid(folder),
         ancestors: [].into(),
     })
 }
