@@ -135,6 +135,7 @@ fn check(path: &Path) -> ImagePlan {
                     "{site:x?}"
                 ),
                 SiteKind::Entry => assert!(site.address - tap.function < 64, "{site:x?}"),
+                SiteKind::Inside => assert!(site.address > tap.function, "{site:x?}"),
             }
         }
         if let Some(library) = &plan.library

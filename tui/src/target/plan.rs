@@ -106,6 +106,8 @@ pub enum SiteKind {
     Call,
     /// The entry, single-stepped by the kernel.
     Entry,
+    /// An instruction further down in the function, single-stepped by the kernel.
+    Inside,
 }
 
 /// One instruction to probe.

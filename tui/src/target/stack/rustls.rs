@@ -278,7 +278,7 @@ impl Search<'_> {
         let cost = program.bytes_at(insn.address)?.map(|bytes| arch.probe_cost(bytes));
         let kind = match cost {
             Some(ProbeCost::Emulated) => SiteKind::Emulated,
-            Some(ProbeCost::SingleStepped) => SiteKind::Call,
+            Some(ProbeCost::SingleStepped) => SiteKind::Inside,
             Some(ProbeCost::Unusable) | None => return Ok(()),
         };
         let Some(file_offset) = program.elf.file_offset(insn.address) else {
