@@ -56,6 +56,27 @@ pub const STACKS: &[Stack] = &[
         captured: "all secrets that Go logs (no `EXPORTER_SECRET`), at its key log function",
         programs: &[("client and server", "go"), ("caddy", "go"), ("rclone", "go")],
     },
+    Stack {
+        name: "NSS",
+        versions: "with key logs (Firefox's), and without (Debian's 3.87), shared",
+        captured: "all secrets, where it logs them; without key logs their values come from its softoken",
+        programs: &[
+            ("firefox", "nss"),
+            ("client_nss.py and server_nss.py on Debian's libnss3", "nss"),
+        ],
+    },
+    Stack {
+        name: "s2n-tls",
+        versions: "static, also stripped",
+        captured: "all secrets, at its key log functions",
+        programs: &[("awscrt", "s2n")],
+    },
+    Stack {
+        name: "rustls",
+        versions: "0.23 (0.23.40, 0.23.46), stripped",
+        captured: "all secrets whose places its code proves (`scan` names them), where it asks whether there is a key log",
+        programs: &[("uv", "rustls"), ("deno as client and server", "rustls")],
+    },
 ];
 
 /// As the README has it.

@@ -80,7 +80,7 @@ fn labels_in_the_code() {
     assert_eq!(record.client_random, Operand::register(4).plus(0x10));
     assert_eq!(record.secret, Operand::register(4).plus(0x20));
     assert_eq!(record.secret_length, Operand::memory(4, 0x40));
-    assert_eq!((logged.sites[0].address, logged.sites[0].kind), (call, SiteKind::Call));
+    assert_eq!((logged.sites[0].address, logged.sites[0].kind), (call, SiteKind::Inside));
     assert_eq!(operands(logged).labels, ["CLIENT_RANDOM"]);
     assert_eq!(found.labels.len(), 2);
 }
