@@ -101,7 +101,8 @@ fn name(label: &Label, seen: &mut BTreeMap<String, u32>) -> String {
 }
 
 fn library(image: &Image) -> Option<String> {
-    image.plan.library.as_ref().map(|_| image.library())
+    let is_known = image.plan.library.is_some() || !image.plan.others.is_empty();
+    is_known.then(|| image.library())
 }
 
 /// One process and image of a scan; an image that nobody uses has no process.

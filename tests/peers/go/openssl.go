@@ -1,5 +1,3 @@
-//go:build openssl
-
 // With Debian's OpenSSL linked in: two TLS stacks in one file.
 package main
 

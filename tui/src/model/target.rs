@@ -100,17 +100,15 @@ pub struct Image {
 }
 
 impl Image {
-    /// `OpenSSL 3.0.17`, `BoringSSL`, `Go 1.22.3 + BoringSSL`, `unknown`.
+    /// `OpenSSL 3.0.17`, `BoringSSL`, `Go 1.22.3 + rustls 0.23.46`, `unknown`, `unknown + Go 1.27.3`.
     pub fn library(&self) -> String {
         let name = |library: &Library| match &library.version {
             Some(version) => format!("{} {}", library.name, crate::text::sanitize(version)),
             None => library.name.to_owned(),
         };
-        let all = self.plan.library.iter().chain(&self.plan.others);
-        match all.map(name).collect::<Vec<_>>() {
-            names if names.is_empty() => "unknown".to_owned(),
-            names => names.join(" + "),
-        }
+        let first = self.plan.library.as_ref().map_or_else(|| "unknown".to_owned(), name);
+        let others = self.plan.others.iter().map(name);
+        std::iter::once(first).chain(others).collect::<Vec<_>>().join(" + ")
     }
 }
 

@@ -339,6 +339,8 @@ impl ImagePlan {
         let is_only = self.library.as_ref().is_none_or(|known| known.name == found.library.name);
         match &self.library {
             Some(known) if known.name != found.library.name => self.others.push(found.library),
+            // Those taps are of a library whose name is not known.
+            None if !self.taps.is_empty() => self.others.push(found.library),
             _ => self.library = Some(found.library),
         }
         // That nothing else is in the file does not matter any more.
