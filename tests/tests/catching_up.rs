@@ -283,7 +283,8 @@ fn when_the_time_is_up_it_is_told_and_over() -> Result<()> {
     };
     let mut client = Open::start(&mut bench.client(Path::new(PYTHON), "open_ssl.py", 1))?;
     let pid = client.0.pid().to_string();
-    let tlskeytop = Tlskeytop::keylog(&bench.lab, ["--pid", &pid, "--catch-up", "1"])?;
+    let tlskeytop =
+        Tlskeytop::keylog(&bench.lab, ["--pid", &pid, "--no-children", "--catch-up", "1"])?;
     let silent = "0 of 2 open connections showed up within 1 s";
     tlskeytop.process.wait_stderr(silent, |line| line.contains(silent).then_some(()))?;
     // The links that the process holds: the tap's stays.

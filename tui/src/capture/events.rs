@@ -7,6 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use aya::maps::{Array, MapData, RingBuf};
+use tlskeytop_common::SecretEvent;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep_until};
@@ -17,6 +18,9 @@ use crate::target::follow::watch::Watch;
 
 /// Messages taken out of the ring buffer before the loop gets its turn again.
 const BATCH: usize = 1024;
+/// Records that the ring can hold: `EVENTS` of tlskeytop-ebpf has 4 MiB, and each record a header of 8 bytes
+/// (`BPF_RINGBUF_HDR_SZ`) and at the least a secret.
+const FULL: usize = (4 << 20) / (8 + size_of::<SecretEvent>());
 /// How often the ring is looked into during a burst.
 const POLL: Duration = Duration::from_millis(2);
 /// Looks that find nothing before we ask to be woken again.
@@ -86,6 +90,17 @@ impl Events {
     /// Takes everything, without waiting: for the end, when no probe adds any more.
     pub fn drain(&mut self, into: &mut Vec<Msg>) {
         while self.take(into) == BATCH {}
+    }
+
+    /// Takes everything that is there now, without waiting: an end is found also while probes add more and more.
+    pub fn take_present(&mut self, into: &mut Vec<Msg>) {
+        let mut taken = 0;
+        while taken < FULL {
+            match self.take(into) {
+                BATCH => taken += BATCH,
+                _ => return,
+            }
+        }
     }
 
     fn look(&mut self, into: &mut Vec<Msg>) {

@@ -12,6 +12,7 @@ mod processes;
 pub mod reading;
 mod rules;
 mod slots;
+mod warm;
 
 use std::io;
 use std::sync::{Arc, RwLock};
@@ -116,7 +117,6 @@ pub fn load(ring_bytes: u32, ways: Ways) -> Result<Loaded, CaptureError> {
     let counters = take("COUNTERS")?;
     let reader = take("READER")?;
     let seen = take("SEEN")?;
-    let kernel = take("KERNEL")?;
     let named = |name| move |source| CaptureError::Map { name, source };
 
     let mut warnings: Vec<String> = LIFECYCLE
@@ -128,7 +128,9 @@ pub fn load(ring_bytes: u32, ways: Ways) -> Result<Loaded, CaptureError> {
         .collect();
     match kernel::layout() {
         Ok(layout) => {
-            let mut map = Array::try_from(kernel).map_err(named("KERNEL"))?;
+            // It stays with the object, whose programs may be loaded later.
+            let map = ebpf.map_mut("KERNEL").ok_or(CaptureError::Missing("KERNEL"))?;
+            let mut map = Array::try_from(map).map_err(named("KERNEL"))?;
             map.set(0, kernel::PodLayout(layout), 0).map_err(named("KERNEL"))?;
         }
         Err(error) => warnings.push(format!("peers stay unknown: {}", with_causes(&error))),

@@ -12,6 +12,7 @@ use tlskeytop_common::{Cookie, RecordConfig, TapConfig, TokenConfig, WalkConfig}
 use super::links::{Link, Linker, Name, Owned, remove};
 use super::multi::Probe;
 use super::slots::{Part, Slots};
+use super::warm::Warm;
 use super::{CaptureError, reading};
 use crate::model::target::ImageId;
 use crate::target::functions;
@@ -61,6 +62,7 @@ pub struct Probes {
     ways: Ways,
     links: HashMap<ImageId, Vec<Links>>,
     catching_up: HashMap<(u32, ImageId), Links>,
+    warm: Warm,
 }
 
 /// The probes of one tap or walk.
@@ -130,6 +132,7 @@ impl Probes {
             ways,
             links: HashMap::new(),
             catching_up: HashMap::new(),
+            warm: Warm::default(),
         }
     }
 
@@ -162,6 +165,16 @@ impl Probes {
             self.note(image, result, &mut attached);
         }
         attached
+    }
+
+    /// Keeps the kernel ready for the next image.
+    pub(super) fn keep_warm(&mut self) {
+        self.warm.touch(&mut self.linker, TAP);
+    }
+
+    /// Ends that.
+    pub(super) fn cool_down(&mut self) {
+        self.warm.release(&mut self.linker);
     }
 
     fn note(
@@ -338,7 +351,8 @@ impl Drop for Probes {
     fn drop(&mut self) {
         let mut all: Vec<_> = self.links.drain().flat_map(|(_, links)| links).collect();
         all.extend(self.catching_up.drain().map(|(_, links)| links));
-        let owned = all.into_iter().flat_map(|links| self.take(links)).collect();
+        let mut owned: Vec<Owned> = all.into_iter().flat_map(|links| self.take(links)).collect();
+        owned.extend(self.warm.take(&mut self.linker));
         remove(owned);
     }
 }

@@ -97,8 +97,17 @@ impl Processes {
 fn ended(pid: u32, thread: &[u8]) -> Process {
     let comm = Foreign::from_bytes(thread);
     let ancestors = [].into();
-    let (exe, container, inner_pid) = (None, None, None);
-    Process { pid, parent: 0, start_ticks: 0, comm, exe, container, inner_pid, ancestors }
+    Process {
+        pid,
+        parent: 0,
+        start_ticks: 0,
+        comm,
+        exe: None,
+        container: None,
+        is_container_known: false,
+        inner_pid: None,
+        ancestors,
+    }
 }
 
 #[cfg(test)]

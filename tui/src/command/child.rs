@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
 
+use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions, WaitStatus, pidfd_open,
     pidfd_send_signal, set_child_subreaper, setrlimit, setsid, wait,
@@ -14,7 +15,11 @@ use tokio::io::unix::AsyncFd;
 
 use super::{Command, CommandError};
 use crate::model::Ending;
+use crate::signals::{is_ignored, set_ignored};
 use crate::text::Foreign;
+
+/// The exit code of a command whose own is not known: that of a failure.
+const UNKNOWN: u8 = 1;
 
 /// What the command reads and writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +74,17 @@ impl Command {
                 command.stderr(Stdio::null());
             }
         }
+        // Ignored, as we may have been started, the kernel reaps children by itself, and nobody learns how they ended.
+        let was_ignored = is_ignored(libc::SIGCHLD);
+        if was_ignored {
+            set_ignored(libc::SIGCHLD, false)?;
+        }
         let rights = self.user.rights().cloned();
         let prepare = move || {
             setrlimit(Resource::Nofile, files)?;
+            if was_ignored {
+                set_ignored(libc::SIGCHLD, true)?;
+            }
             if streams == Streams::Apart {
                 // Without it, it could ask for a password on our terminal.
                 setsid()?;
@@ -112,13 +125,21 @@ impl Child {
     /// they sent have to be read: afterwards nobody can tell whose they were.
     pub fn reap(&mut self) -> Option<Ending> {
         let mut ending = None;
-        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            if pid == self.pid && !self.has_ended {
-                self.has_ended = true;
-                ending = Some(ending_of(status));
+        loop {
+            match wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) if pid == self.pid && !self.has_ended => {
+                    self.has_ended = true;
+                    ending = Some(ending_of(status));
+                }
+                Ok(Some(_)) => {}
+                // There is no child, and so it has ended, with a code that nobody knows: somebody else reaped it.
+                Err(Errno::CHILD) if !self.has_ended => {
+                    self.has_ended = true;
+                    return Some(Ending::Exited(UNKNOWN));
+                }
+                Ok(None) | Err(_) => return ending,
             }
         }
-        ending
     }
 
     /// Sends it a signal, if it has not ended.
@@ -134,5 +155,39 @@ fn ending_of(status: WaitStatus) -> Ending {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => Ending::Exited(byte(code)),
         (None, signal) => Ending::Killed(byte(signal.unwrap_or(0))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{getrlimit, waitpid};
+
+    use super::*;
+
+    /// Alone in its process, as nextest runs it: whoever reaps, reaps everybody's children.
+    #[tokio::test]
+    async fn an_ignored_sigchld_loses_no_exit_code() {
+        let files = getrlimit(Resource::Nofile);
+        let start = |arguments: [&str; 4]| {
+            let arguments = arguments.map(Into::into).to_vec();
+            Command::prepare(arguments).unwrap().start(Streams::Apart, files).unwrap()
+        };
+        set_ignored(libc::SIGCHLD, true).unwrap();
+        let mut child = start(["sh", "-c", "exit 7", ""]);
+        child.ended().await;
+        assert_eq!(child.reap(), Some(Ending::Exited(7)));
+        assert_eq!(child.reap(), None);
+        assert!(!is_ignored(libc::SIGCHLD));
+        set_ignored(libc::SIGCHLD, true).unwrap();
+        // The command has it as we had it: in `SigIgn`, bit 16 is that of SIGCHLD, 17.
+        // Not in a shell, which sets its own.
+        let ignored = "^SigIgn:.*[13579bdf].{4}$";
+        let mut child = start(["grep", "-Eq", ignored, "/proc/self/status"]);
+        child.ended().await;
+        assert_eq!(child.reap(), Some(Ending::Exited(0)));
+        let mut child = start(["sh", "-c", "exit 3", ""]);
+        child.ended().await;
+        waitpid(Some(child.pid), WaitOptions::empty()).unwrap();
+        assert_eq!(child.reap(), Some(Ending::Exited(UNKNOWN)), "somebody else was faster");
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::{CommandError, User};
-use crate::target::registry::open;
+use crate::target::follow::looking::open_regular;
 use crate::text::Foreign;
 
 /// execvp(3): without a `PATH`, `confstr(_CS_PATH)` of glibc.
@@ -127,7 +127,7 @@ fn can_run(path: &Path) -> io::Result<()> {
 
 fn first_line(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open(path)?.take(FIRST_LINE).read_to_end(&mut bytes)?;
+    open_regular(path)?.take(FIRST_LINE).read_to_end(&mut bytes)?;
     bytes.truncate(memchr::memchr(b'\n', &bytes).unwrap_or(bytes.len()));
     Ok(bytes)
 }

@@ -253,6 +253,19 @@ mod tests {
     }
 
     #[test]
+    fn a_start_that_is_told_a_tick_off_is_the_same_process() {
+        let roots: Roots = [(7, 70)].into();
+        let mut family = Family::default();
+        let off = |pid, start_ticks| Ancestor { pid, start_ticks };
+        let below =
+            |ancestors: &[Ancestor]| Process { ancestors: ancestors.into(), ..above(9, &[]) };
+        assert_eq!(root(&family, &roots, &below(&[off(7, 71)])), Some(7));
+        assert_eq!(root(&family, &roots, &below(&[off(7, 72)])), None);
+        family.saw(&roots, &below(&[off(8, 81), off(7, 70)]));
+        assert_eq!(root(&family, &Roots::new(), &below(&[off(8, 80)])), Some(7));
+    }
+
+    #[test]
     fn circles_end_and_deep_trees_are_walked_once() {
         let mut family = Family::default();
         let circle: BTreeMap<u32, Birth> =

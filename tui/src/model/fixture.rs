@@ -29,6 +29,7 @@ pub fn process(pid: u32, comm: &str) -> Arc<Process> {
         comm: comm.into(),
         exe: Some(Foreign::from(format!("/usr/bin/{comm}").as_str())),
         container: None,
+        is_container_known: true,
         inner_pid: None,
         ancestors: [Ancestor { pid: 1, start_ticks: 1 }].into(),
     })

@@ -1,10 +1,11 @@
 //! What was not captured since the image was attached too late for it: counted, and never guessed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::Time;
 use super::session::{Captured, Method};
-use super::target::{Ended, ImageId, ImageState, Targets};
+use super::target::{Ended, ImageId, ImageState, Process, Targets};
 use crate::text::Foreign;
 use crate::tls::Label;
 
@@ -22,6 +23,8 @@ pub struct Loss {
     pub handshakes: u64,
     /// Processes that had the image mapped and ended before it was attached.
     pub processes: u64,
+    /// Files that nobody could open any more when the process that had them mapped had ended.
+    pub unread: u64,
 }
 
 /// What was missed.
@@ -54,6 +57,13 @@ impl Missed {
         }
     }
 
+    /// Processes ended before a file of theirs could be opened.
+    pub(super) fn unread(&mut self, unread: &[Arc<Process>], targets: &Targets) {
+        for process in unread.iter().filter(|process| targets.selection.chooses(process)) {
+            self.loss(&process.comm).unread += 1;
+        }
+    }
+
     /// The first secret of a session came.
     pub(super) fn session(&mut self, event: &Captured) {
         // A tap sees the secrets of a handshake before those that follow from them.
@@ -77,17 +87,19 @@ impl Missed {
     /// In words, the worst first: `1 handshake of bun began before it was attached`.
     pub fn sentences(&self) -> Vec<String> {
         let mut losses: Vec<(&Foreign, &Loss)> = self.by_name.iter().collect();
-        losses.sort_by_key(|(_, loss)| std::cmp::Reverse(loss.handshakes + loss.processes));
+        losses.sort_by_key(|(_, loss)| {
+            std::cmp::Reverse(loss.handshakes + loss.processes + loss.unread)
+        });
         let mut sentences = Vec::new();
         for (name, loss) in losses {
-            for (count, one, many, verb) in [
-                (loss.handshakes, "handshake", "handshakes", "began"),
-                (loss.processes, "process", "processes", "ended"),
+            for (count, one, many, what) in [
+                (loss.handshakes, "handshake", "handshakes", "began before it was attached"),
+                (loss.processes, "process", "processes", "ended before it was attached"),
+                (loss.unread, "file", "files", "went before it could be looked at"),
             ] {
                 if count > 0 {
-                    let what = if count == 1 { one } else { many };
-                    sentences
-                        .push(format!("{count} {what} of {name} {verb} before it was attached"));
+                    let noun = if count == 1 { one } else { many };
+                    sentences.push(format!("{count} {noun} of {name} {what}"));
                 }
             }
         }
@@ -99,14 +111,13 @@ impl Missed {
         self.by_name.values().fold(Loss::default(), |sum, loss| Loss {
             handshakes: sum.handshakes + loss.handshakes,
             processes: sum.processes + loss.processes,
+            unread: sum.unread + loss.unread,
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::super::fixture;
     use super::super::target::{Selection, Targets};
     use super::*;
@@ -125,7 +136,7 @@ mod tests {
         };
         let mut missed = Missed::default();
         missed.ended(&ended(5), &targets);
-        assert_eq!(missed.total(), Loss { handshakes: 0, processes: 1 });
+        assert_eq!(missed.total(), Loss { handshakes: 0, processes: 1, unread: 0 });
         for id in [1, 2] {
             missed.attached(ImageId(id), Time(10));
             let image = targets.images.get_mut(&ImageId(id)).unwrap();
@@ -136,9 +147,13 @@ mod tests {
         // It is told later than the attach, and was before it.
         missed.ended(&ended(9), &targets);
         assert_eq!(missed.sentences(), ["2 processes of bun ended before it was attached"]);
+        missed.unread(&[fixture::process(8, "bun")], &targets);
+        assert_eq!(missed.sentences()[1], "1 file of bun went before it could be looked at");
         targets.selection.all = false;
         missed.ended(&ended(9), &targets);
-        assert_eq!(missed.total().processes, 2, "it was not chosen");
+        missed.unread(&[fixture::process(8, "bun")], &targets);
+        let total = missed.total();
+        assert_eq!((total.processes, total.unread), (2, 1), "it was not chosen");
     }
 
     #[test]

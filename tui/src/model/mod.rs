@@ -108,8 +108,10 @@ impl Model {
                 effects.extend(std::mem::take(&mut scan.warnings).into_iter().map(Effect::Warn));
                 let began = scan.began;
                 let ended = std::mem::take(&mut scan.ended);
+                let unread = std::mem::take(&mut scan.unread);
                 effects.extend(self.targets.merge(scan).into_iter().map(Effect::Capture));
                 self.missed.ended(&ended, &self.targets);
+                self.missed.unread(&unread, &self.targets);
                 if self.targets.selection.take_overflow() {
                     effects.push(Effect::Warn(TOO_MANY_CHILDREN.to_owned()));
                 }
@@ -118,6 +120,7 @@ impl Model {
                 self.catching_up.looked(&self.targets, began);
                 self.reconcile(&mut effects);
             }
+            Msg::Found(image) => effects.extend(self.targets.found(image).map(Effect::Capture)),
             Msg::Refused(image) => {
                 self.targets.refused.insert(image);
             }

@@ -8,7 +8,7 @@ use super::command::Ending;
 use super::saving::{KnownLine, PendingLine};
 use super::session::Captured;
 use super::stats::KernelCounters;
-use super::target::{Change, ImageId, Scan};
+use super::target::{Change, Image, ImageId, Scan};
 use super::ui::Exported;
 use crate::text::Foreign;
 
@@ -32,6 +32,8 @@ pub enum Msg {
     Counters(KernelCounters),
     /// A look at the machine.
     Scanned(Scan),
+    /// An image that was not known; the next look at the machine says who has it mapped.
+    Found(Image),
     /// An attach was carried out.
     Attached {
         /// The image.

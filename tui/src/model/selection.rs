@@ -79,6 +79,14 @@ impl Excluded {
         if matches_container(&self.containers, process) {
             return Some(Exclusion::Container);
         }
+        self.of_family(process, children).or_else(|| {
+            // It might be in one of them, and nobody can tell any more.
+            let might_be = !self.containers.is_empty() && !process.is_container_known;
+            might_be.then_some(Exclusion::Container)
+        })
+    }
+
+    fn of_family(&self, process: &Process, children: bool) -> Option<Exclusion> {
         let root = children.then(|| self.family.root_of(&self.pids, process)).flatten()?;
         // One that was taken in again brings its own descendants along, where it is the nearer one.
         let taken_in = process.ancestors.iter().take_while(|above| **above != root);
@@ -132,6 +140,11 @@ impl Selection {
         if let Some(exclusion) = self.excluded.of(process, self.children) {
             return Choice::Excluded(exclusion);
         }
+        self.chosen_by(process)
+    }
+
+    /// The same, as if nothing were excluded.
+    fn chosen_by(&self, process: &Process) -> Choice {
         if self.chooses_pid(process) {
             return Choice::Pid;
         }
@@ -169,11 +182,21 @@ impl Selection {
             || self.children && (!self.pids.is_empty() || self.family.has_orphans())
     }
 
-    /// Whether a process might have been chosen as a child, or by its container, had it lived to be looked at.
+    /// Whether a process might have been chosen as a child, or by its container, had it lived to be looked at; or would
+    /// have been, but for a container that it might be in.
     pub fn might_choose(&self, process: &Process) -> bool {
-        let by_children = self.children && (!self.pids.is_empty() || self.family.has_orphans());
-        let is_excluded = matches!(self.choice(process), Choice::Excluded(_));
-        process.start_ticks == 0 && !is_excluded && (by_children || !self.containers.is_empty())
+        let by_children = process.start_ticks == 0
+            && self.children
+            && (!self.pids.is_empty() || self.family.has_orphans());
+        let is_unknown = !process.is_container_known;
+        let might = by_children || is_unknown && !self.containers.is_empty();
+        match self.choice(process) {
+            Choice::Excluded(Exclusion::Container) if is_unknown => {
+                might || self.chosen_by(process) != Choice::No
+            }
+            Choice::Excluded(_) => false,
+            _ => might,
+        }
     }
 
     /// Chooses a process by its id, or takes it in again when it was excluded and something else chooses it.

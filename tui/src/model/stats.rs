@@ -44,7 +44,8 @@ pub struct Stats {
     pub not_kept: u64,
     /// Labels that neither the kernel nor the file gave.
     pub label_lost: u64,
-    /// Secrets that were wiped since their process had ended before it could be told whose child it was.
+    /// Secrets that were wiped since their process had ended before it could be told whose child it was, or in which
+    /// container.
     pub unattributed: u64,
     /// Sessions dropped to make room.
     pub evicted: Evicted,

@@ -9,7 +9,7 @@ use globset::GlobMatcher;
 use super::Time;
 use super::container::{Container, ContainerPattern};
 use super::family::Family;
-use super::selection::Excluded;
+use super::selection::{Choice, Excluded, Exclusion};
 use crate::target::plan::{ImagePlan, Library, Ways};
 use crate::text::Foreign;
 
@@ -41,6 +41,9 @@ pub struct Process {
     pub exe: Option<Foreign>,
     /// Its container, or its unit of systemd, where the cgroup's path shows one.
     pub container: Option<Container>,
+    /// That is certain: it was read, or inherited in a container with an id, which nobody leaves by a fork. Else it ended
+    /// before it could be read, and the container is that of its parent, if any.
+    pub is_container_known: bool,
     /// Its id in the innermost pid namespace, where that is another one than ours.
     pub inner_pid: Option<u32>,
     /// Its parent, the parent's parent and so on, as far as they are known.
@@ -142,6 +145,8 @@ pub struct Scan {
     pub began: u64,
     /// Those that had an image mapped and ended since the last look.
     pub ended: Vec<Ended>,
+    /// Those that ended before a file that they had mapped could be opened: what was in it is not known.
+    pub unread: Vec<Arc<Process>>,
 }
 
 /// A process with TLS code that ended.
@@ -210,6 +215,30 @@ pub enum Change {
     },
 }
 
+/// What the kernel was told of a process.
+#[derive(Debug, PartialEq, Eq)]
+enum Rule {
+    /// It reports.
+    Reports,
+    /// It does not, while it is this program.
+    Silent(Program),
+}
+
+/// The program that a process is: an exec makes it another one.
+#[derive(Debug, PartialEq, Eq)]
+struct Program {
+    start_ticks: u64,
+    comm: Foreign,
+    exe: Option<Foreign>,
+}
+
+impl Program {
+    fn of(process: &Process) -> Self {
+        let Process { start_ticks, comm, exe, .. } = process;
+        Self { start_ticks: *start_ticks, comm: comm.clone(), exe: exe.clone() }
+    }
+}
+
 /// The processes and images of this machine, and what was chosen of them.
 #[derive(Debug, Default)]
 pub struct Targets {
@@ -225,7 +254,7 @@ pub struct Targets {
     pub refused: BTreeSet<ImageId>,
     /// Counts the looks at the machine: with another number, processes and images may be others.
     pub looks: u64,
-    rules: HashMap<u32, bool>,
+    rules: HashMap<u32, Rule>,
     /// Processes chosen or excluded by their ids that the last scan did not find.
     missing: BTreeSet<u32>,
     reports_unknown: bool,
@@ -265,6 +294,18 @@ impl Targets {
             self.look_at_families(pids, &scan.births);
         }
         changes
+    }
+
+    /// Adds an image that was just found. Where any process may report it is attached at once: the first process that has
+    /// it mapped is about to shake hands.
+    pub fn found(&mut self, image: Image) -> Option<Change> {
+        let (id, wanted) = (image.id, self.reports_unknown && self.can_attach(&image));
+        let image = self.images.entry(id).or_insert(image);
+        if !wanted || image.state != ImageState::Idle {
+            return None;
+        }
+        image.state = ImageState::Attaching;
+        Some(Change::Attach(id))
     }
 
     /// Drops what was chosen or excluded by its id and has ended, since the id may be given to another process. What
@@ -406,12 +447,14 @@ impl Targets {
         self.selection.saw(process);
         // A process that reports although it has the rule not to has lost it in the kernel, with an exec or an
         // earlier process of this id.
-        let is_known = chosen && self.rules.get(&process.pid) == Some(&true);
+        let is_known = chosen && self.rules.get(&process.pid) == Some(&Rule::Reports);
         // Of one that ended before it was looked at, nothing is remembered: its id may be another's by now.
-        if is_known || process.start_ticks == 0 && !chosen {
+        let has_ended = process.start_ticks == 0 || !process.is_container_known;
+        if is_known || has_ended && !chosen {
             return (chosen, None);
         }
-        self.rules.insert(process.pid, chosen);
+        let rule = if chosen { Rule::Reports } else { Rule::Silent(Program::of(process)) };
+        self.rules.insert(process.pid, rule);
         (chosen, Some(Change::Rule(process.pid, chosen)))
     }
 
@@ -444,15 +487,28 @@ impl Targets {
             self.reports_unknown = open;
             changes.push(Change::ReportUnknown(open));
         }
-        let mut wanted: HashMap<u32, bool> = HashMap::new();
+        let mut wanted: HashMap<u32, Rule> = HashMap::new();
         if !self.selection.takes_all() {
             for pid in self.selection.pids.keys() {
-                wanted.insert(*pid, true);
+                wanted.insert(*pid, Rule::Reports);
             }
             if open {
                 for target in self.processes.values() {
-                    let chosen = self.selection.chooses(&target.process);
-                    wanted.insert(target.process.pid, chosen);
+                    let pid = target.process.pid;
+                    let choice = self.selection.choice(&target.process);
+                    if !matches!(choice, Choice::No | Choice::Excluded(_)) {
+                        wanted.insert(pid, Rule::Reports);
+                        continue;
+                    }
+                    wanted.remove(&pid);
+                    // A look may be older than an exec, with which the kernel forgets who is silent, and would silence
+                    // the new program. So may a report be; what it said ends with the next look that shows another
+                    // program. Who is left out by its id stays so with an exec.
+                    let silent = Rule::Silent(Program::of(&target.process));
+                    let by_id = choice == Choice::Excluded(Exclusion::Pid);
+                    if by_id || self.rules.get(&pid) == Some(&silent) {
+                        wanted.insert(pid, silent);
+                    }
                 }
             }
         }
@@ -460,8 +516,9 @@ impl Targets {
             changes.push(Change::ForgetRule(*pid));
         }
         for (pid, rule) in &wanted {
-            if self.rules.get(pid) != Some(rule) {
-                changes.push(Change::Rule(*pid, *rule));
+            let reports = *rule == Rule::Reports;
+            if self.rules.get(pid).map(|known| *known == Rule::Reports) != Some(reports) {
+                changes.push(Change::Rule(*pid, reports));
             }
         }
         self.rules = wanted;

@@ -16,7 +16,17 @@ pub(super) fn process(pid: u32) -> Arc<Process> {
     let comm = Foreign::from(format!("proc{pid}").as_str());
     let ancestors = [].into();
     let (exe, container, inner_pid) = (None, None, None);
-    Arc::new(Process { pid, parent: 0, start_ticks: 1, comm, exe, container, inner_pid, ancestors })
+    Arc::new(Process {
+        pid,
+        parent: 0,
+        start_ticks: 1,
+        comm,
+        exe,
+        container,
+        is_container_known: true,
+        inner_pid,
+        ancestors,
+    })
 }
 
 pub(super) fn event(pid: u32, random: u8, label: Label, value: u8) -> Captured {

@@ -121,6 +121,42 @@ fn an_exec_in_a_child_is_followed() {
 }
 
 #[test]
+fn a_program_is_not_silent_because_the_one_before_it_was() {
+    let named = Selection {
+        names: vec![globset::Glob::new("curl").unwrap().compile_matcher()],
+        ..Selection::default()
+    };
+    let mut model = model(named);
+    let shell = Process { comm: "sh".into(), ..below(20, &[1]) };
+    let rules = |effects: &[Effect]| {
+        let rule = |effect: &Effect| match effect {
+            Effect::Capture(change @ (Change::Rule(..) | Change::ForgetRule(_))) => {
+                Some(change.clone())
+            }
+            _ => None,
+        };
+        effects.iter().filter_map(rule).collect::<Vec<_>>()
+    };
+    // The look may be from before the exec.
+    assert_eq!(rules(&model.update(NOW, scan(std::slice::from_ref(&shell), &[1]))), []);
+    assert_eq!(report(&mut model, &shell), (false, Some(false)));
+    assert_eq!(
+        rules(&model.update(NOW, scan(std::slice::from_ref(&shell), &[1]))),
+        [],
+        "it stays silent"
+    );
+    // So may the report.
+    let other = Process { exe: Some("/opt/sh".into()), ..shell.clone() };
+    let effects = model.update(NOW, scan(std::slice::from_ref(&other), &[1]));
+    assert_eq!(rules(&effects), [Change::ForgetRule(20)]);
+    assert_eq!(report(&mut model, &other), (false, Some(false)));
+    let curl = Process { comm: "curl".into(), ..shell };
+    let effects = model.update(NOW, scan(std::slice::from_ref(&curl), &[1]));
+    assert_eq!(rules(&effects), [Change::Rule(20, true)]);
+    assert_eq!(report(&mut model, &curl), (true, None));
+}
+
+#[test]
 fn an_id_that_is_used_again_is_neither_child_nor_parent() {
     let mut model = model(only(7));
     model.update(NOW, scan(&[below(7, &[1]), below(20, &[7, 1])], &[1]));
@@ -281,6 +317,34 @@ fn a_kernel_that_permits_nothing_is_told_from_one_failure() {
     model.update(NOW, attached(1, Err("the file is odd")));
     model.update(NOW, attached(1, Ok(1)));
     assert_eq!(model.targets.refusal(), None);
+}
+
+#[test]
+fn of_one_whose_container_was_not_read_the_worst_is_assumed() {
+    let patterns = || vec![ContainerPattern::new("nginx").unwrap()];
+    let unread = Process { is_container_known: false, ..below(20, &[1]) };
+    // It might be in the container that is left out.
+    let mut left_out = model(everything());
+    left_out.targets.selection.excluded.containers = patterns();
+    assert_eq!(report(&mut left_out, &unread), (false, None));
+    assert_eq!(left_out.stats.unattributed, 1);
+    assert_eq!(report(&mut left_out, &below(21, &[1])), (true, Some(true)));
+    // Or in the one that is chosen.
+    let selection = Selection { containers: patterns(), ..Selection::default() };
+    let mut chosen = model(selection.clone());
+    assert_eq!(report(&mut chosen, &unread), (false, None));
+    assert_eq!(report(&mut chosen, &below(21, &[1])), (false, Some(false)));
+    assert_eq!(chosen.stats.unattributed, 1);
+    // Its parent's container says enough to choose it.
+    let unit = Container { unit: Some("nginx.service".into()), ..Container::default() };
+    let unread = Process { container: Some(unit), ..unread };
+    assert!(report(&mut chosen, &unread).0);
+    // What nothing chooses is not missed.
+    let mut nobody = model(only(7));
+    nobody.targets.selection.excluded.containers = patterns();
+    nobody.targets.selection.children = false;
+    assert!(!report(&mut nobody, &unread).0);
+    assert_eq!(nobody.stats.unattributed, 0);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::frames::Frames;
 use super::terminal::{TerminalGuard, watch_hang_up};
 use crate::clipboard::{Display, DisplayCopy, describe_osc52, osc52};
+use crate::signals::{received, unless_ignored};
 
 /// Keys that can wait for the loop.
 const KEYS: usize = 256;
@@ -66,7 +67,9 @@ pub(super) struct TerminalConsole {
     guard: TerminalGuard,
     events: Receiver<io::Result<Event>>,
     gone: oneshot::Receiver<()>,
-    ends: [Signal; 4],
+    ends: [Signal; 3],
+    /// Not under `nohup`.
+    hang_up: Option<Signal>,
     frames: Frames,
     stop: Signal,
     cont: Signal,
@@ -81,9 +84,9 @@ impl TerminalConsole {
         let ends = [
             signal(SignalKind::terminate())?,
             signal(SignalKind::interrupt())?,
-            signal(SignalKind::hangup())?,
             signal(SignalKind::quit())?,
         ];
+        let hang_up = unless_ignored(SignalKind::hangup())?;
         let stop = signal(SignalKind::from_raw(libc::SIGTSTP))?;
         let cont = signal(SignalKind::from_raw(libc::SIGCONT))?;
         let gone = watch_hang_up()?;
@@ -93,7 +96,7 @@ impl TerminalConsole {
         let guard = TerminalGuard::new(mouse)?;
         let (sender, events) = channel(KEYS);
         thread::Builder::new().name("keys".to_owned()).spawn(move || read_events(&sender))?;
-        Ok(Self { guard, frames, events, gone, ends, stop, cont, display, copies })
+        Ok(Self { guard, frames, events, gone, ends, hang_up, stop, cont, display, copies })
     }
 }
 
@@ -112,13 +115,13 @@ fn read_events(sender: &Sender<io::Result<Event>>) {
 
 impl Console for TerminalConsole {
     async fn next(&mut self) -> Input {
-        let [terminate, interrupt, hang_up, quit] = &mut self.ends;
+        let [terminate, interrupt, quit] = &mut self.ends;
         loop {
             tokio::select! {
                 biased;
                 _ = terminate.recv() => return Input::End,
                 _ = interrupt.recv() => return Input::End,
-                _ = hang_up.recv() => return Input::End,
+                _ = received(&mut self.hang_up) => return Input::End,
                 _ = quit.recv() => return Input::End,
                 _ = &mut self.gone => return Input::End,
                 Some(()) = self.stop.recv() => return Input::Suspend,

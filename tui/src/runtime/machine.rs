@@ -17,6 +17,7 @@ use crate::capture::{CaptureError, Control, Counters, Events, Loaded, Rules};
 use crate::command::{Child, Command, Streams};
 use crate::model::target::Change;
 use crate::model::{Effect, Ending, KeyLogMsg, Msg, Time};
+use crate::priority;
 use crate::target::follow::watch::Watch;
 use crate::target::registry::Registry;
 
@@ -57,6 +58,7 @@ impl Machine {
         registry: Registry,
         watch: Watch,
     ) -> Result<Self, CaptureError> {
+        priority::raise();
         let (sender, replies) = channel(REPLIES);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -109,7 +111,7 @@ impl Machine {
             return;
         }
         // First what they sent: of one that is reaped nobody can tell who it was.
-        self.events.drain(into);
+        self.events.take_present(into);
         let ending = self.child.as_mut().and_then(Child::reap);
         into.extend(ending.map(Msg::CommandEnded));
     }

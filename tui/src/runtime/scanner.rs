@@ -7,7 +7,8 @@ use std::thread;
 use tokio::sync::mpsc::Sender;
 
 use crate::model::Msg;
-use crate::target::follow::follower::{Follower, Requests};
+use crate::priority;
+use crate::target::follow::follower::{Follower, News, Requests};
 use crate::target::follow::watch::Watch;
 use crate::target::registry::Registry;
 
@@ -26,7 +27,14 @@ impl Scanner {
         let follower = Follower::new(registry, watch)?;
         let requests = follower.requests();
         thread::Builder::new().name("follow".to_owned()).spawn(move || {
-            follower.run(|scan| replies.blocking_send(Msg::Scanned(scan)).is_ok());
+            priority::raise();
+            follower.run(|news| {
+                let msg = match news {
+                    News::Found(image) => Msg::Found(image),
+                    News::Picture(scan) => Msg::Scanned(scan),
+                };
+                replies.blocking_send(msg).is_ok()
+            });
         })?;
         Ok(Self { requests })
     }

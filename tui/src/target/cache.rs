@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt as _, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sha2::{Digest as _, Sha256};
-
+use super::copies::{self, Contents, Copies, Copy};
 use super::image::{PlanError, plan_image};
 use super::plan::ImagePlan;
 use super::window::ReadError;
@@ -76,28 +75,14 @@ impl FileIdentity {
 /// A plan, or why there is none.
 pub type Planned = Result<Arc<ImagePlan>, Arc<PlanError>>;
 
-/// Contents whose plans are remembered.
-const COPIES: usize = 1024;
-/// Files up to this size are known again by their contents: they are read whole for that, which takes some 2 ms for each
-/// 4 MiB.
-const SMALL: u64 = 16 << 20;
-
-/// What makes a plan the plan of a copy too: the SHA-256 of all bytes, and of a library its path, by which the linkage is
-/// judged.
-type Contents = ([u8; 32], Option<PathBuf>);
-
 /// The contents of a small file as they were at one moment, which nobody can change while they are planned.
-fn snapshot(file: &File, size: u64, path: &Path) -> Option<(File, Contents)> {
-    if size > SMALL {
-        return None;
-    }
+fn snapshot(file: &File, size: u64) -> Option<File> {
     let mut bytes = vec![0; usize::try_from(size).ok()?];
     file.read_exact_at(&mut bytes, 0).ok()?;
     let memory = rustix::fs::memfd_create("plan", rustix::fs::MemfdFlags::CLOEXEC).ok()?;
     let memory = File::from(memory);
     memory.write_all_at(&bytes, 0).ok()?;
-    let is_library = path.to_string_lossy().contains(".so");
-    Some((memory, (Sha256::digest(&bytes).into(), is_library.then(|| path.to_owned()))))
+    Some(memory)
 }
 
 /// A bounded cache of plans. When it is full, the plan that was not asked for the longest goes.
@@ -105,7 +90,8 @@ fn snapshot(file: &File, size: u64, path: &Path) -> Option<(File, Contents)> {
 pub struct PlanCache {
     limit: usize,
     plans: HashMap<FileIdentity, (u64, Planned)>,
-    copies: HashMap<Contents, Arc<ImagePlan>>,
+    /// What is known by its contents.
+    copies: Copies,
     /// Counts questions: the plan with the lowest number was not asked for the longest.
     clock: u64,
 }
@@ -113,7 +99,7 @@ pub struct PlanCache {
 impl PlanCache {
     /// A cache of at most `limit` plans (at least one).
     pub fn new(limit: usize) -> Self {
-        Self { limit: limit.max(1), plans: HashMap::new(), copies: HashMap::new(), clock: 0 }
+        Self { limit: limit.max(1), plans: HashMap::new(), copies: Copies::default(), clock: 0 }
     }
 
     /// The plan of `file`, from the cache or made now. A plan that failed because of an I/O error, or of a file that
@@ -148,34 +134,56 @@ impl PlanCache {
         if let Some(planned) = lock().known(&identity) {
             return planned;
         }
-        let snapshot = snapshot(file, identity.size, path_hint);
-        if let Some((_, contents)) = &snapshot
-            && let Some(plan) = lock().copies.get(contents)
-        {
-            return Ok(Arc::clone(plan));
+        let contents = Contents::of(file, identity.size, path_hint);
+        // The lock must be free again before the next line takes it.
+        let copied = contents.as_ref().and_then(|contents| lock().copies.get(contents));
+        if let Some(plan) = copied {
+            lock().insert(identity, Ok(Arc::clone(&plan)));
+            return Ok(plan);
         }
-        let planned = match &snapshot {
-            Some((memory, _)) => plan_image(memory, path_hint),
-            None => plan_image(file, path_hint),
-        };
-        let planned = planned.map(Arc::new).map_err(Arc::new);
+        let snapshot = contents.as_ref().and_then(|_| snapshot(file, identity.size));
+        let read = snapshot.as_ref().unwrap_or(file);
+        let planned = plan_image(read, path_hint).map(Arc::new).map_err(Arc::new);
         let now = FileIdentity::of_file(file)?;
         let now = Self::same_device(now, &identity);
-        let mut cache = lock();
         if !matches!(&planned, Err(error) if error.is_io()) && now == identity {
-            cache.insert(identity, planned.clone());
+            lock().insert(identity, planned.clone());
         }
-        if let (Some((_, contents)), Ok(plan)) = (snapshot, &planned)
+        if let (Some(memory), Ok(plan)) = (&snapshot, &planned)
             && plan.is_tls()
+            && let Some(contents) = Contents::of(memory, identity.size, path_hint)
+            && let Ok(sample) = copies::sample(memory, plan)
         {
-            // Seldom as many: then they are learnt again.
-            if cache.copies.len() >= COPIES {
-                cache.copies.clear();
-            }
-            cache.copies.insert(contents, Arc::clone(plan));
+            lock().copies.insert(contents, sample, plan);
         }
-        drop(cache);
         planned
+    }
+
+    /// What a file that is not known looks like.
+    pub fn copy_of(
+        cache: &Mutex<Self>,
+        file: &File,
+        identity: &FileIdentity,
+        path_hint: &Path,
+    ) -> Option<Copy> {
+        let lock = || cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if lock().known(identity).is_some() {
+            return None;
+        }
+        let head = copies::head(file, identity.size, path_hint)?;
+        let candidates = lock().copies.candidates(&head);
+        candidates.into_iter().find(|copy| copy.looks_like(file))
+    }
+
+    /// Whether a file is what it looked like; it is read whole.
+    pub fn is_copy(cache: &Mutex<Self>, file: &File, identity: FileIdentity, copy: &Copy) -> bool {
+        let lock = || cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = copy.is_in(file, identity.size).unwrap_or(false);
+        match is_it {
+            true => lock().insert(identity, Ok(Arc::clone(&copy.plan))),
+            false => lock().copies.mistaken(copy),
+        }
+        is_it
     }
 
     /// By the inode's numbers in `like`: the file is the same, and only the rest may have changed.

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::follow::looking::open_regular;
 use super::library;
 use super::plan::ImagePlan;
-use super::registry::open;
 
 /// Files of a folder that are looked at for a libcrypto.
 const NEIGHBOURS: usize = 20_000;
@@ -27,11 +27,8 @@ pub fn with_version(plan: Arc<ImagePlan>, path: &Path, folder: Option<&Path>) ->
             && name.split_once(".so").is_some_and(|(_, other)| other == suffix)
     });
     let (Some(libcrypto), None) = (libcryptos.next(), libcryptos.next()) else { return plan };
-    let regular = libcrypto.metadata().is_ok_and(|metadata| metadata.is_file());
-    let version = regular
-        .then(|| open(&libcrypto.path()).ok())
-        .flatten()
-        .and_then(|file| library::openssl_version(&file));
+    let file = open_regular(&libcrypto.path()).ok();
+    let version = file.and_then(|file| library::openssl_version(&file));
     let mut plan = Arc::unwrap_or_clone(plan);
     if let Some(library) = &mut plan.library {
         library.version = version;

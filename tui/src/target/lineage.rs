@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+use crate::model::container::Container;
 use crate::model::target::{Ancestor, Birth, Process};
 use crate::text::Foreign;
 
@@ -32,6 +33,13 @@ pub struct Node {
     pub comm: Foreign,
     /// The executable, where it was seen.
     pub exe: Option<Foreign>,
+    /// Its container, or its parent's when it was not read.
+    pub container: Option<Container>,
+    /// As [`Process::is_container_known`].
+    pub is_container_known: bool,
+    /// When it became this program, or got its name (nanoseconds of `CLOCK_BOOTTIME`): what was read from `/proc` before
+    /// may be about another one. 0 where that was not seen.
+    pub changed: u64,
     /// What `/proc` said of it, since it is this program.
     pub process: Option<Arc<Process>>,
     parent: Option<NodeId>,
@@ -39,6 +47,15 @@ pub struct Node {
     children: u32,
     is_living: bool,
     is_remembered: bool,
+}
+
+impl Node {
+    /// Takes over what `/proc` says of its container.
+    pub fn learn_container(&mut self, read: &Process) {
+        if read.is_container_known {
+            (self.container, self.is_container_known) = (read.container.clone(), true);
+        }
+    }
 }
 
 /// Every process, and where it comes from.
@@ -69,30 +86,37 @@ impl Default for Lineage {
 impl Lineage {
     /// A process began. Without a parent that is known, it has none.
     pub fn fork(&mut self, pid: u32, parent: u32, start_ticks: u64, is_exact: bool) {
-        let (comm, exe) = match self.get(parent) {
-            Some(parent) => (parent.comm.clone(), parent.exe.clone()),
-            None => (Foreign::default(), None),
+        let (comm, exe, container, is_known) = match self.get(parent) {
+            Some(parent) => {
+                let container = parent.container.clone();
+                // Container runtimes and systemd move what they start from where they are themselves.
+                let has_id = container.as_ref().is_some_and(|container| container.id.is_some());
+                let is_known = parent.is_container_known && has_id;
+                (parent.comm.clone(), parent.exe.clone(), container, is_known)
+            }
+            None => (Foreign::default(), None, None, false),
         };
         if let Some(id) = self.insert(pid, start_ticks, is_exact) {
             // Only now: making room may have dropped a parent that ended.
             let parent = self.by_pid.get(&parent).copied().filter(|parent| *parent != id);
             let node = &mut self.nodes[id];
             (node.comm, node.exe) = (comm, exe);
+            (node.container, node.is_container_known) = (container, is_known);
             self.link(id, parent);
         }
     }
 
     /// A process became another program.
-    pub fn exec(&mut self, pid: u32, comm: Foreign) {
+    pub fn exec(&mut self, pid: u32, comm: Foreign, time: u64) {
         if let Some(node) = self.living(pid) {
-            (node.comm, node.exe, node.process) = (comm, None, None);
+            (node.comm, node.exe, node.process, node.changed) = (comm, None, None, time);
         }
     }
 
     /// A process has another name.
-    pub fn rename(&mut self, pid: u32, comm: Foreign) {
+    pub fn rename(&mut self, pid: u32, comm: Foreign, time: u64) {
         if let Some(node) = self.living(pid) {
-            (node.comm, node.process) = (comm, None);
+            (node.comm, node.process, node.changed) = (comm, None, time);
         }
     }
 
@@ -119,8 +143,8 @@ impl Lineage {
         }
     }
 
-    /// `/proc` shows this process. The parent is added by [`Lineage::adopt`], once all are known.
-    pub fn seen(&mut self, process: &Process) {
+    /// `/proc`, read from `began` on, shows this process. The parent is added by [`Lineage::adopt`], once all are known.
+    pub fn seen(&mut self, process: &Process, began: u64) {
         let known = self.living(process.pid).filter(|node| {
             node.start_ticks == process.start_ticks
                 || (!node.is_exact && node.start_ticks.abs_diff(process.start_ticks) <= 1)
@@ -128,13 +152,24 @@ impl Lineage {
         match known {
             Some(node) => {
                 (node.start_ticks, node.is_exact) = (process.start_ticks, true);
-                node.comm = process.comm.clone();
-                node.exe = process.exe.clone().or_else(|| node.exe.take());
+                node.learn_container(process);
+                if node.changed < began {
+                    let exe = process.exe.clone().or_else(|| node.exe.take());
+                    if node
+                        .process
+                        .as_ref()
+                        .is_some_and(|known| known.comm != process.comm || known.exe != exe)
+                    {
+                        node.process = None;
+                    }
+                    (node.comm, node.exe) = (process.comm.clone(), exe);
+                }
             }
             None => {
                 if let Some(id) = self.insert(process.pid, process.start_ticks, true) {
                     let node = &mut self.nodes[id];
                     (node.comm, node.exe) = (process.comm.clone(), process.exe.clone());
+                    node.learn_container(process);
                 }
             }
         }
@@ -186,17 +221,27 @@ impl Lineage {
         self.nodes.iter().filter(|(_, node)| node.is_living).map(|(_, node)| node.pid)
     }
 
-    /// From whom everyone was born who runs, or has ended and has descendants that run; 0 where it is not known.
+    /// From whom everyone was born who runs, and who is above them and has ended; 0 where it is not known. Not the others
+    /// that have ended: they must not seem to go on. An ended one whose id is another process's by now is left out.
     pub fn births(&self) -> BTreeMap<u32, Birth> {
-        let of = |is_living: bool| {
-            let nodes = self.nodes.iter().filter(move |(_, node)| node.is_living == is_living);
-            nodes.filter(|(_, node)| node.is_living || node.children > 0).map(|(_, node)| {
-                let parent = node.parent.map_or(0, |id| self.nodes[id].pid);
-                (node.pid, Birth { parent, start_ticks: node.start_ticks })
-            })
+        let birth = |node: &Node| {
+            let parent = node.parent.map_or(0, |id| self.nodes[id].pid);
+            (node.pid, Birth { parent, start_ticks: node.start_ticks })
         };
-        // Of two with the same id it is the one that runs.
-        of(false).chain(of(true)).collect()
+        let living = || self.nodes.iter().map(|(_, node)| node).filter(|node| node.is_living);
+        let mut births: BTreeMap<u32, Birth> = living().map(birth).collect();
+        for node in living() {
+            let mut above = node.parent;
+            while let Some(node) = above.map(|id| &self.nodes[id]) {
+                // Of one that is there, and so of those above it, it was said already.
+                if node.is_living || births.contains_key(&node.pid) {
+                    break;
+                }
+                births.extend([birth(node)]);
+                above = node.parent;
+            }
+        }
+        births
     }
 
     fn above(&self, pid: u32) -> impl Iterator<Item = &Node> {
@@ -227,6 +272,9 @@ impl Lineage {
             is_exact,
             comm: Foreign::default(),
             exe: None,
+            container: None,
+            is_container_known: false,
+            changed: 0,
             process: None,
             parent: None,
             depth: 0,
@@ -311,6 +359,7 @@ mod tests {
         }
         assert_eq!(above(&lineage, 7), [(6, 11), (5, 10), (1, 0)]);
         lineage.exit(7);
+        assert_eq!(lineage.births().len(), 1, "only 1 runs, and nobody is above it");
         for n in 0..ENDED as u64 + 2 {
             lineage.fork(100, 1, n, true);
             lineage.exit(100);
@@ -344,12 +393,73 @@ mod tests {
     fn a_program_has_its_name_and_file_from_the_records() {
         let mut lineage = Lineage::default();
         lineage.fork(5, 1, 10, false);
-        lineage.exec(5, "curl".into());
+        lineage.exec(5, "curl".into(), 1);
         lineage.mapped(5, &"/usr/bin/curl".into());
         lineage.mapped(5, &"/lib/ld.so".into());
         lineage.exit(5);
         let node = lineage.get(5).unwrap();
         assert_eq!((node.comm.raw(), node.exe.as_ref().unwrap().raw()), ("curl", "/usr/bin/curl"));
+    }
+
+    fn shell(pid: u32) -> Process {
+        Process {
+            pid,
+            parent: 1,
+            start_ticks: 10,
+            comm: "sh".into(),
+            exe: Some("/bin/sh".into()),
+            is_container_known: true,
+            container: None,
+            inner_pid: None,
+            ancestors: [].into(),
+        }
+    }
+
+    #[test]
+    fn what_was_read_before_an_exec_says_nothing_of_the_new_program() {
+        let mut lineage = Lineage::default();
+        lineage.fork(5, 1, 10, true);
+        lineage.exec(5, "curl".into(), 100);
+        lineage.mapped(5, &"/usr/bin/curl".into());
+        let name = |lineage: &Lineage| {
+            let node = lineage.get(5).unwrap();
+            (node.comm.to_string(), node.exe.as_ref().unwrap().to_string())
+        };
+        for began in [99, 100] {
+            lineage.seen(&shell(5), began);
+            assert_eq!(name(&lineage), ("curl".to_owned(), "/usr/bin/curl".to_owned()));
+        }
+        // An exec whose record was lost.
+        let curl = Process { comm: "curl".into(), exe: Some("/usr/bin/curl".into()), ..shell(5) };
+        lineage.get_mut(5).unwrap().process = Some(Arc::new(curl.clone()));
+        lineage.seen(&curl, 101);
+        assert!(lineage.get(5).unwrap().process.is_some());
+        lineage.seen(&shell(5), 102);
+        assert_eq!(name(&lineage), ("sh".to_owned(), "/bin/sh".to_owned()));
+        assert!(lineage.get(5).unwrap().process.is_none());
+    }
+
+    #[test]
+    fn a_container_is_inherited_and_certain_with_an_id() {
+        let process = |pid, container| Process { container: Some(container), ..shell(pid) };
+        let mut lineage = Lineage::default();
+        let docker = Container { id: Some("abc".into()), ..Container::default() };
+        let unit = Container { unit: Some("docker.service".into()), ..Container::default() };
+        lineage.seen(&process(5, docker.clone()), 1);
+        lineage.seen(&process(6, unit.clone()), 1);
+        for (pid, parent) in [(20, 5), (21, 20), (22, 6), (23, 22), (24, 99)] {
+            lineage.fork(pid, parent, 11, true);
+        }
+        for (pid, container, is_known) in [
+            (20, Some(&docker), true),
+            (21, Some(&docker), true),
+            (22, Some(&unit), false),
+            (23, Some(&unit), false),
+            (24, None, false),
+        ] {
+            let node = lineage.get(pid).unwrap();
+            assert_eq!((node.container.as_ref(), node.is_container_known), (container, is_known));
+        }
     }
 
     #[test]
@@ -380,7 +490,7 @@ mod tests {
                     0 | 1 => lineage.fork(pid, other, time, true),
                     2 => lineage.exit(pid),
                     3 => lineage.adopt(pid, other),
-                    _ => lineage.exec(pid, "x".into()),
+                    _ => lineage.exec(pid, "x".into(), time),
                 }
                 prop_assert!(lineage.nodes.len() <= 8);
                 for (id, node) in &lineage.nodes {

@@ -6,6 +6,7 @@ pub mod cache;
 pub mod called;
 pub mod cgroup;
 pub mod commands;
+pub mod copies;
 pub mod dynamic;
 pub mod eh_frame;
 pub mod elf;

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::dynamic::Dynamic;
 use super::elf::Elf;
+use super::follow::looking::open_regular;
 use super::loader_cache;
-use super::registry::open;
 use super::window::Window;
 
 /// Files that are looked at for one command; a browser has some 200.
@@ -144,7 +144,7 @@ fn folders(list: &[u8], origin: Option<&Path>) -> Vec<PathBuf> {
 }
 
 fn dynamic_of(path: &Path) -> Option<Dynamic> {
-    let file = open(path).ok()?;
+    let file = open_regular(path).ok()?;
     let mut window = Window::new(&file).ok()?;
     let elf = Elf::read(&mut window).ok()?;
     Some(Dynamic::read(&mut window, &elf))

@@ -39,6 +39,7 @@ pub fn read(pid: u32) -> io::Result<Process> {
     let comm = read_small(&folder.join("comm"))?;
     let comm = comm.strip_suffix(b"\n").unwrap_or(&comm);
     let Birth { parent, start_ticks } = birth_of(&stat)?;
+    let cgroup = read_small(&folder.join("cgroup")).ok();
     Ok(Process {
         pid,
         parent,
@@ -47,9 +48,8 @@ pub fn read(pid: u32) -> io::Result<Process> {
         exe: fs::read_link(folder.join("exe"))
             .ok()
             .map(|path| Foreign::from(as_seen_by(pid, path).as_os_str())),
-        container: read_small(&folder.join("cgroup"))
-            .ok()
-            .and_then(|text| cgroup::container(&text)),
+        is_container_known: cgroup.is_some(),
+        container: cgroup.and_then(|text| cgroup::container(&text)),
         inner_pid: read_inner_pid(folder),
         ancestors: [].into(),
     })
@@ -64,6 +64,12 @@ pub fn read_with_ancestors(pid: u32) -> io::Result<Process> {
     let process = read(pid)?;
     let own = Birth { parent: process.parent, start_ticks: process.start_ticks };
     Ok(Process { ancestors: above(own, birth).into(), ..process })
+}
+
+/// Whether this says of a process that it has ended (proc(5)).
+pub fn is_gone(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    code == Some(libc::ENOENT) || code == Some(libc::ESRCH)
 }
 
 /// The number of threads of a process: field 20 of `/proc/PID/stat`.

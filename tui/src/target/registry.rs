@@ -1,16 +1,15 @@
 //! The images of this machine: found once, planned once, and given a name for as long as we run.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::cache::{FileIdentity, PlanCache};
 use super::commands::Commands;
-use super::follow::looking::{Found, Looker, identify, open_regular};
+use super::follow::looking::{Found, Looker, Planning, identify, open_regular};
 use super::follow::record::FileKey;
 use super::follow::watch::Watch;
 use super::layout::Forced;
@@ -73,12 +72,22 @@ type Planned = (Arc<File>, Arc<ImagePlan>);
 
 /// The files and plans of the images, for those who attach.
 #[derive(Clone, Debug, Default)]
-pub struct ImageFiles(Arc<Mutex<HashMap<ImageId, Planned>>>);
+pub struct ImageFiles(Arc<Mutex<HashMap<ImageId, Planned>>>, Arc<Mutex<HashMap<ImageId, u64>>>);
 
 impl ImageFiles {
     /// The open file of an image, and its plan.
     pub fn get(&self, image: ImageId) -> Option<Planned> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&image).cloned()
+    }
+
+    /// When the first process mapped an image that was new then (nanoseconds of `CLOCK_BOOTTIME`), once.
+    pub fn take_first_mapping(&self, image: ImageId) -> Option<u64> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).remove(&image)
+    }
+
+    /// Remembers that.
+    pub fn set_first_mapping(&self, image: ImageId, at: u64) {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).insert(image, at);
     }
 
     fn insert(&self, image: ImageId, file: Arc<File>, plan: Arc<ImagePlan>) {
@@ -87,6 +96,7 @@ impl ImageFiles {
 
     fn remove(&self, image: ImageId) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&image);
+        self.take_first_mapping(image);
     }
 }
 
@@ -196,14 +206,17 @@ impl Registry {
         }
     }
 
-    /// Whether a file is one of those, or has the path of one.
+    /// Whether a file is one of those, or stands now under the path of one.
     fn is_excluded(&self, path: &Path, identity: &FileIdentity) -> bool {
-        self.excluded.iter().any(|excluded| {
-            let is_same = |known: &FileIdentity| known.is_same_inode(identity);
-            path == excluded.path
-                || path == excluded.real
-                || excluded.identity.as_ref().is_some_and(is_same)
-        })
+        let is_same = |known: &FileIdentity| known.is_same_inode(identity);
+        let is_it = |excluded: &ExcludedFile| excluded.identity.as_ref().is_some_and(is_same);
+        let has_path = |excluded: &ExcludedFile| path == excluded.path || path == excluded.real;
+        // A process in a root of its own has other files under our paths. Where we have none, it is the one that is meant.
+        let here = || match open_regular(path) {
+            Ok(file) => identify(self.watch.as_ref(), &file).is_ok_and(|here| is_same(&here)),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        self.excluded.iter().any(is_it) || self.excluded.iter().any(has_path) && here()
     }
 
     /// The files and plans, for those who attach.
@@ -220,7 +233,7 @@ impl Registry {
     /// Adds files that are to be ready before anybody uses them, and stay: what has no TLS code is left out.
     pub fn add_lasting(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
         for path in paths {
-            if let Ok(file) = open(&path)
+            if let Ok(file) = open_regular(&path)
                 && let Ok(Some(id)) = self.add(&path, file, path.parent())
                 && let Some(known) = self.images.get_mut(&id)
             {
@@ -246,12 +259,10 @@ impl Registry {
     /// [`ImageError`] says why it cannot be used.
     pub fn add_named(&mut self, path: &Path) -> Result<ImageId, ImageError> {
         let shown = Foreign::from(path.as_os_str());
-        let opened =
-            open(path).map_err(|source| ImageError::Open { path: shown.clone(), source })?;
-        let is_file = opened.metadata().is_ok_and(|metadata| metadata.is_file());
-        if !is_file {
-            return Err(ImageError::NotAFile(shown));
-        }
+        let opened = open_regular(path).map_err(|source| match source.kind() {
+            io::ErrorKind::InvalidInput => ImageError::NotAFile(shown.clone()),
+            _ => ImageError::Open { path: shown.clone(), source },
+        })?;
         let id = match self.add(path, opened, path.parent()) {
             Ok(Some(id)) => id,
             Ok(None) if self.images.len() >= self.limit => {
@@ -325,6 +336,7 @@ impl Registry {
             warnings: std::mem::take(&mut self.warnings),
             began,
             ended: Vec::new(),
+            unread: Vec::new(),
         }
     }
 
@@ -361,7 +373,7 @@ impl Registry {
         if planned.is_some_and(|plan| !plan.is_ok_and(|plan| plan.is_tls())) {
             return Ok(None);
         }
-        let file = open(&link)?;
+        let file = open_regular(&link)?;
         let path = Path::new(mapping.path.raw());
         let folder = path.parent().and_then(|folder| folder.strip_prefix("/").ok());
         let folder = folder.map(|folder| PathBuf::from(format!("/proc/{pid}/root")).join(folder));
@@ -454,7 +466,12 @@ impl Registry {
 
     /// What planners need of it.
     pub fn looker(&self, watch: &Watch) -> Looker {
-        Looker { watch: watch.clone(), plans: Arc::clone(&self.plans), own: self.own }
+        Looker {
+            watch: watch.clone(),
+            plans: Arc::clone(&self.plans),
+            own: self.own,
+            planning: Planning::default(),
+        }
     }
 
     /// An image of which nothing is known, since its file system does not answer; `None` when there are too many.
@@ -467,6 +484,19 @@ impl Registry {
         let plan = Arc::new(ImagePlan::nothing("its file system does not answer"));
         let id = self.insert_plan(path, identity, Arc::clone(&plan), plan);
         (id, id.is_some())
+    }
+
+    /// Forgets the images whose file systems did not answer.
+    pub fn take_unanswered(&mut self) -> Vec<ImageId> {
+        let unread = FileIdentity::unread();
+        let is_unread =
+            |known: &Known| unread.with_inode((0, 0), 0) == known.identity.with_inode((0, 0), 0);
+        let ids: Vec<ImageId> =
+            self.images.values().filter(|known| is_unread(known)).map(|k| k.image.id).collect();
+        for id in &ids {
+            self.remove(*id);
+        }
+        ids
     }
 
     /// What is reported of these targets, and of every image that is known; and whether command lines are still
@@ -490,6 +520,11 @@ impl Registry {
             ..Scan::default()
         };
         (scan, waits)
+    }
+
+    /// An image.
+    pub fn image(&self, id: ImageId) -> Option<Image> {
+        self.images.get(&id).map(|known| known.image.clone())
     }
 
     /// The images that have something to attach, with their files.
@@ -601,11 +636,6 @@ fn look_once<K: Eq + std::hash::Hash>(
     let found = look().ok()?;
     seen.insert(file, found);
     found
-}
-
-/// Opens without waiting for the writer of a FIFO.
-pub(crate) fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
 
 #[cfg(test)]

@@ -199,7 +199,8 @@ fn hits(app: &App, theme: &Theme) -> Vec<Part> {
     }
     if let Some(worst) = app.model.missed.sentences().into_iter().next() {
         let total = app.model.missed.total();
-        let short = format!("{} missed", grouped(total.handshakes + total.processes));
+        let short =
+            format!("{} missed", grouped(total.handshakes + total.processes + total.unread));
         parts.push(part(worst, short, theme.caution, 7));
     }
     parts

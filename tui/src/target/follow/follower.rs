@@ -13,27 +13,35 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::time::{ClockId, clock_gettime};
 use tracing::{debug, warn};
 
-use super::looking::{Found, Seen};
+use super::looking::{Found, PATIENCE, Planning, Seen};
 use super::planners::{Answer, Job, Planners};
 use super::record::{FileKey, Mapped};
 use super::table::Class;
-use super::watch::{Gone, Look, News, Watch, boot_time};
+use super::watch::{self, Gone, Look, Watch, boot_time};
 use super::written::Written;
 use crate::model::Time;
-use crate::model::target::{Ended, Scan, Target};
+use crate::model::target::{Ended, Image, ImageId, Process, Scan, Target};
 use crate::target::registry::{COMMANDS, Registry};
 use crate::target::{maps, process};
 use crate::text::Foreign;
 
-/// After the first record we look again this often, and ask to be woken only when nothing came: each wake-up costs
-/// more than what it tells.
+/// While more comes than [`PROMPT`] allows, we look this often, and do not ask to be woken: each wake-up costs more than
+/// what it tells.
 const COALESCE: Duration = Duration::from_millis(1);
+/// Wake-ups at the first record, in a second. At some 8 µs each they are 0.4% of a CPU.
+const PROMPT: f64 = 500.0;
+/// As many at once: a program with its libraries is some 20 records.
+const PROMPT_AT_ONCE: f64 = 50.0;
 /// Changes are told this often at the most, unless an image is new.
 const PACE: Duration = Duration::from_millis(100);
+/// After an image was told, those who attach it get the CPUs first.
+const YIELD: Duration = Duration::from_millis(2);
 /// Everything is looked at this often, in case that something was missed.
 const SWEEP: Duration = Duration::from_secs(60);
 /// The same where the kernel reports nothing.
 const SWEEP_BLIND: Duration = Duration::from_secs(2);
+/// How long after the first look at all processes the first report waits for what is still being planned.
+const FIRST: Duration = Duration::from_secs(5);
 /// After records were lost, no sooner than this.
 const SWEEP_AGAIN: Duration = Duration::from_secs(1);
 /// A file that was written to is looked at when nothing was written for so long.
@@ -49,6 +57,15 @@ struct Asked {
     sweep: AtomicBool,
     report: AtomicBool,
     wake: OwnedFd,
+}
+
+/// What the thread tells.
+#[derive(Debug)]
+pub enum News {
+    /// An image that was not known.
+    Found(Image),
+    /// What is known.
+    Picture(Scan),
 }
 
 /// Asks the thread for something.
@@ -82,6 +99,25 @@ struct Rewritten {
     at: Instant,
 }
 
+/// How many wake-ups we may still ask for.
+#[derive(Debug)]
+struct Prompt {
+    left: f64,
+    since: Instant,
+}
+
+impl Prompt {
+    /// Takes one, if there is one.
+    fn take(&mut self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.since).as_secs_f64();
+        self.left = (self.left + passed * PROMPT).min(PROMPT_AT_ONCE);
+        self.since = now;
+        let is_left = self.left >= 1.0;
+        self.left -= f64::from(u8::from(is_left));
+        is_left
+    }
+}
+
 /// Follows what the processes of this machine do.
 pub struct Follower {
     registry: Registry,
@@ -92,12 +128,26 @@ pub struct Follower {
     asked: Arc<Asked>,
     gone: Vec<Gone>,
     ended: Vec<Ended>,
+    /// Who had a file mapped that nobody could open any more.
+    unread: Vec<Arc<Process>>,
+    /// New images that were not told yet.
+    found: Vec<Image>,
+    /// Files of which only the outside is known: they are read whole when that is told.
+    checks: Vec<Job>,
+    prompt: Prompt,
+    planning: Planning,
+    /// Files that look like one that is being planned.
+    later: Vec<Job>,
+    later_since: Instant,
+    not_before: Instant,
     is_first: bool,
     is_urgent: bool,
     has_changed: bool,
     next_report: Instant,
     next_sweep: Instant,
     last_sweep: Instant,
+    /// When the next sweep may be, if there is a reason for one.
+    again: Instant,
     /// Of what was told: untracked, lost.
     told: (u64, u64),
 }
@@ -110,6 +160,7 @@ impl Follower {
     /// When threads cannot be started.
     pub fn new(registry: Registry, watch: Watch) -> io::Result<Self> {
         let looker = registry.looker(&watch);
+        let planning = looker.planning.clone();
         let planners = Planners::start(move |job, progress| looker.look_at(job, progress))?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let asked = Asked { sweep: AtomicBool::new(true), report: AtomicBool::new(true), wake };
@@ -123,12 +174,21 @@ impl Follower {
             asked: Arc::new(asked),
             gone: Vec::new(),
             ended: Vec::new(),
+            unread: Vec::new(),
+            found: Vec::new(),
+            checks: Vec::new(),
+            prompt: Prompt { left: PROMPT_AT_ONCE, since: now },
+            planning,
+            later: Vec::new(),
+            later_since: now,
+            not_before: now,
             is_first: true,
             is_urgent: false,
             has_changed: false,
             next_report: now,
             next_sweep: now,
             last_sweep: now,
+            again: now,
             told: (0, 0),
         })
     }
@@ -139,7 +199,7 @@ impl Follower {
     }
 
     /// Follows until `tell`, which gets the pictures, says that nobody listens.
-    pub fn run(mut self, mut tell: impl FnMut(Scan) -> bool) {
+    pub fn run(mut self, mut tell: impl FnMut(News) -> bool) {
         let mut is_active = false;
         loop {
             self.wait(is_active);
@@ -147,39 +207,61 @@ impl Follower {
             is_active = is_waiting || news.events > 0;
             self.take_news(news);
             self.take_answers();
+            // First of all: a process of a new image may shake hands in the next millisecond.
+            for image in std::mem::take(&mut self.found) {
+                if !self.is_first && !tell(News::Found(image)) {
+                    return;
+                }
+                self.not_before = Instant::now() + YIELD;
+            }
+            for job in std::mem::take(&mut self.checks) {
+                self.submit(job);
+            }
             self.take_written();
             self.take_requests();
             if Instant::now() >= self.next_sweep {
                 self.sweep();
             }
-            if self.wants_report() && !tell(self.report()) {
+            if self.wants_report() && !tell(News::Picture(self.report())) {
                 return;
             }
         }
     }
 
     fn wants_report(&self) -> bool {
-        // Before everything was looked at, a report would say too little.
-        if self.is_first && !self.planners.is_idle() {
+        let now = Instant::now();
+        // Before everything was looked at, a report would say too little; but a machine may never be idle.
+        let is_ready = self.planners.is_idle() && self.later.is_empty();
+        if self.is_first && !is_ready && now < self.last_sweep + FIRST {
             return false;
         }
-        self.is_urgent || (self.has_changed && Instant::now() >= self.next_report)
+        self.is_urgent && now >= self.not_before || self.has_changed && now >= self.next_report
     }
 
-    fn wait(&self, is_active: bool) {
+    fn wait(&mut self, is_active: bool) {
         let now = Instant::now();
         let mut until = self.next_sweep;
+        if self.is_first {
+            until = until.min(self.last_sweep + FIRST);
+        }
         if is_active {
             until = until.min(now + COALESCE);
+        }
+        if self.is_urgent {
+            until = until.min(self.not_before);
         }
         if self.has_changed {
             until = until.min(self.next_report.max(now + COALESCE));
         }
         until = self.rewritten.iter().map(|file| file.at + SETTLED).fold(until, Instant::min);
+        if !self.later.is_empty() {
+            until = until.min(self.later_since + PATIENCE);
+        }
         if let Some(patience) = self.planners.patience() {
             until = until.min(now + patience);
         }
-        let rings = if is_active { Vec::new() } else { self.watch.descriptors() };
+        let is_prompt = !is_active || self.prompt.take(now);
+        let rings = if is_prompt { self.watch.descriptors() } else { Vec::new() };
         let mut files = vec![
             PollFd::from_borrowed_fd(self.asked.wake.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.planners.answers(), PollFlags::IN),
@@ -203,13 +285,13 @@ impl Follower {
         self.has_changed |= self.asked.report.swap(false, Ordering::Acquire);
     }
 
-    fn take_news(&mut self, news: News) {
+    fn take_news(&mut self, news: watch::News) {
         self.has_changed |= news.changed;
         if news.incomplete {
-            self.next_sweep = self.next_sweep.min(self.last_sweep + SWEEP_AGAIN);
+            self.next_sweep = self.next_sweep.min(self.again);
         }
         for look in news.looks {
-            self.submit(Job { look, aliases: Vec::new(), file: None });
+            self.submit(Job::new(look));
         }
         self.gone.extend(news.gone);
         if self.gone.len() > GONE {
@@ -220,8 +302,8 @@ impl Follower {
     }
 
     fn submit(&mut self, job: Job) {
-        let file = job.look.mapped.file;
-        if !self.planners.submit(job) {
+        let (file, is_check) = (job.look.mapped.file, job.copy.is_some());
+        if !self.planners.submit(job) && !is_check {
             self.watch.settle(file, None);
         }
     }
@@ -247,12 +329,44 @@ impl Follower {
     }
 
     fn take_answers(&mut self) {
+        let mut has_ended = self.planning.is_empty() || self.later_since.elapsed() > PATIENCE;
         for (job, answer) in self.planners.take() {
+            if matches!(answer, Answer::Found(Seen::Later)) {
+                if self.later.is_empty() {
+                    self.later_since = Instant::now();
+                }
+                self.later.push(job);
+                continue;
+            }
+            has_ended = true;
             let path = job.look.mapped.path.clone();
             let class = match answer {
                 Answer::Found(Seen::Image(found)) => self.found(&job.look, found),
+                Answer::Found(Seen::Copy(found, copy)) => {
+                    let file = Some(Arc::clone(&found.file));
+                    let class = self.found(&job.look, found);
+                    self.checks.push(Job { file, copy: Some(copy), ..job.clone() });
+                    class
+                }
+                Answer::Found(Seen::Same | Seen::Later) => continue,
+                Answer::Found(Seen::Other) => {
+                    debug!(%path, "it is not what it looked like");
+                    if let Some(id) = self.watch.image(job.look.mapped.file) {
+                        self.look_again(id, "its contents are other ones than they seemed");
+                    }
+                    continue;
+                }
+                // It is captured all the same.
+                Answer::Stuck | Answer::Slow if job.copy.is_some() => continue,
+                Answer::Slow => {
+                    warn!(%path, "planning it takes too long: it is not captured for now");
+                    Some(Class::Nothing(boot_time()))
+                }
                 Answer::Found(Seen::Nothing) => Some(Class::Nothing(boot_time())),
-                Answer::Found(Seen::Unreachable) => None,
+                Answer::Found(Seen::Unreachable) => {
+                    self.unreachable(&job.look);
+                    None
+                }
                 Answer::Stuck => {
                     let (id, is_new) = self.registry.unanswered(&path, job.look.mapped.file);
                     self.is_urgent |= is_new;
@@ -263,7 +377,30 @@ impl Follower {
                 self.has_changed |= self.watch.settle(*file, class);
             }
         }
+        // Also when the one that they waited for had ended before they said so.
+        if has_ended || self.planning.is_empty() {
+            for job in std::mem::take(&mut self.later) {
+                self.submit(job);
+            }
+        }
         self.bury();
+    }
+
+    /// A file went with its process before it was opened.
+    fn unreachable(&mut self, look: &Look) {
+        let Look { pid, mapped, since, .. } = look;
+        // What was there before us is looked at by another process that has it, if there is one.
+        if self.watch.is_used_by_another(mapped.file, *pid) {
+            self.next_sweep = self.next_sweep.min(self.again);
+            return;
+        }
+        let gone = self.gone.iter().find(|gone| gone.process.pid == *pid);
+        let process = gone.map(|gone| Arc::clone(&gone.process));
+        if since.is_some() && self.unread.len() < GONE {
+            debug!(path = %mapped.path, pid, "it went before it was opened");
+            self.unread.extend(process.or_else(|| self.watch.process(*pid)));
+            self.has_changed = true;
+        }
     }
 
     fn found(&mut self, look: &Look, found: Found) -> Option<Class> {
@@ -274,7 +411,9 @@ impl Follower {
         };
         if is_new {
             self.is_urgent = true;
+            self.found.extend(self.registry.image(id));
             if let Some(since) = look.since {
+                self.registry.files().set_first_mapping(id, since);
                 let took = Duration::from_nanos(boot_time().saturating_sub(since));
                 debug!(path = %look.mapped.path, "planned {took:?} after its first mapping");
             }
@@ -282,17 +421,22 @@ impl Follower {
         Some(Class::Image(id))
     }
 
+    /// Forgets what was known of an image, and looks at it again soon.
+    fn look_again(&mut self, id: ImageId, why: &'static str) {
+        let keys = self.watch.forget(id);
+        let Some((path, file)) = self.registry.written_to(id) else { return };
+        warn!(%path, why, "its probes are removed");
+        for key in &keys {
+            self.watch.settle(*key, Some(Class::Looking));
+        }
+        self.rewritten.push(Rewritten { path, file, keys, at: Instant::now() });
+        self.is_urgent = true;
+    }
+
     fn take_written(&mut self) {
         let Some(written) = &mut self.written else { return };
         for id in written.take() {
-            let keys = self.watch.forget(id);
-            let Some((path, file)) = self.registry.written_to(id) else { continue };
-            warn!(%path, "it is being written to; its probes are removed");
-            for key in &keys {
-                self.watch.settle(*key, Some(Class::Looking));
-            }
-            self.rewritten.push(Rewritten { path, file, keys, at: Instant::now() });
-            self.is_urgent = true;
+            self.look_again(id, "it is being written to");
         }
         let settled = |file: &Rewritten| file.at.elapsed() >= SETTLED;
         let ready: Vec<Rewritten> = self.rewritten.extract_if(.., |file| settled(file)).collect();
@@ -301,13 +445,19 @@ impl Follower {
             let key = keys.next().unwrap_or(FileKey { device: (0, 0), inode: 0, generation: None });
             let mapped = Mapped { file: key, start: 0, length: 0, path };
             let look = Look { pid: 0, mapped, is_program: true, since: None };
-            self.submit(Job { look, aliases: keys.collect(), file: Some(file) });
+            self.submit(Job { aliases: keys.collect(), file: Some(file), ..Job::new(look) });
         }
     }
 
     /// Looks at every process.
     fn sweep(&mut self) {
         let started = Instant::now();
+        // A mount that did not answer may do so by now.
+        if self.planners.forgive() {
+            for id in self.registry.take_unanswered() {
+                self.watch.forget(id);
+            }
+        }
         if let Err(error) = self.watch.add_cpus() {
             warn!(%error, "a CPU cannot be watched");
         }
@@ -315,8 +465,10 @@ impl Follower {
         let pids = match process::all_pids() {
             Ok(pids) => pids,
             Err(error) => {
+                // Not that nobody runs.
                 warn!(%error, "/proc cannot be read");
-                Vec::new()
+                self.plan_sweep(started);
+                return;
             }
         };
         let mut parents = Vec::new();
@@ -327,23 +479,38 @@ impl Follower {
                 self.take_news(news);
             }
             let began = boot_time();
-            let Ok(process) = process::read(pid) else { continue };
+            let process = match process::read(pid) {
+                Ok(process) => process,
+                Err(error) => {
+                    // One that cannot be read for another reason has not ended.
+                    if !process::is_gone(&error) {
+                        parents.push((pid, 0));
+                    }
+                    continue;
+                }
+            };
             parents.push((pid, process.parent));
             let own = pid == std::process::id();
             let maps = if own { Vec::new() } else { maps::executable(pid).unwrap_or_default() };
             let maps: Vec<Mapped> = maps.into_iter().map(|mapping| mapping.as_mapped()).collect();
             let threads = process::threads(pid).unwrap_or(1);
             for look in self.watch.seen(&process, &maps, threads, began) {
-                self.submit(Job { look, aliases: Vec::new(), file: None });
+                self.submit(Job::new(look));
             }
         }
         self.watch.all_seen(&parents, began);
         debug!("{} processes were looked at in {:?}", parents.len(), started.elapsed());
         self.has_changed = true;
+        self.plan_sweep(started);
+    }
+
+    /// When the next sweep is due, after one that began then. Looking must not become all that is done.
+    fn plan_sweep(&mut self, started: Instant) {
         self.last_sweep = Instant::now();
+        let rest = 10 * started.elapsed();
+        self.again = self.last_sweep + SWEEP_AGAIN.max(rest);
         let pause = if self.watch.is_live() { SWEEP } else { SWEEP_BLIND };
-        // Looking must not become all that is done.
-        self.next_sweep = self.last_sweep + pause.max(10 * started.elapsed());
+        self.next_sweep = self.last_sweep + pause.max(rest);
     }
 
     fn report(&mut self) -> Scan {
@@ -363,6 +530,7 @@ impl Follower {
         scan.pids = Some(self.watch.pids());
         scan.births = self.watch.births();
         scan.ended = std::mem::take(&mut self.ended);
+        scan.unread = std::mem::take(&mut self.unread);
         self.tell_losses(&mut scan.warnings);
         if let Some(written) = &mut self.written {
             for (id, error) in written.watch(&self.registry.probed()) {
@@ -371,6 +539,7 @@ impl Follower {
         }
         (self.is_first, self.is_urgent, self.has_changed) = (false, false, is_waiting);
         let took = started.elapsed();
+        debug!("report took {took:?}");
         self.next_report = Instant::now() + PACE.max(10 * took);
         scan
     }

@@ -1,25 +1,31 @@
 //! A look at one file that a process has mapped: which one is it, and what is in it.
 
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::ptr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::planners::{Job, Progress};
 use super::record::{FileKey, Mapped};
 use super::watch::{Look, Watch};
+use crate::priority;
 use crate::target::cache::{FileIdentity, PlanCache};
+use crate::target::copies::{self, Copy, Head};
 use crate::target::libcrypto::with_version;
 use crate::target::plan::ImagePlan;
 use crate::target::tokens::with_tokens;
 
 /// Bytes of which a mapping is made to learn the inode; they are never read.
 const PAGE: usize = 4096;
+/// What is planned for so long does not keep others waiting any more: 16 MiB take 0.2 s, unoptimised 2 s.
+pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// An image that was found.
 #[derive(Debug)]
@@ -41,6 +47,14 @@ pub struct Found {
 pub enum Seen {
     /// TLS code.
     Image(Found),
+    /// What looks like TLS code that is known, of which the whole contents have to be compared.
+    Copy(Found, Copy),
+    /// It is what it looked like.
+    Same,
+    /// It only looked like it.
+    Other,
+    /// Another thread plans what looks like it: later it may be known.
+    Later,
     /// No TLS code.
     Nothing,
     /// The file cannot be reached: whoever had it mapped is gone, and its path names another one.
@@ -56,6 +70,42 @@ pub struct Looker {
     pub plans: Arc<Mutex<PlanCache>>,
     /// Our own executable: it has the labels and names of every library in it, and no TLS.
     pub own: Option<FileIdentity>,
+    /// What is being planned.
+    pub planning: Planning,
+}
+
+/// What is being planned, so that of copies only one is.
+#[derive(Clone, Debug, Default)]
+pub struct Planning(Arc<Mutex<HashMap<Head, Instant>>>);
+
+impl Planning {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Head, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to plan a file; `None` when one that looks like it is being planned.
+    fn begin(&self, head: Head) -> Option<Plans<'_>> {
+        let mut planning = self.lock();
+        if planning.get(&head).is_some_and(|began| began.elapsed() < PATIENCE) {
+            return None;
+        }
+        planning.insert(head.clone(), Instant::now());
+        Some(Plans(self, head))
+    }
+
+    /// Whether nothing is being planned.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+}
+
+/// Being planned until it is dropped.
+struct Plans<'p>(&'p Planning, Head);
+
+impl Drop for Plans<'_> {
+    fn drop(&mut self) {
+        self.0.lock().remove(&self.1);
+    }
 }
 
 impl Looker {
@@ -69,23 +119,51 @@ impl Looker {
         if self.own.is_some_and(|own| own.is_same_inode(&identity)) {
             return Seen::Nothing;
         }
-        let look = &job.look;
-        let path = Path::new(look.mapped.path.raw());
+        let path = Path::new(job.look.mapped.path.raw());
         // The first read, after which the file system is known to answer.
         let _ = std::os::unix::fs::FileExt::read_at(&*file, &mut [0; 64], 0);
         progress.opened();
-        let plan = match PlanCache::plan_beside(&self.plans, &file, identity, path) {
-            Ok(plan) if plan.is_tls() => plan,
-            Err(error) if error.is_io() => return Seen::Unreachable,
-            _ => return Seen::Nothing,
+        if let Some(copy) = &job.copy {
+            priority::lower();
+            let is_copy = PlanCache::is_copy(&self.plans, &file, identity, copy);
+            priority::raise();
+            return if is_copy { Seen::Same } else { Seen::Other };
+        }
+        if let Some(copy) = PlanCache::copy_of(&self.plans, &file, &identity, path) {
+            let found = self.found(&job.look, file, identity, Arc::clone(&copy.plan));
+            return Seen::Copy(found, copy);
+        }
+        let head = copies::head(&file, identity.size, path);
+        let _plans = match head.map(|head| self.planning.begin(head)) {
+            Some(None) => return Seen::Later,
+            plans => plans,
         };
+        priority::lower();
+        let planned = PlanCache::plan_beside(&self.plans, &file, identity, path);
+        priority::raise();
+        match planned {
+            Ok(plan) if plan.is_tls() => Seen::Image(self.found(&job.look, file, identity, plan)),
+            Err(error) if error.is_io() => Seen::Unreachable,
+            _ => Seen::Nothing,
+        }
+    }
+
+    /// With what the files beside it say.
+    fn found(
+        &self,
+        look: &Look,
+        file: Arc<File>,
+        identity: FileIdentity,
+        plan: Arc<ImagePlan>,
+    ) -> Found {
+        let path = Path::new(look.mapped.path.raw());
         let folder = path.parent().and_then(|folder| folder.strip_prefix("/").ok());
         let root = PathBuf::from(format!("/proc/{}/root", look.pid));
         let folder = folder.map(|folder| root.join(folder));
         let folder = folder.as_deref();
         let used = with_version(Arc::clone(&plan), path, folder);
         let (used, tokens) = with_tokens(used, path, folder, &self.plans, Some(&self.watch));
-        Seen::Image(Found { file, identity, plan, used, tokens })
+        Found { file, identity, plan, used, tokens }
     }
 
     /// Opens the file itself. A process that ended is no hindrance while the path names the same file.
@@ -122,6 +200,10 @@ impl Looker {
 }
 
 /// Opens a regular file, and never anything else: opening a device does something.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::InvalidInput`] when it is something else.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     let seen = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
     if !seen.metadata()?.is_file() {
@@ -150,10 +232,28 @@ fn identify_with_key(
     Ok((by_key.unwrap_or(identity), key))
 }
 
+/// File systems for which mapping a file asks a server: while it does not answer, our whole address space is locked. What
+/// they show is what the kernel calls the file. Numbers of statfs(2).
+const SERVED: [u32; 8] = [
+    0x6969,      // NFS
+    0x6573_5546, // FUSE
+    0xff53_4d42, // CIFS
+    0xfe53_4d42, // SMB2
+    0x0102_1997, // 9P
+    0x00c3_6400, // Ceph
+    0x6b41_4653, // AFS
+    0x7375_7245, // Coda
+];
+
+fn is_served(file: &File) -> bool {
+    let kind = rustix::fs::fstatfs(file).map(|stat| stat.f_type as u32);
+    kind.map_or(true, |kind| SERVED.contains(&kind))
+}
+
 /// What the kernel calls a file: we map it as code, and see our own record. An overlay shows numbers of its own to
 /// everybody who asks, but probes and records are about the file below.
 fn learn(watch: &Watch, file: &File) -> Option<FileKey> {
-    if !watch.is_live() {
+    if !watch.is_live() || is_served(file) {
         return None;
     }
     let protection = ProtFlags::READ | ProtFlags::EXEC;

@@ -1,7 +1,7 @@
 //! Threads that look at files. A file system may never answer (FUSE, NFS), and then the thread that asked it never
 //! comes back, even with a signal: it is given up, and its mount with it.
 
-use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
+use std::collections::{BinaryHeap, HashMap};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -13,6 +13,8 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::record::FileKey;
 use super::watch::Look;
+use crate::priority;
+use crate::target::copies::Copy;
 
 /// Threads that look at a time: one for each CPU of a small machine, and one for what is small while they are at
 /// something large.
@@ -23,6 +25,8 @@ const LARGE: u64 = 8 << 20;
 const TO_OPEN: Duration = Duration::from_secs(2);
 /// How long planning may take: 300 MiB take 3 s, unoptimised and with all CPUs busy 20 s.
 const TO_PLAN: Duration = Duration::from_secs(60);
+/// A mount that did not answer so often is left alone: we may have been stopped, or it is only slow, the first time.
+const DEAD: u32 = 2;
 /// Threads that are given up at the most; then no others are started in their place.
 const STUCK: usize = 8;
 /// Files that wait at a time; what is too much is left out, and looked at when it is mapped again.
@@ -37,6 +41,15 @@ pub struct Job {
     pub aliases: Vec<FileKey>,
     /// The file itself, where we have it open.
     pub file: Option<Arc<File>>,
+    /// What it looked like: only that is to be checked.
+    pub copy: Option<Copy>,
+}
+
+impl Job {
+    /// A file that nobody has looked at.
+    pub fn new(look: Look) -> Self {
+        Self { look, aliases: Vec::new(), file: None, copy: None }
+    }
 }
 
 /// What became of it.
@@ -46,14 +59,17 @@ pub enum Answer<T> {
     Found(T),
     /// Its file system does not answer.
     Stuck,
+    /// It was opened, and to look at it takes too long.
+    Slow,
 }
 
-/// Waits in the heap: programs of processes before libraries, small before large, first come first.
+/// Waits in the heap: what is only to be checked last, programs of processes before libraries, small before large,
+/// first come first.
 struct Waiting<J>(u64, J);
 
 impl Waiting<Job> {
-    fn rank(&self) -> (bool, u64, u64) {
-        (!self.1.look.is_program, self.1.look.mapped.length, self.0)
+    fn rank(&self) -> (bool, bool, u64, u64) {
+        (self.1.copy.is_some(), !self.1.look.is_program, self.1.look.mapped.length, self.0)
     }
 }
 
@@ -77,14 +93,21 @@ impl Ord for Waiting<Job> {
     }
 }
 
+/// What a thread is at.
+struct Busy {
+    job: Job,
+    until: Instant,
+    is_open: bool,
+}
+
 struct State<T> {
     queue: BinaryHeap<Waiting<Job>>,
     count: u64,
-    /// What each thread is at, and until when.
-    busy: HashMap<u64, (Job, Instant)>,
+    /// What each thread is at.
+    busy: HashMap<u64, Busy>,
     done: Vec<(Job, Answer<T>)>,
-    /// Mounts that did not answer.
-    dead: HashSet<(u32, u32)>,
+    /// How often a mount did not answer.
+    silent: HashMap<(u32, u32), u32>,
     threads: u64,
     stuck: usize,
     closed: bool,
@@ -147,7 +170,7 @@ impl<T: Send + 'static> Planners<T> {
             count: 0,
             busy: HashMap::new(),
             done: Vec::new(),
-            dead: HashSet::new(),
+            silent: HashMap::new(),
             threads: 0,
             stuck: 0,
             closed: false,
@@ -168,7 +191,10 @@ impl<T: Send + 'static> Planners<T> {
             state.threads += 1;
             state.threads
         };
-        let work = move || while work(&shared, &*look_at, id) {};
+        let work = move || {
+            priority::raise();
+            while work(&shared, &*look_at, id) {}
+        };
         thread::Builder::new().name("plan".to_owned()).spawn(work)?;
         Ok(())
     }
@@ -202,20 +228,19 @@ impl<T: Send + 'static> Planners<T> {
         let _ = rustix::io::read(&self.shared.answers, &mut count);
         let now = Instant::now();
         let mut state = self.shared.lock();
-        let late: BTreeMap<u64, Job> = state
-            .busy
-            .iter()
-            .filter(|(_, (_, until))| *until <= now)
-            .map(|(id, (job, _))| (*id, job.clone()))
-            .collect();
+        let late: Vec<u64> =
+            state.busy.iter().filter(|(_, busy)| busy.until <= now).map(|(id, _)| *id).collect();
         let mut replaced = 0;
-        for (id, job) in late {
-            state.busy.remove(&id);
-            // A file that we have open is on a mount that did answer.
-            state.dead.insert(job.look.mapped.file.device);
+        for id in late {
+            let Some(Busy { job, is_open, .. }) = state.busy.remove(&id) else { continue };
+            // A file that was opened is on a mount that did answer.
+            let answer = if is_open { Answer::Slow } else { Answer::Stuck };
+            if !is_open {
+                *state.silent.entry(job.look.mapped.file.device).or_default() += 1;
+            }
             state.stuck += 1;
             replaced += usize::from(state.stuck <= STUCK);
-            state.done.push((job, Answer::Stuck));
+            state.done.push((job, answer));
         }
         if replaced > 0 {
             let waiting = std::mem::take(&mut state.queue).into_vec();
@@ -238,8 +263,18 @@ impl<T: Send + 'static> Planners<T> {
     /// How long until [`Planners::take`] gives up a file; `None` when nobody looks at any.
     pub fn patience(&self) -> Option<Duration> {
         let state = self.shared.lock();
-        let first = state.busy.values().map(|(_, until)| *until).min();
+        let first = state.busy.values().map(|busy| busy.until).min();
         first.map(|until| until.saturating_duration_since(Instant::now()))
+    }
+
+    /// Gives mounts that did not answer another chance, as long as there are threads for it. Whether there are any.
+    pub fn forgive(&self) -> bool {
+        let mut state = self.shared.lock();
+        if state.stuck >= STUCK || state.silent.is_empty() {
+            return false;
+        }
+        state.silent.clear();
+        true
     }
 
     /// Whether everything was answered and taken.
@@ -259,13 +294,13 @@ impl<T> Drop for Planners<T> {
 
 impl<T> State<T> {
     fn is_dead(&self, job: &Job) -> bool {
-        self.dead.contains(&job.look.mapped.file.device)
+        self.silent.get(&job.look.mapped.file.device).is_some_and(|times| *times >= DEAD)
     }
 
     /// The next one; a large one only while another thread is left for small ones.
     fn next(&mut self) -> Option<Job> {
         let is_large = |job: &Job| job.look.mapped.length >= LARGE;
-        let large = self.busy.values().filter(|(job, _)| is_large(job)).count();
+        let large = self.busy.values().filter(|busy| is_large(&busy.job)).count();
         if large + 1 < THREADS {
             return self.queue.pop().map(|Waiting(_, job)| job);
         }
@@ -298,12 +333,13 @@ fn work<T>(shared: &Shared<T>, look_at: &LookAt<T>, id: u64) -> bool {
         }
         state = shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
     };
-    state.busy.insert(id, (job.clone(), Instant::now() + shared.limits[0]));
+    let until = Instant::now() + shared.limits[0];
+    state.busy.insert(id, Busy { job: job.clone(), until, is_open: false });
     // Whoever waits must know until when.
     drop(state);
     let opened = || {
-        if let Some((_, until)) = shared.lock().busy.get_mut(&id) {
-            *until = Instant::now() + shared.limits[1];
+        if let Some(busy) = shared.lock().busy.get_mut(&id) {
+            (busy.until, busy.is_open) = (Instant::now() + shared.limits[1], true);
         }
     };
     let found = look_at(&job, &Progress(&opened));
@@ -311,7 +347,7 @@ fn work<T>(shared: &Shared<T>, look_at: &LookAt<T>, id: u64) -> bool {
     if state.busy.remove(&id).is_none() {
         // It was given up, and did answer in the end: there is another thread in its place.
         state.stuck -= 1;
-        state.dead.remove(&job.look.mapped.file.device);
+        state.silent.remove(&job.look.mapped.file.device);
         return state.stuck >= STUCK;
     }
     state.done.push((job, Answer::Found(found)));
@@ -333,7 +369,7 @@ mod tests {
         let file = FileKey { device: (device, 0), inode, generation: None };
         let mapped = Mapped { file, start: 0, length, path: "x".into() };
         let look = Look { pid: 1, mapped, is_program, since: None };
-        Job { look, aliases: Vec::new(), file: None }
+        Job::new(look)
     }
 
     fn all<T: Send + 'static>(planners: &Planners<T>) -> Vec<(Job, Answer<T>)> {
@@ -365,7 +401,7 @@ mod tests {
         let done = all(&planners);
         let stuck = done.iter().filter(|(_, answer)| matches!(answer, Answer::Stuck)).count();
         assert_eq!((done.len(), stuck), (400, 200));
-        assert!(planners.shared.lock().stuck <= THREADS);
+        assert!(planners.shared.lock().stuck <= THREADS + DEAD as usize);
         // Known by now: not tried.
         assert!(planners.submit(job(9, 7, 1, false)));
         assert!(matches!(planners.take()[..], [(_, Answer::Stuck)]));

@@ -224,6 +224,11 @@ impl Table {
         images
     }
 
+    /// Whether another process than this one has a file mapped.
+    pub fn is_used_by_another(&self, file: FileKey, pid: u32) -> bool {
+        self.processes.iter().any(|(other, entry)| *other != pid && entry.files.contains(&file))
+    }
+
     /// Whether somebody looks at one of these files.
     pub fn is_looking(&self, files: &[FileKey]) -> bool {
         files.iter().any(|file| self.classes.get(file) == Some(&Class::Looking))

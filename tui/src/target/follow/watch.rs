@@ -149,9 +149,10 @@ impl Watch {
             node.start_ticks
         };
         // Without the lock: it is slower than everything else here.
+        let began = boot_time();
         let read = process::read(pid).ok();
         let mut inner = self.lock();
-        Some(inner.describe(pid, started, read))
+        Some(inner.describe(pid, started, read.map(|read| (read, began))))
     }
 
     /// The ancestors of a process, the nearest first.
@@ -200,7 +201,9 @@ impl Watch {
     /// What `/proc` shows of a process, read from `began` on. The files that nobody has looked at yet.
     pub fn seen(&self, process: &Process, maps: &[Mapped], threads: u32, began: u64) -> Vec<Look> {
         let mut inner = self.lock();
-        inner.lineage.seen(process);
+        // A thread that ended since `/proc` was read must not be counted twice.
+        inner.catch_up();
+        inner.lineage.seen(process, began);
         let files = maps.iter().map(|mapped| mapped.file).collect();
         let files: HashSet<FileKey> =
             inner.table.seen(process.pid, files, threads, began).into_iter().collect();
@@ -217,6 +220,7 @@ impl Watch {
     /// `/proc` was read from `began` on, and shows these processes and their parents, and no others.
     pub fn all_seen(&self, parents: &[(u32, u32)], began: u64) {
         let mut inner = self.lock();
+        inner.catch_up();
         for (pid, parent) in parents {
             inner.lineage.adopt(*pid, *parent);
         }
@@ -236,6 +240,16 @@ impl Watch {
     /// An image is not known any more.
     pub fn forget(&self, image: ImageId) -> Vec<FileKey> {
         self.lock().table.forget(image)
+    }
+
+    /// Whether another process than this one has a file mapped.
+    pub fn is_used_by_another(&self, file: FileKey, pid: u32) -> bool {
+        self.lock().table.is_used_by_another(file, pid)
+    }
+
+    /// The image that a file is.
+    pub fn image(&self, file: FileKey) -> Option<ImageId> {
+        self.lock().table.images(&[file]).first().copied()
     }
 
     /// The images among these files, unless somebody still looks at one of them.
@@ -275,10 +289,10 @@ impl Inner {
                 }
             }
             What::Name { name, exec: true, .. } => {
-                self.lineage.exec(pid, name);
+                self.lineage.exec(pid, name, time);
                 self.news.changed |= self.table.exec(pid, time);
             }
-            What::Name { thread, name, .. } if thread == pid => self.renamed(pid, name),
+            What::Name { thread, name, .. } if thread == pid => self.renamed(pid, name, time),
             What::Name { .. } | What::Lost(_) => {}
             What::Map(mapped) if pid == self.own_pid => {
                 if self.own.len() == OWN {
@@ -290,8 +304,8 @@ impl Inner {
         }
     }
 
-    fn renamed(&mut self, pid: u32, name: Foreign) {
-        self.lineage.rename(pid, name);
+    fn renamed(&mut self, pid: u32, name: Foreign, time: u64) {
+        self.lineage.rename(pid, name, time);
         self.news.changed |= self.table.is_target(pid);
     }
 
@@ -327,9 +341,9 @@ impl Inner {
         self.lineage.exit(pid);
     }
 
-    /// What is known of a process, with what `/proc` said of it if that is the same one: it started at `started`
-    /// then.
-    fn describe(&mut self, pid: u32, started: u64, read: Option<Process>) -> Arc<Process> {
+    /// What is known of a process, with what `/proc` said of it from a moment on, if that is the same one: it started at
+    /// `started` then.
+    fn describe(&mut self, pid: u32, started: u64, read: Option<(Process, u64)>) -> Arc<Process> {
         let ancestors = self.lineage.ancestors(pid).into();
         let parent = self.lineage.living_parent(pid).unwrap_or(0);
         let Some(node) = self.lineage.get_mut(pid) else {
@@ -340,10 +354,11 @@ impl Inner {
                 comm: Foreign::default(),
                 exe: None,
                 container: None,
+                is_container_known: false,
                 inner_pid: None,
                 ancestors,
             };
-            return Arc::new(read.map_or(nothing, |read| read));
+            return Arc::new(read.map_or(nothing, |(read, _)| read));
         };
         if let Some(process) = &node.process {
             return Arc::clone(process);
@@ -352,22 +367,28 @@ impl Inner {
             node.start_ticks == started
                 && read.start_ticks.abs_diff(started) <= u64::from(!node.is_exact)
         };
-        match read.filter(is_same) {
-            Some(read) => {
+        let read = read.filter(|(read, _)| is_same(read));
+        if let Some((read, _)) = &read {
+            // Also of the program before: an exec does not change it.
+            node.learn_container(read);
+        }
+        match read.filter(|(_, began)| node.changed < *began) {
+            Some((read, _)) => {
                 (node.start_ticks, node.is_exact) = (read.start_ticks, true);
                 let exe = read.exe.or_else(|| node.exe.clone());
                 let process = Arc::new(Process { ancestors, exe, ..read });
                 node.process = Some(Arc::clone(&process));
                 process
             }
-            // It ended: what the records say.
+            // It ended, or became another program while it was looked at: what the records say.
             None => Arc::new(Process {
                 pid,
                 parent,
                 start_ticks: node.start_ticks,
                 comm: node.comm.clone(),
                 exe: node.exe.clone(),
-                container: None,
+                container: node.container.clone(),
+                is_container_known: node.is_container_known,
                 inner_pid: None,
                 ancestors,
             }),
@@ -380,4 +401,34 @@ pub fn boot_time() -> u64 {
     let now = clock_gettime(ClockId::Boottime);
     let of = |number: i64| u64::try_from(number).unwrap_or(0);
     of(now.tv_sec) * 1_000_000_000 + of(now.tv_nsec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_before_an_exec_is_not_kept() {
+        let (watch, _) = Watch::start();
+        let mut inner = watch.lock();
+        inner.lineage.fork(5, 1, 10, true);
+        inner.lineage.exec(5, "curl".into(), 100);
+        let shell = Process {
+            pid: 5,
+            parent: 1,
+            start_ticks: 10,
+            comm: "sh".into(),
+            exe: None,
+            container: None,
+            is_container_known: true,
+            inner_pid: None,
+            ancestors: [].into(),
+        };
+        let early = inner.describe(5, 10, Some((shell.clone(), 99)));
+        assert_eq!((early.comm.raw(), early.is_container_known), ("curl", true));
+        assert!(inner.lineage.get(5).unwrap().process.is_none());
+        let late = inner.describe(5, 10, Some((Process { comm: "curl".into(), ..shell }, 101)));
+        assert_eq!(late.comm.raw(), "curl");
+        assert!(inner.lineage.get(5).unwrap().process.is_some());
+    }
 }

@@ -22,7 +22,7 @@ fn sample(moved: u64) -> Vec<u8> {
 }
 
 fn add(registry: &mut Registry, path: &Path) -> Option<ImageId> {
-    registry.add(path, open(path).unwrap(), None).unwrap()
+    registry.add(path, open_regular(path).unwrap(), None).unwrap()
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn a_file_whose_times_change_stays_the_same_image() {
     fs::write(&path, sample(0)).unwrap();
     let mut registry = Registry::default();
     let first = add(&mut registry, &path).unwrap();
-    let file = open(&path).unwrap();
+    let file = open_regular(&path).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
     assert_ne!(registry.images[&first].identity, FileIdentity::of(&file.metadata().unwrap()));
     assert_eq!(add(&mut registry, &path), Some(first));
@@ -94,4 +94,29 @@ fn a_look_that_failed_is_not_remembered() {
     assert_eq!(look_once(&mut seen, 1, gone), Some(ImageId(4)));
     assert_eq!(look_once(&mut seen, 2, || Ok(None)), None);
     assert_eq!(look_once(&mut seen, 2, || Ok(Some(ImageId(4)))), None);
+}
+
+#[test]
+fn what_is_left_out_is_that_file_and_not_another_ones_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (folder.path().join("libssl.so"), folder.path().join("other"));
+    fs::write(&ours, sample(0)).unwrap();
+    fs::write(&theirs, sample(1)).unwrap();
+    let mut registry = Registry::default();
+    registry.exclude(std::slice::from_ref(&ours));
+    let is_excluded = |registry: &mut Registry, shown: &Path, file: &Path| {
+        let id = registry.add(shown, open_regular(file).unwrap(), None).unwrap().unwrap();
+        let excluded = registry.images[&id].image.excluded;
+        registry.remove(id);
+        excluded
+    };
+    assert!(is_excluded(&mut registry, &ours, &ours));
+    assert!(is_excluded(&mut registry, &theirs, &ours), "by another name");
+    assert!(!is_excluded(&mut registry, &ours, &theirs), "in another root");
+    // Replaced by another one.
+    fs::rename(&theirs, &ours).unwrap();
+    assert!(is_excluded(&mut registry, &ours, &ours));
+    // Not there for us.
+    fs::rename(&ours, &theirs).unwrap();
+    assert!(is_excluded(&mut registry, &ours, &theirs));
 }
