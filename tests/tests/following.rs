@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use tlskeytop_tests::{
     Bench, KeyLog, OwnCurl, PYTHON, Process, Protocol, Tlskeytop, check_capture, peer_script,
-    private_libssl,
+    private_libssl, until,
 };
 
 /// Python under a name that no other process has.
@@ -24,6 +24,26 @@ fn start(command: &mut Command) -> Result<Process> {
     let client = Process::start(command.env("PYTHONHOME", "/usr"))?;
     client.wait_stdout("waiting", |line| (line == "waiting").then_some(()))?;
     Ok(client)
+}
+
+/// A log of what is attached.
+struct Attached(PathBuf);
+
+impl Attached {
+    fn args(&self) -> [String; 4] {
+        let log = self.0.to_string_lossy().into_owned();
+        ["--log-file".to_owned(), log, "--log-level".to_owned(), "debug".to_owned()]
+    }
+
+    /// Waits until a file that was mapped is attached. The attach follows the plan at once.
+    fn wait_for(&self, file: &Path) -> Result<()> {
+        let file = file.to_string_lossy();
+        until("the new image is attached", || {
+            let log = fs::read_to_string(&self.0)?;
+            let planned = log.lines().skip_while(|l| !l.contains("planned") || !l.contains(&*file));
+            Ok(planned.skip(1).any(|line| line.contains("attached in ")).then_some(()))
+        })
+    }
 }
 
 #[test]
@@ -160,7 +180,6 @@ fn run_once(program: &Path, port: u16) -> Result<()> {
 
 /// A name that would forge a line of the log or the terminal.
 #[test]
-#[ignore = "does not wait yet until the new library is attached, which a busy machine needs"]
 fn a_program_whose_name_has_a_newline() -> Result<()> {
     const TIMES: usize = 1;
     let Some(bench) = Bench::open(Protocol::Http)? else {
@@ -169,9 +188,13 @@ fn a_program_whose_name_has_a_newline() -> Result<()> {
     let lower = private_libssl(&bench.lab, "lib")?;
     let program = bench.lab.path("a\nb");
     fs::copy(PYTHON, &program)?;
-    let tlskeytop = Tlskeytop::keylog(&bench.lab, ["--name", "a*b"])?;
+    let log = Attached(bench.lab.path("log"));
+    let args = ["--name", "a*b"].map(str::to_owned).into_iter().chain(log.args());
+    let tlskeytop = Tlskeytop::keylog(&bench.lab, args)?;
     let mut command = bench.client(&program, "client_libssl.py", TIMES);
-    let mut client = start(command.env("LIBSSL", lower.join("libssl.so.3")))?;
+    let library = lower.join("libssl.so.3");
+    let mut client = start(command.env("LIBSSL", &library))?;
+    log.wait_for(&library)?;
     client.say("go")?;
     ensure!(client.wait()?.status.success());
     bench.check(tlskeytop, TIMES)
@@ -179,7 +202,7 @@ fn a_program_whose_name_has_a_newline() -> Result<()> {
 
 /// A library that a process loads when it is captured already, and that another one overwrites in place.
 #[test]
-#[ignore = "does not wait yet until the new library is attached, which a busy machine needs"]
+#[ignore = "does not wait yet until the overwritten library is attached again"]
 fn a_library_that_is_loaded_late_and_overwritten() -> Result<()> {
     const TIMES: usize = 2;
     let Some(bench) = Bench::open(Protocol::Http)? else {
@@ -187,10 +210,13 @@ fn a_library_that_is_loaded_late_and_overwritten() -> Result<()> {
     };
     let library = private_libssl(&bench.lab, "lib")?.join("libssl.so.3");
     let (python, name) = own_python(&bench)?;
-    let tlskeytop = Tlskeytop::keylog(&bench.lab, ["--name", &name])?;
+    let log = Attached(bench.lab.path("log"));
+    let args = ["--name".to_owned(), name].into_iter().chain(log.args());
+    let tlskeytop = Tlskeytop::keylog(&bench.lab, args)?;
     let run = || -> Result<()> {
         let mut client =
             start(bench.client(&python, "client_libssl.py", TIMES).env("LIBSSL", &library))?;
+        log.wait_for(&library)?;
         client.say("go")?;
         let ended = client.wait()?;
         ensure!(ended.status.success(), "{}", ended.status);

@@ -41,7 +41,7 @@ const SWEEP: Duration = Duration::from_secs(60);
 /// The same where the kernel reports nothing.
 const SWEEP_BLIND: Duration = Duration::from_secs(2);
 /// How long after the first look at all processes the first report waits for what is still being planned.
-const FIRST: Duration = Duration::from_secs(5);
+const FIRST: Duration = Duration::from_secs(30);
 /// After records were lost, no sooner than this.
 const SWEEP_AGAIN: Duration = Duration::from_secs(1);
 /// A file that was written to is looked at when nothing was written for so long.
