@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::keylog::check_capture;
+use crate::keylog::{KeyLog, check_capture};
 use crate::lab::Lab;
 use crate::peer::{Peer, Protocol, Version};
 use crate::process::Process;
@@ -30,12 +30,17 @@ impl Bench {
     /// # Errors
     /// When a peer does not come up, and as [`Lab::open`].
     pub fn open(protocol: Protocol) -> Result<Option<Self>> {
-        let Some(lab) = Lab::open()? else {
-            return Ok(None);
-        };
+        Lab::open()?.map(|lab| Self::in_lab(lab, protocol)).transpose()
+    }
+
+    /// The same in a lab that is there, with its certificate.
+    ///
+    /// # Errors
+    /// When a peer does not come up.
+    pub fn in_lab(lab: Lab, protocol: Protocol) -> Result<Self> {
         let start = |version| Peer::start(&lab, protocol, version);
         let peers = VERSIONS.into_iter().map(start).collect::<Result<_>>()?;
-        Ok(Some(Self { lab, peers }))
+        Ok(Self { lab, peers })
     }
 
     /// A client script of tests/peers: it prints `waiting`, waits for a line on its standard input, and then
@@ -107,12 +112,25 @@ impl Bench {
         self.check(tlskeytop, times)
     }
 
+    /// What all peers logged, of `times` handshakes with each.
+    ///
+    /// # Errors
+    /// When it does not become that within the deadline.
+    pub fn whole_truth(&self, times: usize) -> Result<KeyLog> {
+        let mut truth = KeyLog::default();
+        for peer in &self.peers {
+            truth.merge(peer.whole_truth(times)?)?;
+        }
+        Ok(truth)
+    }
+
     /// Ends tlskeytop and compares: `times` handshakes with each peer, every line of the truth captured.
     ///
     /// # Errors
     /// When the capture is not the truth.
     pub fn check(&self, tlskeytop: Tlskeytop, times: usize) -> Result<()> {
-        let (ours, _) = tlskeytop.stop()?;
+        let (ours, summary) = tlskeytop.stop()?;
+        ensure!(summary.conflicts == 0, "{summary:?}");
         for peer in &self.peers {
             let truth = peer.whole_truth(times)?;
             let version = peer.version();
@@ -122,6 +140,20 @@ impl Bench {
         }
         Ok(())
     }
+}
+
+/// Ends tlskeytop and compares: nothing lost, no conflict, and of the handshakes of `truth` every line but those with
+/// one of the labels `without`, which the program itself does not log.
+///
+/// # Errors
+/// When the capture is not the truth.
+pub fn check_against(tlskeytop: Tlskeytop, truth: &KeyLog, without: &[&str]) -> Result<()> {
+    let (ours, summary) = tlskeytop.stop()?;
+    ensure!(summary.conflicts == 0, "{summary:?}");
+    let truth = without.iter().fold(truth.clone(), |truth, label| truth.without(label));
+    check_capture(&ours, &truth)?;
+    eprintln!("{} of {0} lines captured", truth.lines());
+    Ok(())
 }
 
 fn wait_until_loaded(client: &Process) -> Result<()> {

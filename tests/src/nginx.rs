@@ -60,8 +60,8 @@ impl Drop for Nginx {
     }
 }
 
-/// Two ports that were free a moment ago: nginx cannot choose one itself.
-fn free_ports() -> Result<(u16, u16)> {
+/// Two ports that were free a moment ago, for servers that cannot choose one themselves.
+pub(crate) fn free_ports() -> Result<(u16, u16)> {
     let bind = || TcpListener::bind(("127.0.0.1", 0)).context("no free port");
     let (first, second) = (bind()?, bind()?);
     Ok((first.local_addr()?.port(), second.local_addr()?.port()))

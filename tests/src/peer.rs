@@ -121,6 +121,16 @@ impl Peer {
     pub fn whole_truth(&self, handshakes: usize) -> Result<KeyLog> {
         whole_truth(&self.truth, handshakes)
     }
+
+    /// The same, as it is now.
+    ///
+    /// # Errors
+    /// When it is not a whole truth of `handshakes` handshakes.
+    pub fn truth_now(&self, handshakes: usize) -> Result<KeyLog> {
+        let truth = KeyLog::truth(&self.truth)?;
+        truth.check_truth(handshakes)?;
+        Ok(truth)
+    }
 }
 
 /// Waits until the key log at `path`, which a peer writes, is a whole truth of `handshakes` handshakes.

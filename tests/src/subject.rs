@@ -10,7 +10,7 @@ use crate::bench::{Bench, VERSIONS};
 use crate::captures::Captures;
 use crate::keylog::KeyLog;
 use crate::lab::Lab;
-use crate::peer::{Protocol, whole_truth};
+use crate::peer::{Protocol, Version, whole_truth};
 use crate::process::Process;
 use crate::programs::{PYTHON, peer_script, program};
 
@@ -137,27 +137,37 @@ impl Subject {
         })?;
         let pid = server.pid().to_string();
         let captures = Captures::start(&lab, "server", &["--pid", &pid])?;
-        let truth = lab.path("truth-of-the-client");
+        check(captures, &connect(&lab, &[&address], TIMES)?)
+    }
+}
+
+/// Connects to each address by `openssl s_client`, `times` over each version: the truth.
+///
+/// # Errors
+/// When a client fails.
+pub fn connect(lab: &Lab, addresses: &[&str], times: usize) -> Result<KeyLog> {
+    let truth = lab.path("truth-of-the-client");
+    for address in addresses {
         for version in VERSIONS {
-            for _ in 0..TIMES {
-                // It reads until the server ends the connection, with everything done; some do that without close_notify.
-                let mut client = Command::new("openssl");
-                client
-                    .args([
-                        "s_client",
-                        "-ign_eof",
-                        "-ignore_unexpected_eof",
-                        "-connect",
-                        &address,
-                        version.openssl(),
-                    ])
-                    .arg("-keylogfile")
-                    .arg(&truth);
-                Process::run_ok(&mut client)?;
+            for _ in 0..times {
+                Process::run_ok(&mut s_client(address, version, &truth))?;
             }
         }
-        check(captures, &whole_truth(&truth, VERSIONS.len() * TIMES)?)
     }
+    whole_truth(&truth, addresses.len() * VERSIONS.len() * times)
+}
+
+/// A client that reads until the server ends the connection, with everything done; some do that without close_notify.
+///
+/// Its key log goes to `truth`.
+pub fn s_client(address: &str, version: Version, truth: &Path) -> Command {
+    let mut client = Command::new("openssl");
+    client
+        .args(["s_client", "-ign_eof", "-ignore_unexpected_eof", "-connect", address])
+        .arg(version.openssl())
+        .arg("-keylogfile")
+        .arg(truth);
+    client
 }
 
 fn check(captures: Captures, truth: &KeyLog) -> Result<()> {

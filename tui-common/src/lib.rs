@@ -6,6 +6,10 @@
 
 use core::mem::{offset_of, size_of};
 
+mod operand;
+
+pub use operand::{FOLLOWS, Operand, REGISTERS, RecordConfig, TokenConfig};
+
 /// Most bytes of a label that are carried. The longest of RFC 9850 has 31.
 pub const LABEL_MAX: usize = 48;
 /// Room for a label with its NUL; one that fills more than [`LABEL_MAX`] is known to be too long.
@@ -41,6 +45,10 @@ pub struct SecretEvent {
     pub label_len: u32,
     /// The length that the library gave; more than [`SECRET_MAX`] means that `secret` was cut.
     pub secret_len: u32,
+    /// The number that the library passed for the label; 0 where it passes the label itself.
+    pub label_number: u32,
+    /// 0 keeps the struct free of padding.
+    pub reserved: u32,
     /// Name of the thread, padded with NUL. The process's name is in `/proc`.
     pub comm: [u8; COMM_LEN],
     /// The connection's client random.
@@ -53,10 +61,10 @@ pub struct SecretEvent {
     pub facts: [u8; FACTS],
 }
 
-const _: () = assert!(size_of::<SecretEvent>() == 248);
+const _: () = assert!(size_of::<SecretEvent>() == 256);
 const _: () = assert!(offset_of!(SecretEvent, pid) == 32);
-const _: () = assert!(offset_of!(SecretEvent, comm) == 48);
-const _: () = assert!(offset_of!(SecretEvent, secret) == 152);
+const _: () = assert!(offset_of!(SecretEvent, comm) == 56);
+const _: () = assert!(offset_of!(SecretEvent, secret) == 160);
 
 /// Most bytes of a server name that are carried, with its NUL: names of the DNS have up to 253 (RFC 1035, 2.3.4).
 pub const NAME_ROOM: usize = 256;

@@ -8,8 +8,10 @@
 mod ends;
 mod lifecycle;
 mod maps;
+mod record;
 mod steps;
 mod tap;
+mod token;
 mod walk;
 
 #[panic_handler]

@@ -6,8 +6,8 @@ use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use tlskeytop_common::{
-    COUNTERS as COUNTER_COUNT, Counter, KernelLayout, PidRule, Settings, TAP_SLOTS, TapConfig,
-    WALK_SLOTS, WalkConfig,
+    COUNTERS as COUNTER_COUNT, Counter, KernelLayout, PidRule, RecordConfig, Settings, TAP_SLOTS,
+    TapConfig, TokenConfig, WALK_SLOTS, WalkConfig,
 };
 
 /// Secrets on their way to user space: 4 MiB hold 18,000 of them. User space may ask for another size.
@@ -18,6 +18,22 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 #[map]
 pub static TAPS: Array<TapConfig> = Array::with_max_entries(TAP_SLOTS, 0);
 
+/// For each attached tap whose values are where operands say, by the same slots.
+#[map]
+pub static RECORDS: Array<RecordConfig> = Array::with_max_entries(TAP_SLOTS, 0);
+
+/// For each attached softoken, by the same slots: where its objects are.
+#[map]
+pub static TOKENS: Array<TokenConfig> = Array::with_max_entries(TAP_SLOTS, 0);
+
+/// Thread (`pid_tgid`) to the object that it was about to give a handle.
+#[map]
+pub static NAMELESS: LruHashMap<u64, Object> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Process, slot and handle to an object. What it says is a hint: the object is looked at when it is needed. A handshake
+/// makes some 30, so that this is good for 500 at a time.
+#[map]
+pub static OBJECTS: LruHashMap<Handle, Object> = LruHashMap::with_max_entries(16_384, 0);
 /// Where this kernel's structures have the fields that lead to the peer of a socket.
 #[map]
 pub static KERNEL: Array<KernelLayout> = Array::with_max_entries(1, 0);
@@ -56,6 +72,30 @@ pub static GREETED: LruHashMap<u32, u8> = LruHashMap::with_max_entries(8192, 0);
 /// What happened, per CPU, by `Counter`.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_COUNT, 0);
+
+/// An object of a softoken.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Object {
+    /// Where it is.
+    pub address: u64,
+    /// The probed instruction, from which the image's extent is known.
+    pub instruction: u64,
+    /// The slot in the map `TOKENS`.
+    pub token: u64,
+}
+
+/// What PKCS #11 knows an object by.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Handle {
+    /// The process.
+    pub pid: u64,
+    /// `CK_SLOT_ID`: each slot counts its handles from the start.
+    pub slot: u64,
+    /// `CK_OBJECT_HANDLE`.
+    pub handle: u64,
+}
 
 /// Adds one to a counter of this CPU.
 #[inline(always)]

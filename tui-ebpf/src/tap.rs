@@ -149,6 +149,8 @@ unsafe fn fill(ctx: &ProbeContext, event: *mut SecretEvent, hit: &Hit<'_>) -> Re
         (*event).label_delta = label.wrapping_sub(instruction_pointer(ctx)) as i64;
         (*event).pid = (pid_tgid >> 32) as u32;
         (*event).tid = pid_tgid as u32;
+        (*event).label_number = 0;
+        (*event).reserved = 0;
         (*event).comm = [0; COMM_LEN];
         bpf_get_current_comm((&raw mut (*event).comm).cast(), COMM_LEN as u32);
 
@@ -199,7 +201,7 @@ unsafe fn client_random_address(connection: u64, tap: &TapConfig) -> Option<u64>
 
 /// Address of the probed instruction: the kernel sets it to the breakpoint's own.
 #[inline(always)]
-fn instruction_pointer(ctx: &ProbeContext) -> u64 {
+pub fn instruction_pointer(ctx: &ProbeContext) -> u64 {
     // SAFETY: a uprobe's context is a whole pt_regs.
     unsafe { (*ctx.regs).rip }
 }

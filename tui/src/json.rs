@@ -101,7 +101,8 @@ fn name(label: &Label, seen: &mut BTreeMap<String, u32>) -> String {
 }
 
 fn library(image: &Image) -> Option<String> {
-    image.plan.library.as_ref().map(|_| image.library())
+    let is_known = image.plan.library.is_some() || !image.plan.others.is_empty();
+    is_known.then(|| image.library())
 }
 
 /// One process and image of a scan; an image that nobody uses has no process.
@@ -115,6 +116,8 @@ struct ScanLine<'a> {
     place: Place<'a>,
     library: Option<&'static str>,
     version: Option<&'a str>,
+    /// Further libraries in the same image.
+    other_libraries: Vec<&'static str>,
     image: &'a str,
     build_id: Option<String>,
     linkage: &'static str,
@@ -139,6 +142,7 @@ pub fn scan(process: Option<&Process>, image: &Image) -> String {
         place: Place::of(process),
         library: plan.library.as_ref().map(|library| library.name),
         version: plan.library.as_ref().and_then(|library| library.version.as_deref()),
+        other_libraries: plan.others.iter().map(|library| library.name).collect(),
         image: image.path.raw(),
         build_id: plan.build_id.as_ref().map(hex::encode),
         linkage: linkage(plan.linkage),

@@ -70,15 +70,11 @@ pub fn scan_table(scan: &Scan) -> String {
         let _ = writeln!(text, "    {}", sanitize(&layout));
         for tap in &image.plan.taps {
             let name = tap.symbol.as_deref().map_or_else(|| "no symbol".to_owned(), sanitize);
-            let random = match tap.client_random.deref {
-                Some(deref) => format!("[arg0+{deref:#x}]+{:#x}", tap.client_random.offset),
-                None => format!("arg0+{:#x}", tap.client_random.offset),
+            let _ = write!(text, "    tap at {:#x} ({name})", tap.function);
+            let _ = match tap.arguments.client_random() {
+                Some(place) => writeln!(text, ", client random at {place}"),
+                None => writeln!(text),
             };
-            let _ = writeln!(
-                text,
-                "    tap at {:#x} ({name}), client random at {random}",
-                tap.function
-            );
         }
         let _ = writeln!(text, "    {}", open_connections(&image.plan));
     }

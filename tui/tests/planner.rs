@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use tlskeytop::target::image::plan_image;
 use tlskeytop::target::layout::{self, Field, How, Layout, ProvenLayout};
-use tlskeytop::target::plan::{ImagePlan, Linkage, RandomPath, SiteKind};
+use tlskeytop::target::plan::{Arguments, ImagePlan, Linkage, RandomPath, SiteKind, Tap};
 use tlskeytop::target::registry::Registry;
 
 const DEBIAN_LIBSSL: &str = "/usr/lib/x86_64-linux-gnu/libssl.so.3";
@@ -38,6 +38,14 @@ fn by_symbol(path: &Path) -> Vec<u64> {
             is_it.then(|| u64::from_str_radix(address, 16).ok())?
         })
         .collect()
+}
+
+/// Where a tap of OpenSSL's family finds the client random.
+fn client_random(tap: &Tap) -> RandomPath {
+    match tap.arguments {
+        Arguments::Connection(random) => random,
+        _ => panic!("{tap:?} has operands"),
+    }
 }
 
 /// The client random for a library and version, from the facts; `None` where the facts do not decide.
@@ -96,7 +104,7 @@ fn check_layout(path: &Path, plan: &ImagePlan) {
     assert_eq!(proven.library, library.name);
     for tap in &plan.taps {
         let place = proven.layout.place(Field::ClientRandom).unwrap();
-        assert_eq!(place, tap.client_random.into(), "{}", path.display());
+        assert_eq!(place, client_random(tap).into(), "{}", path.display());
     }
     if let Some(groups) = expected_groups(library.name, library.version.as_deref()) {
         assert!(groups.contains(&proven.group.as_str()), "{}: {proven:?}", path.display());
@@ -127,12 +135,13 @@ fn check(path: &Path) -> ImagePlan {
                     "{site:x?}"
                 ),
                 SiteKind::Entry => assert!(site.address - tap.function < 64, "{site:x?}"),
+                SiteKind::Inside => assert!(site.address > tap.function, "{site:x?}"),
             }
         }
         if let Some(library) = &plan.library
             && let Some(expected) = expected_random(library.name, library.version.as_deref())
         {
-            assert_eq!(tap.client_random, expected, "{}: {library:?}", path.display());
+            assert_eq!(client_random(tap), expected, "{}: {library:?}", path.display());
         }
     }
     let symbols = by_symbol(path);
@@ -295,7 +304,7 @@ fn debians_libssl() {
     assert_eq!(plan.library.as_ref().map(|library| library.name), Some("OpenSSL"));
     // Debian 12 has OpenSSL 3.0: the facts' table.
     let random = RandomPath { deref: None, offset: 0x160 };
-    assert_eq!(plan.taps[0].client_random, random);
+    assert_eq!(client_random(&plan.taps[0]), random);
     assert!(plan.reason.contains(", confirmed by SSL_get_client_random"), "{}", plan.reason);
     assert!(plan.labels.iter().any(|label| label.name == "CLIENT_TRAFFIC_SECRET_N"));
     // Measured: the entry is a `mov`, and there are five direct calls.

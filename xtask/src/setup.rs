@@ -2,6 +2,7 @@
 
 mod cargo;
 mod debian;
+mod go;
 mod npm;
 mod pypi;
 mod stamp;
@@ -45,6 +46,7 @@ pub fn all() -> Result<Problems> {
     problems.note("programs from npm", npm::install(&versions.npm));
     problems.note("programs from PyPI", pypi::install(&versions.pypi));
     problems.note("old versions from PyPI", pypi::install_old(&versions.pypi_old));
+    problems.note("programs by Go", go::install(&versions.go.versions));
     Ok(problems)
 }
 

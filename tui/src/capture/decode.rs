@@ -110,15 +110,20 @@ impl Decoder {
             return reject("an attach cookie that was never given".to_owned());
         };
         drop(slots);
-        let label = match event.label_len {
-            0 => match label_from_plan(event, &slot) {
-                Some(label) => label,
+        let label = match (slot.numbered(event.label_number), event.label_len) {
+            (Some(Some(label)), _) => Label::parse(label.as_bytes()),
+            (Some(None), _) => {
+                return reject(format!("no label has the number {}", event.label_number));
+            }
+            (None, 0) => match label_from_plan(event, &slot) {
+                Some(label) => Ok(label),
                 None => return Msg::LabelLost,
             },
-            _ => match Label::parse(event.label()) {
-                Ok(label) => label,
-                Err(error) => return reject(error.to_string()),
-            },
+            (None, _) => Label::parse(event.label()),
+        };
+        let label = match label {
+            Ok(label) => label,
+            Err(error) => return reject(error.to_string()),
         };
         let client_random = ClientRandom(event.client_random);
         if client_random.is_null() {
@@ -189,14 +194,16 @@ mod tests {
     use super::*;
     use crate::model::target::ImageId;
     use crate::target::layout::{Evidence, LayoutRefusal};
-    use crate::target::plan::{ImagePlan, LabelAt, Linkage, RandomPath, Site, SiteKind, Tap};
+    use crate::target::plan::{
+        Arguments, ImagePlan, LabelAt, Linkage, RandomPath, Site, SiteKind, Tap,
+    };
 
     fn decoder() -> Decoder {
         let site = Site { address: 0x1000, file_offset: 0x1000, kind: SiteKind::Call };
         let tap = Tap {
             function: 0x2000,
             symbol: None,
-            client_random: RandomPath { deref: None, offset: 0 },
+            arguments: Arguments::Connection(RandomPath { deref: None, offset: 0 }),
             sites: vec![Site { address: 0x500, ..site }, site],
         };
         let plan = ImagePlan {
@@ -205,6 +212,7 @@ mod tests {
             linkage: Linkage::Shared,
             stripped: true,
             library: None,
+            others: Vec::new(),
             taps: vec![tap],
             labels: vec![LabelAt { address: 0x8000, name: "EXPORTER_SECRET" }],
             reason: String::new(),
@@ -229,6 +237,8 @@ mod tests {
             tid: 1,
             label_len: label.len() as u32,
             secret_len,
+            label_number: 0,
+            reserved: 0,
             comm: *b"worker\0\0\0\0\0\0\0\0\0\0",
             client_random: [7; 32],
             label: [0; tlskeytop_common::LABEL_ROOM],

@@ -109,6 +109,8 @@ pub fn load(ring_bytes: u32, ways: Ways) -> Result<Loaded, CaptureError> {
     let mut take = |name: &'static str| ebpf.take_map(name).ok_or(CaptureError::Missing(name));
     let events = take("EVENTS")?;
     let taps = take("TAPS")?;
+    let records = take("RECORDS")?;
+    let tokens = take("TOKENS")?;
     let walks = take("WALKS")?;
     let pids = take("PIDS")?;
     let settings = take("SETTINGS")?;
@@ -142,6 +144,8 @@ pub fn load(ring_bytes: u32, ways: Ways) -> Result<Loaded, CaptureError> {
     );
     let tables = probes::Tables {
         taps: taps.try_into().map_err(named("TAPS"))?,
+        records: records.try_into().map_err(named("RECORDS"))?,
+        tokens: tokens.try_into().map_err(named("TOKENS"))?,
         walks: walks.try_into().map_err(named("WALKS"))?,
         tap_slots,
         walk_slots,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aya::maps::{Array, MapData};
-use tlskeytop_common::{Cookie, TapConfig, WalkConfig};
+use tlskeytop_common::{Cookie, RecordConfig, TapConfig, TokenConfig, WalkConfig};
 
 use super::links::{Link, Linker, Name, Owned, remove};
 use super::multi::Probe;
@@ -16,17 +16,30 @@ use super::warm::Warm;
 use super::{CaptureError, reading};
 use crate::model::target::ImageId;
 use crate::target::functions;
-use crate::target::plan::{ImagePlan, RandomPath, Ways};
+use crate::target::plan::{Arguments, ImagePlan, RandomPath, Ways};
 
 /// The program at the secret-logging function.
 const TAP: &str = "tap";
+/// The program where the values of a tap are elsewhere.
+const RECORD: &str = "record";
+/// The same, where the secret is a handle.
+const RECORD_KEY: &str = "record_key";
+/// The program that learns the handles.
+const TOKEN: &str = "token";
 /// The program at the entry of a function at which a connection can be walked.
 const WALK: &str = "walk";
 /// The programs at the entry and at the return of a function that shakes hands.
 const HANDSHAKE: [&str; 2] = ["walk_enter", "walk_return"];
 /// All programs, and whether each runs at a return.
-pub(super) const PROGRAMS: [Name; 4] =
-    [(TAP, false), (WALK, false), (HANDSHAKE[0], false), (HANDSHAKE[1], true)];
+pub(super) const PROGRAMS: [Name; 7] = [
+    (TAP, false),
+    (RECORD, false),
+    (RECORD_KEY, false),
+    (TOKEN, false),
+    (WALK, false),
+    (HANDSHAKE[0], false),
+    (HANDSHAKE[1], true),
+];
 
 /// What an attach gave.
 #[derive(Debug, Default)]
@@ -41,6 +54,8 @@ pub struct Attached {
 pub struct Probes {
     linker: Linker,
     taps: Array<MapData, PodTap>,
+    records: Array<MapData, PodRecord>,
+    tokens: Array<MapData, PodToken>,
     walks: Array<MapData, PodWalk>,
     tap_slots: Arc<RwLock<Slots>>,
     walk_slots: Arc<RwLock<Slots>>,
@@ -69,6 +84,22 @@ pub(super) struct PodTap(TapConfig);
 // SAFETY: TapConfig is made of integers without padding; every bit pattern is valid and no byte is undefined.
 unsafe impl aya::Pod for PodTap {}
 
+/// A [`RecordConfig`] that aya may copy into a map.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct PodRecord(RecordConfig);
+
+// SAFETY: RecordConfig is made of integers without padding; every bit pattern is valid and no byte is undefined.
+unsafe impl aya::Pod for PodRecord {}
+
+/// A [`TokenConfig`] that aya may copy into a map.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct PodToken(TokenConfig);
+
+// SAFETY: TokenConfig is made of integers without padding; every bit pattern is valid and no byte is undefined.
+unsafe impl aya::Pod for PodToken {}
+
 /// A [`WalkConfig`] that aya may copy into a map.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -80,6 +111,8 @@ unsafe impl aya::Pod for PodWalk {}
 /// The maps and slots that are shared with the kernel and with the decoder.
 pub(super) struct Tables {
     pub taps: Array<MapData, PodTap>,
+    pub records: Array<MapData, PodRecord>,
+    pub tokens: Array<MapData, PodToken>,
     pub walks: Array<MapData, PodWalk>,
     pub tap_slots: Arc<RwLock<Slots>>,
     pub walk_slots: Arc<RwLock<Slots>>,
@@ -87,10 +120,20 @@ pub(super) struct Tables {
 
 impl Probes {
     pub(super) fn new(linker: Linker, tables: Tables, ways: Ways) -> Self {
-        let Tables { taps, walks, tap_slots, walk_slots } = tables;
-        let (links, catching_up) = (HashMap::new(), HashMap::new());
-        let warm = Warm::default();
-        Self { linker, taps, walks, tap_slots, walk_slots, ways, links, catching_up, warm }
+        let Tables { taps, records, tokens, walks, tap_slots, walk_slots } = tables;
+        Self {
+            linker,
+            taps,
+            records,
+            tokens,
+            walks,
+            tap_slots,
+            walk_slots,
+            ways,
+            links: HashMap::new(),
+            catching_up: HashMap::new(),
+            warm: Warm::default(),
+        }
     }
 
     /// Whether the kernel has no multi-uprobe links: then removing many probes takes long.
@@ -158,11 +201,27 @@ impl Probes {
     ) -> Result<Links, CaptureError> {
         let links = Links::take_slot(&self.tap_slots, image, plan, Part::Tap(index))?;
         let tap = &plan.taps[index];
-        let config = PodTap(config(tap.client_random, plan));
-        let set = self.taps.set(links.slot, config, 0);
-        let set = set.map_err(|source| CaptureError::Map { name: "TAPS", source });
+        let named = |name| move |source| CaptureError::Map { name, source };
+        let (program, set) = match &tap.arguments {
+            Arguments::Connection(random) => {
+                let config = PodTap(config(*random, plan));
+                (TAP, self.taps.set(links.slot, config, 0).map_err(named("TAPS")))
+            }
+            Arguments::Operands(operands) => {
+                let config = PodRecord(operands.record);
+                (RECORD, self.records.set(links.slot, config, 0).map_err(named("RECORDS")))
+            }
+            Arguments::Key(operands) => {
+                let config = PodRecord(operands.record);
+                (RECORD_KEY, self.records.set(links.slot, config, 0).map_err(named("RECORDS")))
+            }
+            Arguments::Token(config) => {
+                let config = PodToken(*config);
+                (TOKEN, self.tokens.set(links.slot, config, 0).map_err(named("TOKENS")))
+            }
+        };
         let offsets = tap.sites.iter().map(|site| site.file_offset).collect();
-        self.attach_points(file, links, set, vec![(TAP, offsets)], None)
+        self.attach_points(file, links, set, vec![(program, offsets)], None)
     }
 
     fn attach_walk(

@@ -8,7 +8,7 @@ use super::reading;
 use crate::model::Facts;
 use crate::model::target::ImageId;
 use crate::target::functions;
-use crate::target::plan::{Hook, ImagePlan, Tap};
+use crate::target::plan::{Arguments, Hook, ImagePlan, Tap};
 
 /// What a probe belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,22 @@ pub struct Slot {
 impl Slot {
     /// What a tap's steps to the facts of a session copied.
     pub fn facts(&self, bytes: &[u8]) -> Facts {
-        reading::facts(&self.plan.layout, bytes)
+        match self.tap().map(|tap| &tap.arguments) {
+            Some(Arguments::Operands(_) | Arguments::Key(_) | Arguments::Token(_)) => {
+                Facts::default()
+            }
+            _ => reading::facts(&self.plan.layout, bytes),
+        }
+    }
+
+    /// The label that a number stands for; the outer `None` where the library passes the label itself.
+    pub fn numbered(&self, number: u32) -> Option<Option<&'static str>> {
+        match &self.tap()?.arguments {
+            Arguments::Operands(operands) if !operands.labels.is_empty() => {
+                Some(operands.labels.get(number as usize).copied())
+            }
+            _ => None,
+        }
     }
 
     /// The hook of a walk's probe with this number, as `Probes` numbers them: entries of the functions that shake

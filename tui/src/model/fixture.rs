@@ -8,7 +8,7 @@ use super::ui::App;
 use super::{Captured, DEFAULT_SESSION_LIMIT, Facts, Method, Model, Msg, Time, WhoIsWho};
 use crate::target::layout::{self, Evidence, How, LayoutRefusal, ProvenLayout};
 use crate::target::plan::{
-    FoundBy, Hook, ImagePlan, Library, Linkage, RandomPath, Site, SiteKind, Tap,
+    Arguments, FoundBy, Hook, ImagePlan, Library, Linkage, RandomPath, Site, SiteKind, Tap,
 };
 use crate::text::Foreign;
 use crate::tls::{ClientRandom, Label, Secret};
@@ -40,7 +40,7 @@ pub fn image(id: u32, path: &str, library: Option<(&'static str, &str)>, taps: u
     let tap = Tap {
         function: 0x1000,
         symbol: None,
-        client_random: RandomPath { deref: None, offset: 0x160 },
+        arguments: Arguments::Connection(RandomPath { deref: None, offset: 0x160 }),
         sites: vec![site],
     };
     let plan = ImagePlan {
@@ -48,6 +48,7 @@ pub fn image(id: u32, path: &str, library: Option<(&'static str, &str)>, taps: u
         build_id: None,
         linkage: Linkage::Shared,
         stripped: true,
+        others: Vec::new(),
         library: library.map(|(name, version)| Library {
             name,
             version: (!version.is_empty()).then(|| version.to_owned()),

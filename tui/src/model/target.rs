@@ -10,7 +10,7 @@ use super::Time;
 use super::container::{Container, ContainerPattern};
 use super::family::Family;
 use super::selection::{Choice, Excluded, Exclusion};
-use crate::target::plan::{ImagePlan, Ways};
+use crate::target::plan::{ImagePlan, Library, Ways};
 use crate::text::Foreign;
 
 /// Names an image while the program runs; never used again for another file.
@@ -103,15 +103,15 @@ pub struct Image {
 }
 
 impl Image {
-    /// `OpenSSL 3.0.17`, `BoringSSL`, `unknown`.
+    /// `OpenSSL 3.0.17`, `BoringSSL`, `Go 1.22.3 + rustls 0.23.46`, `unknown`, `unknown + Go 1.27.3`.
     pub fn library(&self) -> String {
-        match &self.plan.library {
-            Some(library) => match &library.version {
-                Some(version) => format!("{} {}", library.name, crate::text::sanitize(version)),
-                None => library.name.to_owned(),
-            },
-            None => "unknown".to_owned(),
-        }
+        let name = |library: &Library| match &library.version {
+            Some(version) => format!("{} {}", library.name, crate::text::sanitize(version)),
+            None => library.name.to_owned(),
+        };
+        let first = self.plan.library.as_ref().map_or_else(|| "unknown".to_owned(), name);
+        let others = self.plan.others.iter().map(name);
+        std::iter::once(first).chain(others).collect::<Vec<_>>().join(" + ")
     }
 }
 
@@ -378,7 +378,8 @@ impl Targets {
     /// Why nothing of a process can be captured: `GnuTLS is not yet supported`; `None` when something can.
     /// Not safe to show as it is.
     pub fn obstacle(&self, target: &Target) -> Option<Cow<'_, str>> {
-        let mut images = target.images.iter().filter_map(|id| self.images.get(id)).peekable();
+        let known = target.images.iter().filter_map(|id| self.images.get(id));
+        let mut images = known.filter(|image| !image.plan.is_token()).peekable();
         let why = match images.peek().copied() {
             None => Cow::Borrowed("it has no image with TLS code"),
             Some(image) if !image.plan.is_captured(self.selection.ways) => {
@@ -395,6 +396,7 @@ impl Targets {
     /// Whether there is something to attach, which the command line allows.
     pub(super) fn can_attach(&self, image: &Image) -> bool {
         image.plan.is_captured(self.selection.ways)
+            && !image.plan.is_token()
             && (image.named || !self.selection.only_named_images)
             && !image.excluded
     }
@@ -522,7 +524,23 @@ impl Targets {
         self.rules = wanted;
     }
 
+    /// The images to attach, and with them those that have their keys.
     fn wanted_images(&self) -> BTreeSet<ImageId> {
+        let mut wanted = self.wanted_by_processes();
+        let holders: Vec<&Option<Library>> = wanted
+            .iter()
+            .filter_map(|id| self.images.get(id))
+            .filter(|image| image.plan.wants_token())
+            .map(|image| &image.plan.library)
+            .collect();
+        let is_usable = |image: &&Image| image.plan.is_token() && !image.excluded;
+        let tokens = self.images.values().filter(is_usable);
+        let needed = tokens.filter(|image| holders.contains(&&image.plan.library));
+        wanted.extend(needed.map(|image| image.id));
+        wanted
+    }
+
+    fn wanted_by_processes(&self) -> BTreeSet<ImageId> {
         let used: BTreeSet<ImageId> = self
             .processes
             .values()

@@ -582,6 +582,43 @@ fn a_path_that_is_refused_does_not_replace_the_one_before() {
 }
 
 #[test]
+fn what_has_the_keys_of_an_image_is_attached_with_it() {
+    use crate::target::plan::{Arguments, Operands};
+    let with = |id, path: &str, version, arguments: Arguments| {
+        let mut image = fixture::image(id, path, Some(("NSS", version)), 1);
+        Arc::make_mut(&mut image.plan).taps[0].arguments = arguments;
+        image
+    };
+    let key = || {
+        let record = tlskeytop_common::RecordConfig::default();
+        Arguments::Key(Operands { record, labels: &[] })
+    };
+    let token = || Arguments::Token(tlskeytop_common::TokenConfig::default());
+    let mut tls = with(1, "/lib/libssl3.so", "3.87.1", key());
+    tls.named = true;
+    let images = vec![
+        tls,
+        with(2, "/lib/libsoftokn3.so", "3.87.1", token()),
+        with(3, "/opt/libsoftokn3.so", "3.125.1", token()),
+    ];
+    let selection = Selection { all: true, only_named_images: true, ..Selection::default() };
+    let mut targets = Targets::new(selection);
+    targets.merge(Scan { images, ..Scan::default() });
+    let attached = |changes: Vec<Change>| -> Vec<ImageId> {
+        let of = |change| match change {
+            Change::Attach(image) => Some(image),
+            _ => None,
+        };
+        changes.into_iter().filter_map(of).collect()
+    };
+    assert_eq!(attached(targets.reconcile()), [ImageId(1), ImageId(2)]);
+    // The walk has no use for either.
+    targets.selection.ways = crate::target::plan::Ways::Walk;
+    let detached = targets.reconcile();
+    assert_eq!(detached, [Change::Detach(ImageId(1)), Change::Detach(ImageId(2))]);
+}
+
+#[test]
 fn the_ends_are_told_once_and_stay() {
     let ends = |name: &str, port| WhoIsWho {
         server_name: Some(name.into()),

@@ -146,35 +146,14 @@ fn read(window: &mut Window<'_>, elf: &Elf, address: u64, length: u64) -> Option
 #[cfg(test)]
 mod tests {
     use super::super::sample::file_of;
-    use super::super::sample::one_segment;
+    use super::super::sample::{one_segment, unwind_table};
     use super::*;
     use proptest::prelude::*;
 
     const AT: u64 = 0x2000;
 
-    /// A header, a CIE with personality and LSDA, and one FDE for each function, at 0x2000.
     fn table(functions: &[Range<u64>]) -> Vec<u8> {
-        let mut cie = vec![0, 0, 0, 0, 1];
-        cie.extend(b"zPLR\0");
-        cie.extend([1, 0x78, 16, 7, 0x9b, 1, 2, 3, 4, FROM_HERE, FROM_HERE]);
-        cie.resize(28, 0);
-        let header = HEADER + ENTRY * functions.len() as u64;
-        let mut frames = (cie.len() as u32).to_le_bytes().to_vec();
-        frames.extend(cie);
-        let mut bytes = vec![1, FROM_HERE, COUNT, FROM_HEADER, 0, 0, 0, 0];
-        bytes.extend((functions.len() as u32).to_le_bytes());
-        for function in functions {
-            let record = AT + header + frames.len() as u64;
-            bytes.extend((function.start.wrapping_sub(AT) as u32).to_le_bytes());
-            bytes.extend(((record - AT) as u32).to_le_bytes());
-            frames.extend(12u32.to_le_bytes());
-            frames.extend((frames.len() as u32).to_le_bytes());
-            frames.extend((function.start.wrapping_sub(record + 8) as u32).to_le_bytes());
-            frames.extend(((function.end - function.start) as u32).to_le_bytes());
-        }
-        bytes.extend(frames);
-        bytes.resize(bytes.len() + 64, 0);
-        bytes
+        unwind_table(AT, functions)
     }
 
     fn function_at(table: &[u8], address: u64) -> Option<Range<u64>> {

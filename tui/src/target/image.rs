@@ -13,11 +13,12 @@ use super::layout::{self, accessors, callers};
 use super::library;
 use super::linkage::linkage;
 use super::notes::{self, SymbolTable};
-use super::plan::{FoundBy, ImagePlan, Library, Linkage, RandomPath, Tap};
+use super::plan::{Arguments, FoundBy, ImagePlan, Library, Linkage, RandomPath, Tap};
 use super::random::{Evidence, Rule};
 use super::record_hooks;
 use super::record_names::{Family, Strings};
 use super::site;
+use super::stack::{self, Clues};
 use super::tap::{self, Candidate, Search};
 use super::walk::Program;
 use super::window::{ReadError, Window};
@@ -146,6 +147,11 @@ fn plan(file: &File, path_hint: &Path, by_name: bool) -> Result<ImagePlan, PlanE
         plan.evidence = evidence(&mut program, &functions, &seen.calls, &plan)?;
         find_hooks(&mut program, &strings, &seen.strings, &mut plan)?;
     }
+    program.budget = BUDGET;
+    for found in stack::find(&mut program, &Clues { dynamic: &dynamic, symbols, labels: &labels })?
+    {
+        plan.add(found);
+    }
     plan.prove_layout();
     Ok(plan)
 }
@@ -199,8 +205,8 @@ fn find_taps(
         plan.reason = "no tap: the file does not hold the labels of the key log format".to_owned();
         return Ok(seen);
     }
-    if let Some(Library { name: name @ ("GnuTLS" | "NSS"), .. }) = plan.library {
-        plan.reason = format!("no tap: {name} is not yet supported");
+    if let Some(Library { name: "GnuTLS" | "NSS", .. }) = plan.library {
+        // They have a search of their own.
         return Ok(seen);
     }
     let mut search = tap::search(program, labels, &strings.addresses())?;
@@ -233,8 +239,9 @@ fn evidence(
     let mut evidence = layout::Evidence::default();
     accessors::look(program, |name| functions.address(name), &mut evidence)?;
     for tap in &plan.taps {
-        let random = vec![tap.client_random.into()];
-        evidence.add(layout::Field::ClientRandom, "the tap", random);
+        if let Arguments::Connection(random) = tap.arguments {
+            evidence.add(layout::Field::ClientRandom, "the tap", vec![random.into()]);
+        }
     }
     callers::look(program, calls.iter().copied(), &plan.labels, &mut evidence)?;
     Ok(evidence)
@@ -256,7 +263,7 @@ fn tap_of(
     let tap = Tap {
         function: candidate.function,
         symbol: None,
-        client_random: path,
+        arguments: Arguments::Connection(path),
         sites: choice.sites,
     };
     Ok((Some(tap), format!("{how}, probing {}", choice.why)))
@@ -326,7 +333,7 @@ mod tests {
         let tap = &plan.taps[0];
         assert_eq!(tap.function, FUNCTION);
         let path = RandomPath { deref: Some(0x30), offset: 0x30 };
-        assert_eq!(tap.client_random, path);
+        assert_eq!(tap.arguments, Arguments::Connection(path));
         assert_eq!(tap.sites[0].kind, SiteKind::Emulated);
         assert!(plan.stripped && plan.is_tls());
         let labels: Vec<_> = plan.labels.iter().map(|label| (label.address, label.name)).collect();

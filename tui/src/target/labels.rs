@@ -28,6 +28,8 @@ const LABELS: [&str; 11] = [
 
 /// Bytes after a step of the scan that complete a label: the longest has 32.
 const OVERLAP: u64 = 64;
+/// Labels without a NUL behind them that are kept; a file with rustls has 7, one of Go about as many.
+const MAX_SLICES: usize = 64;
 /// The largest file that is searched as a whole, as for segments that are loaded.
 const MAX_FILE: u64 = 2 << 30;
 /// Copies of labels that are kept; real files have fewer than 50.
@@ -40,6 +42,10 @@ pub struct LabelSet(u16);
 impl LabelSet {
     /// The labels that every library passes to its secret-logging function.
     pub const NEEDED: Self = Self(0b11);
+    /// `CLIENT_RANDOM`, the one label of TLS 1.2.
+    pub const CLIENT_RANDOM: Self = Self(0b01);
+    /// `EXPORTER_SECRET`, a label of TLS 1.3.
+    pub const EXPORTER: Self = Self(0b10);
 
     /// Adds all labels of `other`.
     pub fn add(&mut self, other: Self) {
@@ -57,6 +63,8 @@ impl LabelSet {
 pub struct Labels {
     /// By address.
     found: Vec<(u64, LabelSet)>,
+    /// What else begins like a label: of languages whose strings are not ended by a NUL. By address.
+    pub slices: Vec<LabelAt>,
     /// There were more than are kept: no real file.
     pub cut: bool,
 }
@@ -79,6 +87,7 @@ impl Labels {
         }
         labels.found.sort_unstable_by_key(|&(address, _)| address);
         labels.found.dedup();
+        labels.slices.sort_unstable_by_key(|slice| slice.address);
         Ok(labels)
     }
 
@@ -99,26 +108,35 @@ impl Labels {
 
     fn search(&mut self, window: &mut Window<'_>, segment: &Segment) -> Result<(), ElfError> {
         let common = memmem::Finder::new(COMMON);
-        let client_random = memmem::Finder::new(LABELS[0]);
+        let client_random = memmem::Finder::new(name_of(0));
         // A step of the scan sees the bytes after it but not those before: a label belongs to the step it starts in.
         window.scan(segment.offset, segment.size, OVERLAP, |offset, bytes, own| {
             let address = segment.address.wrapping_add(offset - segment.offset);
             for at in client_random.find_iter(bytes) {
-                self.add(address, at, own, 0);
+                self.see(bytes, address, at, own, 0);
             }
             for at in common.find_iter(bytes) {
                 for (number, label) in LABELS.iter().enumerate().skip(1) {
                     let start = label.find(COMMON).and_then(|before| at.checked_sub(before));
                     if let Some(start) = start
-                        && bytes[start..].starts_with(label.as_bytes())
+                        && bytes[start..].starts_with(name_of(number).as_bytes())
                     {
-                        self.add(address, start, own, number);
+                        self.see(bytes, address, start, own, number);
                     }
                 }
             }
             !self.cut
         })?;
         Ok(())
+    }
+
+    fn see(&mut self, bytes: &[u8], address: u64, start: usize, own: usize, number: usize) {
+        if bytes[start..].starts_with(LABELS[number].as_bytes()) {
+            self.add(address, start, own, number);
+        } else if start < own && self.slices.len() < MAX_SLICES {
+            let address = address.wrapping_add(start as u64);
+            self.slices.push(LabelAt { address, name: name_of(number) });
+        }
     }
 
     fn add(&mut self, address: u64, start: usize, own: usize, number: usize) {
@@ -152,8 +170,8 @@ impl Labels {
     /// Their addresses and names, for the plan.
     pub fn named(&self) -> Vec<LabelAt> {
         let named = |&(address, label): &(u64, LabelSet)| {
-            let name = LABELS.get(label.0.trailing_zeros() as usize)?;
-            Some(LabelAt { address, name: name.trim_end_matches('\0') })
+            let number = label.0.trailing_zeros() as usize;
+            (number < LABELS.len()).then(|| LabelAt { address, name: name_of(number) })
         };
         self.found.iter().filter_map(named).collect()
     }
@@ -162,6 +180,11 @@ impl Labels {
     pub fn addresses(&self) -> Addresses {
         Addresses::new(self.found.iter().map(|&(address, _)| address).collect())
     }
+}
+
+/// A label as it is in the key log.
+fn name_of(number: usize) -> &'static str {
+    LABELS[number].trim_end_matches('\0')
 }
 
 #[cfg(test)]

@@ -125,7 +125,7 @@ impl Strings {
 }
 
 /// `3.0.17+quic` at the start of `text`: at least two dots or letters after them, ended by something else.
-fn version(text: &[u8]) -> Option<String> {
+pub fn version(text: &[u8]) -> Option<String> {
     let length = text
         .iter()
         .take(CONTEXT as usize)

@@ -2,8 +2,11 @@
 
 use std::borrow::Cow;
 
+use tlskeytop_common::{Operand, REGISTERS as REGISTER_COUNT, RecordConfig, TokenConfig};
+
 use super::functions;
 use super::layout::{self, Evidence, Forced, LayoutRefusal, Layouted, ProvenLayout};
+use super::stack::Found;
 
 /// How code of a TLS library came into a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,7 +22,7 @@ pub enum Linkage {
 /// The name and version of a TLS library, as far as the file says it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Library {
-    /// `OpenSSL`, `quictls`, `BoringSSL`, `AWS-LC`, `LibreSSL`, `GnuTLS`, `NSS`.
+    /// `OpenSSL`, `quictls`, `BoringSSL`, `AWS-LC`, `LibreSSL`, `GnuTLS`, `NSS`, `Go`.
     pub name: &'static str,
     /// As in the file's own version string (`3.0.17`); `None` where it has none (BoringSSL).
     pub version: Option<String>,
@@ -36,6 +39,64 @@ pub struct RandomPath {
     pub offset: u32,
 }
 
+/// Where a tap finds connection, label, secret and client random.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arguments {
+    /// The function is called as `log_secret(connection, label, secret, length)` is in C, and the client random is
+    /// found from the connection.
+    Connection(RandomPath),
+    /// Elsewhere.
+    Operands(Operands),
+    /// The secret is the handle of an object in a PKCS #11 module, of which the plan is in another file; everything else
+    /// is where the operands say.
+    Key(Operands),
+    /// No secret: an object of such a module, on its way to its handle.
+    Token(TokenConfig),
+}
+
+impl Arguments {
+    /// Where the client random is, as people write it: `[rdi+0x30]+0x30`; `None` where there is none.
+    pub fn client_random(&self) -> Option<String> {
+        Some(match self {
+            Self::Connection(RandomPath { deref: Some(deref), offset }) => {
+                format!("[arg0+{deref:#x}]+{offset:#x}")
+            }
+            Self::Connection(RandomPath { deref: None, offset }) => format!("arg0+{offset:#x}"),
+            Self::Operands(operands) | Self::Key(operands) => place(&operands.record.client_random),
+            Self::Token(_) => return None,
+        })
+    }
+}
+
+/// x86-64's names of the registers, by the numbers of its instruction set.
+const REGISTERS: [&str; REGISTER_COUNT] = [
+    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13",
+    "r14", "r15",
+];
+
+fn place(operand: &Operand) -> String {
+    if operand.is_there == Operand::CONSTANT {
+        return operand.add.to_string();
+    }
+    let mut text = REGISTERS[usize::from(operand.register) % REGISTERS.len()].to_owned();
+    for at in operand.at.iter().take(operand.follows.into()) {
+        text = format!("[{text}{at:+#x}]");
+    }
+    match operand.add {
+        0 => text,
+        add => format!("{text}{add:+#x}"),
+    }
+}
+
+/// The values of a tap with a convention of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operands {
+    /// Where each value is, at the probed instruction.
+    pub record: RecordConfig,
+    /// The labels by the number that the library passes, from 0; empty where it passes the label itself.
+    pub labels: &'static [&'static str],
+}
+
 /// Why a site was chosen: it decides what a hit costs (facts, part 1, step 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SiteKind {
@@ -45,6 +106,8 @@ pub enum SiteKind {
     Call,
     /// The entry, single-stepped by the kernel.
     Entry,
+    /// An instruction further down in the function, single-stepped by the kernel.
+    Inside,
 }
 
 /// One instruction to probe.
@@ -65,8 +128,8 @@ pub struct Tap {
     pub function: u64,
     /// Name of the function where the file has a symbol for it.
     pub symbol: Option<String>,
-    /// From the connection pointer to the client random.
-    pub client_random: RandomPath,
+    /// Where its values are.
+    pub arguments: Arguments,
     /// The instructions to probe; never empty.
     pub sites: Vec<Site>,
 }
@@ -131,6 +194,8 @@ pub struct ImagePlan {
     pub stripped: bool,
     /// The TLS library, where it could be recognised.
     pub library: Option<Library>,
+    /// Further TLS libraries in the same file.
+    pub others: Vec<Library>,
     /// The taps that were found; a file with two TLS stacks has two.
     pub taps: Vec<Tap>,
     /// The known labels in the file, by address.
@@ -168,6 +233,7 @@ impl ImagePlan {
             linkage: Linkage::Shared,
             stripped: false,
             library: None,
+            others: Vec::new(),
             taps: Vec::new(),
             labels: Vec::new(),
             reason: reason.to_owned(),
@@ -247,6 +313,17 @@ impl ImagePlan {
         }
     }
 
+    /// Whether its secrets are in another file, the one that [`ImagePlan::is_token`].
+    pub fn wants_token(&self) -> bool {
+        self.taps.iter().any(|tap| matches!(tap.arguments, Arguments::Key(_)))
+    }
+
+    /// Whether it has no secrets of its own, and is attached for the sake of another image.
+    pub fn is_token(&self) -> bool {
+        let is_token = |tap: &Tap| matches!(tap.arguments, Arguments::Token(_));
+        !self.taps.is_empty() && self.taps.iter().all(is_token)
+    }
+
     /// Whether anything is attached.
     pub fn is_captured(&self, ways: Ways) -> bool {
         !self.taps_for(ways).is_empty() || self.is_walked(ways)
@@ -255,6 +332,27 @@ impl ImagePlan {
     /// Whether the file holds TLS code as far as could be told: a tap was found, or a library recognised.
     pub fn is_tls(&self) -> bool {
         !self.taps.is_empty() || self.library.is_some() || self.unsupported.is_some()
+    }
+
+    /// Adds a stack that was found beside what is known, or is what was only recognised.
+    pub fn add(&mut self, found: Found) {
+        let is_only = self.library.as_ref().is_none_or(|known| known.name == found.library.name);
+        match &self.library {
+            Some(known) if known.name != found.library.name => self.others.push(found.library),
+            // Those taps are of a library whose name is not known.
+            None if !self.taps.is_empty() => self.others.push(found.library),
+            _ => self.library = Some(found.library),
+        }
+        // That nothing else is in the file does not matter any more.
+        let is_first = self.taps.is_empty() && (!found.taps.is_empty() || is_only);
+        self.reason = match is_first || self.reason.is_empty() {
+            true => found.reason,
+            false => format!("{}; {}", self.reason, found.reason),
+        };
+        self.taps.extend(found.taps);
+        self.labels.extend(found.labels);
+        self.labels.sort_unstable_by_key(|label| label.address);
+        self.labels.dedup();
     }
 
     /// Finds the layout again, after the library's version has become known.

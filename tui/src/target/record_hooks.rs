@@ -13,7 +13,7 @@ use super::called;
 use super::eh_frame::Frames;
 use super::elf::ElfError;
 use super::error_records::{Body, Record, near};
-use super::plan::{FoundBy, Hook, Library, Tap};
+use super::plan::{Arguments, FoundBy, Hook, Library, Tap};
 use super::record_names::{Family, Functions, Strings};
 use super::walk::Program;
 use super::window::ReadError;
@@ -89,7 +89,10 @@ fn loads(family: Family, taps: &[Tap]) -> Vec<(i64, u8)> {
         Family::Named | Family::Numbered => OPENSSL_LOADS.to_vec(),
         // The same pointer (`s3`) as on the tap's way to the client random.
         Family::Ordered => {
-            let pointers = taps.iter().filter_map(|tap| tap.client_random.deref);
+            let pointers = taps.iter().filter_map(|tap| match &tap.arguments {
+                Arguments::Connection(random) => random.deref,
+                Arguments::Operands(_) | Arguments::Key(_) | Arguments::Token(_) => None,
+            });
             pointers.map(|offset| (i64::from(offset), 8)).collect()
         }
     }
@@ -301,7 +304,12 @@ mod tests {
     fn found(sample: &Sample) -> Found {
         let library = Library { name: "BoringSSL", version: None };
         let client_random = RandomPath { deref: Some(0x30), offset: 0x30 };
-        let tap = Tap { function: 0x1000, symbol: None, client_random, sites: Vec::new() };
+        let tap = Tap {
+            function: 0x1000,
+            symbol: None,
+            arguments: Arguments::Connection(client_random),
+            sites: Vec::new(),
+        };
         sample.with(|program, labels| {
             let strings = Strings::find(program.window, program.elf, Family::Ordered).unwrap();
             let search = tap::search(program, labels, &strings.addresses()).unwrap();

@@ -16,6 +16,7 @@ use super::layout::Forced;
 use super::libcrypto::with_version;
 use super::maps::{self, Mapping};
 use super::plan::{ImagePlan, Ways};
+use super::tokens::with_tokens;
 use super::{loader_cache, process};
 use crate::model::target::{Image, ImageId, ImageState, Scan, Target};
 use crate::text::Foreign;
@@ -239,6 +240,16 @@ impl Registry {
                 known.system = true;
             }
         }
+        self.keep_tokens();
+    }
+
+    /// Keeps those that have the keys of a library as long as the library.
+    fn keep_tokens(&mut self) {
+        let kept = self.images.values().filter(|known| known.is_kept() && known.plan.wants_token());
+        let libraries: Vec<_> = kept.map(|known| known.plan.library.clone()).collect();
+        for known in self.images.values_mut().filter(|known| known.plan.is_token()) {
+            known.system |= libraries.contains(&known.plan.library);
+        }
     }
 
     /// Adds a file that the user named.
@@ -265,11 +276,12 @@ impl Registry {
         };
         if let Some(Known { image, .. }) = self.images.get_mut(&id) {
             image.named = true;
-            if !image.plan.is_captured(Ways::Auto) {
+            if !image.plan.is_captured(Ways::Auto) || image.plan.is_token() {
                 let reason = image.plan.reason.clone();
                 return Err(ImageError::NothingToProbe { path: shown, reason });
             }
         }
+        self.keep_tokens();
         Ok(id)
     }
 
@@ -304,6 +316,9 @@ impl Registry {
                     known.last_mapped = self.scan;
                 }
             }
+            if self.are_tokens(&images) {
+                continue;
+            }
             if let Ok(process) = process::read_with_ancestors(pid) {
                 targets.push(Target { process: Arc::new(process), images, command: None });
             }
@@ -323,6 +338,12 @@ impl Registry {
             ended: Vec::new(),
             unread: Vec::new(),
         }
+    }
+
+    /// Whether these are no TLS code by themselves: NSS's softoken is also in programs that have no TLS.
+    pub fn are_tokens(&self, images: &[ImageId]) -> bool {
+        let is_token = |id| self.images.get(id).is_some_and(|known| known.plan.is_token());
+        !images.is_empty() && images.iter().all(is_token)
     }
 
     fn images(&self) -> Vec<Image> {
@@ -381,7 +402,9 @@ impl Registry {
             return Ok(Some(known));
         }
         let used = with_version(Arc::clone(&plan), path, folder);
-        Ok(self.insert(path, Found { file, identity, plan, used }))
+        let watch = self.watch.as_ref();
+        let (used, tokens) = with_tokens(used, path, folder, &self.plans, watch);
+        Ok(self.insert(path, Found { file, identity, plan, used, tokens }))
     }
 
     /// Gives an image that a planner found a name; `None` when there are too many. Whether it is new.
@@ -396,13 +419,16 @@ impl Registry {
     }
 
     fn insert(&mut self, path: &Path, found: Found) -> Option<ImageId> {
-        let Found { file, identity, plan, mut used } = found;
+        let Found { file, identity, plan, mut used, tokens } = found;
         if let Some(forced) = &self.forced {
             Arc::make_mut(&mut used).force_layout(forced);
         }
         let path = Foreign::from(path.as_os_str());
         let id = self.insert_plan(&path, identity, plan, Arc::clone(&used))?;
         self.files.insert(id, file, used);
+        for (path, token) in tokens {
+            self.found(&path, token);
+        }
         Some(id)
     }
 

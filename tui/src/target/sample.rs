@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::ops::Range;
 
 use super::arch::x86_64::X86_64;
 use super::elf::{Elf, Segment};
@@ -18,6 +19,8 @@ pub const CLIENT_RANDOM: u64 = 0x2000;
 pub const EARLY_EXPORTER: u64 = 0x200e;
 /// Address of `EXPORTER_SECRET`, the tail of the former.
 pub const EXPORTER: u64 = 0x2014;
+/// Address of the unwind table.
+const UNWIND: u64 = 0x4000;
 /// Where tests put the function that is to be found.
 pub const FUNCTION: u64 = 0x1800;
 
@@ -27,14 +30,21 @@ pub struct Sample {
     pub fixed: bool,
     /// From [`CODE`], at most 4 KiB.
     pub code: Vec<u8>,
+    /// From [`CLIENT_RANDOM`], at most 4 KiB: the labels, if a test does not put others there.
+    pub constants: Vec<u8>,
     /// From 0x3000.
     pub data: Vec<u8>,
+    /// Functions, for the unwind table; without any there is none.
+    pub functions: Vec<Range<u64>>,
 }
 
 impl Sample {
     /// An image without code.
     pub fn new() -> Self {
-        Self { fixed: false, code: Vec::new(), data: vec![0; 64] }
+        let mut constants = b"CLIENT_RANDOM\0EARLY_EXPORTER_SECRET\0".to_vec();
+        constants.resize(64, 0);
+        let (code, data, functions) = (Vec::new(), vec![0; 64], Vec::new());
+        Self { fixed: false, code, constants, data, functions }
     }
 
     /// The address of the next instruction.
@@ -97,20 +107,32 @@ impl Sample {
 
     /// The file's bytes.
     pub fn bytes(&self) -> Vec<u8> {
-        let mut constants = b"CLIENT_RANDOM\0EARLY_EXPORTER_SECRET\0".to_vec();
-        constants.resize(64, 0);
-        let parts: [(u64, u32, &[u8]); 3] =
-            [(CODE, 5, &self.code), (CLIENT_RANDOM, 4, &constants), (0x3000, 6, &self.data)];
+        let table = match self.functions[..] {
+            [] => Vec::new(),
+            _ => unwind_table(UNWIND, &self.functions),
+        };
+        let mut parts: Vec<(u64, u32, &[u8])> = vec![
+            (CODE, 5, &self.code),
+            (CLIENT_RANDOM, 4, &self.constants),
+            (0x3000, 6, &self.data),
+        ];
+        if !table.is_empty() {
+            parts.push((UNWIND, 4, &table));
+        }
+        let headers = parts.len() + usize::from(!table.is_empty());
         let mut file = vec![0x7f, b'E', b'L', b'F', 2, 1, 1];
         file.resize(16, 0);
         file.extend([if self.fixed { 2 } else { 3 }, 0, 62, 0, 1, 0, 0, 0]);
         file.extend(0u64.to_le_bytes());
         file.extend(64u64.to_le_bytes());
         file.extend(0u64.to_le_bytes());
-        file.extend([0, 0, 0, 0, 64, 0, 56, 0, parts.len() as u8, 0, 64, 0, 0, 0, 0, 0]);
-        for (address, flags, bytes) in parts {
+        file.extend([0, 0, 0, 0, 64, 0, 56, 0, headers as u8, 0, 64, 0, 0, 0, 0, 0]);
+        // PT_GNU_EH_FRAME is there twice: as what it is, and loaded.
+        let unwind = parts.iter().filter(|part| part.0 == UNWIND).map(|part| (0x6474_e550, part));
+        for (kind, &(address, flags, bytes)) in parts.iter().map(|part| (1u32, part)).chain(unwind)
+        {
             let size = bytes.len() as u64;
-            file.extend(1u32.to_le_bytes());
+            file.extend(kind.to_le_bytes());
             file.extend(flags.to_le_bytes());
             for number in [address, address, address, size, size, 0x1000] {
                 file.extend(number.to_le_bytes());
@@ -154,4 +176,29 @@ pub fn one_segment(address: u64, size: usize, executable: bool) -> Elf {
         unwind: None,
         sections: (0, 0, 0),
     }
+}
+
+/// A header, a CIE with personality and LSDA, and one FDE for each function, in one table at `at`.
+pub fn unwind_table(at: u64, functions: &[Range<u64>]) -> Vec<u8> {
+    let mut cie = vec![0, 0, 0, 0, 1];
+    cie.extend(b"zPLR\0");
+    cie.extend([1, 0x78, 16, 7, 0x9b, 1, 2, 3, 4, 0x1b, 0x1b]);
+    cie.resize(28, 0);
+    let header = 12 + 8 * functions.len() as u64;
+    let mut frames = (cie.len() as u32).to_le_bytes().to_vec();
+    frames.extend(cie);
+    let mut bytes = vec![1, 0x1b, 0x03, 0x3b, 0, 0, 0, 0];
+    bytes.extend((functions.len() as u32).to_le_bytes());
+    for function in functions {
+        let record = at + header + frames.len() as u64;
+        bytes.extend((function.start.wrapping_sub(at) as u32).to_le_bytes());
+        bytes.extend(((record - at) as u32).to_le_bytes());
+        frames.extend(12u32.to_le_bytes());
+        frames.extend((frames.len() as u32).to_le_bytes());
+        frames.extend((function.start.wrapping_sub(record + 8) as u32).to_le_bytes());
+        frames.extend(((function.end - function.start) as u32).to_le_bytes());
+    }
+    bytes.extend(frames);
+    bytes.resize(bytes.len() + 64, 0);
+    bytes
 }

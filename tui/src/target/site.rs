@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 
-use super::arch::{Code, Flow, Insn, Mention, ProbeCost};
+use super::arch::{Code, Flow, Insn, Mention, ProbeCost, Reg};
 use super::elf::ElfError;
 use super::machine::{State, Value};
 use super::plan::{Site, SiteKind};
@@ -46,16 +46,12 @@ pub fn choose(
     function: u64,
     calls: &BTreeSet<u64>,
 ) -> Result<Option<Choice>, ElfError> {
-    let line = straight_line(program, function, ARGUMENTS)?;
+    let line = straight_line(program, function, &program.arch.arguments()[..ARGUMENTS])?;
     let site = |program: &Program<'_, '_>, address, kind| {
         program.elf.file_offset(address).map(|file_offset| Site { address, file_offset, kind })
     };
-    let one = |site: Option<Site>, why| site.map(|site| Choice { sites: vec![site], why });
-    if let Some(&(address, _)) = line.iter().find(|(_, cost)| *cost == ProbeCost::Emulated) {
-        return Ok(one(
-            site(program, address, SiteKind::Emulated),
-            "an instruction at the entry that the kernel emulates",
-        ));
+    if let Some(choice) = on_line(program, &line, ProbeCost::Emulated) {
+        return Ok(Some(choice));
     }
     if only_called(program, function, calls)? {
         let sites: Vec<Site> =
@@ -64,10 +60,7 @@ pub fn choose(
             return Ok(Some(Choice { sites, why: "its direct calls, which the kernel emulates" }));
         }
     }
-    let usable = line.iter().find(|(_, cost)| *cost != ProbeCost::Unusable);
-    Ok(usable.and_then(|&(address, _)| {
-        one(site(program, address, SiteKind::Entry), "its entry, which the kernel single-steps")
-    }))
+    Ok(on_line(program, &line, ProbeCost::SingleStepped))
 }
 
 /// The instruction at or behind the entry of `function` that the kernel emulates, with the connection still in its
@@ -79,16 +72,48 @@ pub fn emulated_with_connection(
     program: &mut Program<'_, '_>,
     function: u64,
 ) -> Result<Option<u64>, ReadError> {
-    let line = straight_line(program, function, CONNECTION)?;
+    let line = straight_line(program, function, &program.arch.arguments()[..CONNECTION])?;
     Ok(line.iter().find(|(_, cost)| *cost == ProbeCost::Emulated).map(|&(address, _)| address))
 }
 
-/// The instructions that every call passes once, with the first `arguments` in their registers, and what a probe on each
+/// The cheapest instruction at or behind the entry of `function` at which all `registers` still hold what they held
+/// there. `None` when none can be probed.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn near_entry(
+    program: &mut Program<'_, '_>,
+    function: u64,
+    registers: &[Reg],
+) -> Result<Option<Choice>, ReadError> {
+    let line = straight_line(program, function, registers)?;
+    Ok(on_line(program, &line, ProbeCost::Emulated)
+        .or_else(|| on_line(program, &line, ProbeCost::SingleStepped)))
+}
+
+/// The first instruction of a straight line that costs so much.
+fn on_line(
+    program: &Program<'_, '_>,
+    line: &[(u64, ProbeCost)],
+    wanted: ProbeCost,
+) -> Option<Choice> {
+    let &(address, _) = line.iter().find(|(_, cost)| *cost == wanted)?;
+    let (kind, why) = match wanted {
+        ProbeCost::Emulated => {
+            (SiteKind::Emulated, "an instruction at the entry that the kernel emulates")
+        }
+        _ => (SiteKind::Entry, "its entry, which the kernel single-steps"),
+    };
+    let file_offset = program.elf.file_offset(address)?;
+    Some(Choice { sites: vec![Site { address, file_offset, kind }], why })
+}
+
+/// The instructions that every call passes once, with `arguments` in their registers, and what a probe on each
 /// costs: from the entry up to and including the first jump, without those that are jumped to from further down.
 fn straight_line(
     program: &mut Program<'_, '_>,
     function: u64,
-    arguments: usize,
+    arguments: &[Reg],
 ) -> Result<Vec<(u64, ProbeCost)>, ReadError> {
     let arch = program.arch;
     let jumped_to = jump_targets(program, function)?;
@@ -96,10 +121,9 @@ fn straight_line(
     let mut state = State::new();
     let mut address = function;
     for _ in 0..PROLOGUE {
-        let intact =
-            arch.arguments().iter().take(arguments).all(|&register| {
-                state.get(register) == Value::Initial { root: register, offset: 0 }
-            });
+        let intact = arguments
+            .iter()
+            .all(|&register| state.get(register) == Value::Initial { root: register, offset: 0 });
         if !intact || (address != function && jumped_to.contains(&address)) {
             break;
         }

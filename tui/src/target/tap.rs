@@ -54,10 +54,38 @@ pub fn search(
     let references = references(program, labels, others, &mut found)?;
     found.references = references.len();
 
+    found.candidates = votes(program, labels, &references, LABEL_ARGUMENT, &mut found.cut)?
+        .into_iter()
+        .filter(|vote| vote.labels.has(LabelSet::NEEDED))
+        .collect();
+    Ok(found)
+}
+
+/// The functions that get any label in argument `argument`, by address.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn callees(
+    program: &mut Program<'_, '_>,
+    labels: &Labels,
+    argument: usize,
+) -> Result<Vec<Candidate>, ElfError> {
+    let mut search = Search::default();
+    let references = references(program, labels, &[], &mut search)?;
+    votes(program, labels, &references, argument, &mut search.cut)
+}
+
+fn votes(
+    program: &mut Program<'_, '_>,
+    labels: &Labels,
+    references: &[u64],
+    argument: usize,
+    cut: &mut bool,
+) -> Result<Vec<Candidate>, ElfError> {
     // First pass: every function that is called anywhere near. Second pass: jumps to them are tail calls.
     let mut functions = BTreeSet::new();
-    for &reference in &references {
-        found.cut |= trace(program, labels, reference, |insn, _| {
+    for &reference in references {
+        *cut |= trace(program, labels, reference, |insn, _| {
             if let Flow::Call(Some(target)) = insn.flow
                 && functions.len() < MAX_TARGETS
             {
@@ -67,9 +95,9 @@ pub fn search(
         })?;
     }
     let mut votes: BTreeMap<u64, Candidate> = BTreeMap::new();
-    for &reference in &references {
-        let argument = program.arch.arguments()[LABEL_ARGUMENT];
-        found.cut |= trace(program, labels, reference, |insn, state| {
+    for &reference in references {
+        let argument = program.arch.arguments()[argument];
+        *cut |= trace(program, labels, reference, |insn, state| {
             let (target, end) = match insn.flow {
                 Flow::Call(Some(target)) => (target, Path::On),
                 Flow::Jump(target) | Flow::Branch(target) if functions.contains(&target) => {
@@ -92,11 +120,7 @@ pub fn search(
             end
         })?;
     }
-    found.candidates = votes
-        .into_values()
-        .filter(|vote| vote.labels.has(LabelSet::NEEDED) && program.elf.is_code(vote.function))
-        .collect();
-    Ok(found)
+    Ok(votes.into_values().filter(|vote| program.elf.is_code(vote.function)).collect())
 }
 
 /// Addresses of instructions that load a label's address; those that load another go to `search`.

@@ -46,11 +46,19 @@ pub fn install_old(packages: &BTreeMap<String, Vec<String>>) -> Result<()> {
             continue;
         }
         println!("setup: pip install {wanted}");
-        let mut pip = pip_install(&programs.join("venv"));
-        tool::run(pip.args(["--no-deps", "--upgrade", "--target"]).arg(&folder).arg(&wanted))?;
+        install_alone(&wanted, &folder)?;
         stamp.set()?;
     }
     Ok(())
+}
+
+/// Installs one package into a folder, without what it depends on; the environment must be there.
+///
+/// # Errors
+/// When pip fails.
+pub fn install_alone(wanted: &str, folder: &Path) -> Result<()> {
+    let mut pip = pip_install(&super::programs().join("venv"));
+    tool::run(pip.args(["--no-deps", "--upgrade", "--target"]).arg(folder).arg(wanted))
 }
 
 /// `pip install`, with the pip of an environment.

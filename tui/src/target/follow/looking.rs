@@ -20,6 +20,7 @@ use crate::target::cache::{FileIdentity, PlanCache};
 use crate::target::copies::{self, Copy, Head};
 use crate::target::libcrypto::with_version;
 use crate::target::plan::ImagePlan;
+use crate::target::tokens::with_tokens;
 
 /// Bytes of which a mapping is made to learn the inode; they are never read.
 const PAGE: usize = 4096;
@@ -37,6 +38,8 @@ pub struct Found {
     pub plan: Arc<ImagePlan>,
     /// The plan with what the files beside it say.
     pub used: Arc<ImagePlan>,
+    /// The softokens that have its keys, and their paths.
+    pub tokens: Vec<(PathBuf, Found)>,
 }
 
 /// What a look found.
@@ -127,7 +130,7 @@ impl Looker {
             return if is_copy { Seen::Same } else { Seen::Other };
         }
         if let Some(copy) = PlanCache::copy_of(&self.plans, &file, &identity, path) {
-            let found = found(&job.look, file, identity, Arc::clone(&copy.plan));
+            let found = self.found(&job.look, file, identity, Arc::clone(&copy.plan));
             return Seen::Copy(found, copy);
         }
         let head = copies::head(&file, identity.size, path);
@@ -139,10 +142,28 @@ impl Looker {
         let planned = PlanCache::plan_beside(&self.plans, &file, identity, path);
         priority::raise();
         match planned {
-            Ok(plan) if plan.is_tls() => Seen::Image(found(&job.look, file, identity, plan)),
+            Ok(plan) if plan.is_tls() => Seen::Image(self.found(&job.look, file, identity, plan)),
             Err(error) if error.is_io() => Seen::Unreachable,
             _ => Seen::Nothing,
         }
+    }
+
+    /// With what the files beside it say.
+    fn found(
+        &self,
+        look: &Look,
+        file: Arc<File>,
+        identity: FileIdentity,
+        plan: Arc<ImagePlan>,
+    ) -> Found {
+        let path = Path::new(look.mapped.path.raw());
+        let folder = path.parent().and_then(|folder| folder.strip_prefix("/").ok());
+        let root = PathBuf::from(format!("/proc/{}/root", look.pid));
+        let folder = folder.map(|folder| root.join(folder));
+        let folder = folder.as_deref();
+        let used = with_version(Arc::clone(&plan), path, folder);
+        let (used, tokens) = with_tokens(used, path, folder, &self.plans, Some(&self.watch));
+        Found { file, identity, plan, used, tokens }
     }
 
     /// Opens the file itself. A process that ended is no hindrance while the path names the same file.
@@ -176,16 +197,6 @@ impl Looker {
         }
         Ok((Arc::new(file), identity))
     }
-}
-
-/// With what the files beside it say.
-fn found(look: &Look, file: Arc<File>, identity: FileIdentity, plan: Arc<ImagePlan>) -> Found {
-    let path = Path::new(look.mapped.path.raw());
-    let folder = path.parent().and_then(|folder| folder.strip_prefix("/").ok());
-    let root = PathBuf::from(format!("/proc/{}/root", look.pid));
-    let folder = folder.map(|folder| root.join(folder));
-    let used = with_version(Arc::clone(&plan), path, folder.as_deref());
-    Found { file, identity, plan, used }
 }
 
 /// Opens a regular file, and never anything else: opening a device does something.

@@ -53,7 +53,12 @@ pub fn cost(bytes: &[u8]) -> ProbeCost {
         | Mnemonic::Cmp
         | Mnemonic::Test
         | Mnemonic::Push => ProbeCost::SingleStepped,
-        _ if instruction.flow_control() == FlowControl::ConditionalBranch => {
+        // `default_post_xol_op` puts the return address right (UPROBE_FIX_CALL).
+        _ if matches!(
+            instruction.flow_control(),
+            FlowControl::ConditionalBranch | FlowControl::IndirectCall
+        ) =>
+        {
             ProbeCost::SingleStepped
         }
         _ => ProbeCost::Unusable,

@@ -1,0 +1,39 @@
+//! The README's table of TLS stacks is the tests' own. `TLSKEYTOP_UPDATE=1 cargo test -p tlskeytop-tests --test
+//! stacks_table` writes it anew.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use tlskeytop_tests::{STACKS, markdown_table};
+
+const BEGIN: &str = "<!-- stacks: generated from the live tests; a test compares -->\n";
+const END: &str = "<!-- /stacks -->";
+
+#[test]
+fn the_readme_has_the_table() -> Result<()> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let text = fs::read_to_string(&path)?;
+    let (before, rest) = text.split_once(BEGIN).context("no table")?;
+    let (table, after) = rest.split_once(END).context("no end of the table")?;
+    let wanted = markdown_table();
+    if std::env::var_os("TLSKEYTOP_UPDATE").is_some() {
+        fs::write(&path, format!("{before}{BEGIN}{wanted}{END}{after}"))?;
+    } else {
+        ensure!(table == wanted, "run TLSKEYTOP_UPDATE=1 cargo test --test stacks_table");
+    }
+    Ok(())
+}
+
+#[test]
+fn each_program_is_tested() -> Result<()> {
+    for stack in STACKS {
+        for (program, test) in stack.programs {
+            let path = format!("{}/tests/{test}.rs", env!("CARGO_MANIFEST_DIR"));
+            let test = fs::read_to_string(&path).context(path)?;
+            let word = program.split([' ', ',']).next().unwrap_or_default();
+            ensure!(test.contains(word), "{}: no test with {program}", stack.name);
+        }
+    }
+    Ok(())
+}
