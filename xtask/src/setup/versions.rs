@@ -20,6 +20,16 @@ pub struct Versions {
     /// Packages of PyPI of which several versions are wanted.
     #[serde(rename = "pypi-old")]
     pub pypi_old: BTreeMap<String, Vec<String>>,
+    /// Where the kernels of `cargo xtask vm-test` come from.
+    pub kernels: Kernels,
+}
+
+/// Kernels to boot.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kernels {
+    /// Suites of Debian, oldest first.
+    pub suites: Vec<String>,
 }
 
 /// Packages of Debian, in groups that are installed one after the other.
@@ -30,6 +40,12 @@ pub struct Debian {
     pub tests: Vec<String>,
     /// For `cargo xtask ebpf`.
     pub ebpf: Vec<String>,
+    /// For `cargo xtask dist`.
+    pub dist: Vec<String>,
+    /// For `cargo xtask dist --install`.
+    pub install: Vec<String>,
+    /// For `cargo xtask vm-test`.
+    pub vm: Vec<String>,
 }
 
 /// Versions of what cargo installs.

@@ -1,0 +1,97 @@
+//! The binary that is installed: static, position independent, linked with musl.
+//!
+//! rustup's std for musl cannot be had everywhere, and Debian packages none. So std is built from Debian's rust-web-src, as
+//! `core` is for the eBPF object, against Debian's musl and LLVM's libunwind.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use object::read::elf::{FileHeader as _, ProgramHeader as _};
+use object::{Endianness, elf};
+
+use crate::{ebpf, tool};
+
+/// Debian's rustc-web, whose sources are rust-web-src.
+const RUSTC: &str = "/usr/bin/rustc";
+/// Debian's musl-dev.
+const MUSL: &str = "/usr/lib/x86_64-linux-musl";
+/// Debian's libunwind-22-dev.
+const UNWIND: &str = "/usr/lib/llvm-22/lib/libunwind.a";
+/// What is built for.
+pub const TARGET: &str = "x86_64-unknown-linux-musl";
+
+/// Builds the sources in `source`, with `target` as cargo's folder.
+///
+/// # Errors
+/// When a part of the toolchain is missing, the build fails, or the binary is not static.
+pub fn build(source: &Path, target: &Path) -> Result<PathBuf> {
+    for file in [RUSTC, "/usr/lib/rustlib/src/rust/library/std/Cargo.toml", UNWIND] {
+        ensure!(Path::new(file).exists(), "no {file}: run this as root on Debian 12");
+    }
+    let libraries = target.join("unwind");
+    make_unwinder(&libraries)?;
+    let flags = [
+        "-Ctarget-feature=+crt-static".to_owned(),
+        // The start files of a static PIE, which musl-gcc does not know about, and gcc's own would be glibc's.
+        "-Clink-self-contained=no".to_owned(),
+        "-Clinker=gcc".to_owned(),
+        "-Clink-arg=-nostartfiles".to_owned(),
+        format!("-Clink-arg={MUSL}/rcrt1.o"),
+        format!("-Clink-arg={MUSL}/crti.o"),
+        format!("-Clink-arg={MUSL}/crtn.o"),
+        // A hash of the content, so that the same content has the same.
+        "-Clink-arg=-Wl,--build-id=sha1".to_owned(),
+        format!("-Lnative={}", libraries.display()),
+        format!("-Lnative={MUSL}"),
+        format!("--remap-path-prefix={}=tlskeytop", source.display()),
+        format!("--remap-path-prefix={}=target", target.display()),
+        format!("--remap-path-prefix={}=cargo", ebpf::cargo_home()?.display()),
+    ];
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+    cargo
+        .current_dir(source)
+        .env("RUSTC", RUSTC)
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
+        .env_remove("RUSTFLAGS")
+        .env_remove("RUSTC_WRAPPER")
+        .args(["build", "--release", "--locked", "--package", "tlskeytop", "--target", TARGET])
+        .args(["-Z", "build-std=std,panic_unwind", "--target-dir"])
+        .arg(target);
+    tool::run(&mut cargo)?;
+    let binary = target.join(TARGET).join("release/tlskeytop");
+    check_static(&binary)?;
+    Ok(binary)
+}
+
+/// LLVM's libunwind, and the one function that it lacks with musl.
+fn make_unwinder(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    let (source, object) = (folder.join("unwind_musl.c"), folder.join("unwind_musl.o"));
+    let library = folder.join("libunwind.a");
+    fs::write(&source, include_str!("unwind_musl.c"))?;
+    tool::run(
+        Command::new("musl-gcc").args(["-O2", "-fPIC", "-c", "-o"]).arg(&object).arg(source),
+    )?;
+    fs::copy(UNWIND, &library).with_context(|| format!("cannot copy {UNWIND}"))?;
+    tool::run(Command::new("ar").arg("rD").arg(&library).arg(&object))
+}
+
+/// It must need nothing of the machine that it is installed on: no loader, no library.
+fn check_static(binary: &Path) -> Result<()> {
+    let bytes = fs::read(binary).with_context(|| format!("cannot read {}", binary.display()))?;
+    let header = elf::FileHeader64::<Endianness>::parse(&*bytes)?;
+    let endian = header.endian()?;
+    ensure!(header.e_type(endian) == elf::ET_DYN, "{} is not a PIE", binary.display());
+    for segment in header.program_headers(endian, &*bytes)? {
+        ensure!(
+            segment.p_type(endian) != elf::PT_INTERP,
+            "{} asks for a loader: it is not static",
+            binary.display()
+        );
+    }
+    Ok(())
+}
