@@ -8,6 +8,8 @@ mod run;
 mod setup;
 mod test;
 mod tool;
+#[cfg(test)]
+mod unsafe_code;
 mod vm;
 
 use clap::Parser;
