@@ -1,5 +1,6 @@
 //! Build, test and run tlskeytop.
 
+mod audit;
 mod bench;
 mod demo;
 mod dist;
@@ -40,6 +41,12 @@ enum Task {
     },
     /// Measure: the interface with 100,000 sessions
     Bench,
+    /// Check the licences, the sources and the known vulnerabilities of every dependency (cargo-deny)
+    Audit {
+        /// Leave the vulnerabilities out: their database is on the network
+        #[arg(long)]
+        offline: bool,
+    },
     /// Pack what people install: a static binary, .deb, .tar.gz, checksums (Debian 12)
     Dist(dist::Options),
     /// Boot the oldest and newest kernels of Debian and compare captures there with the peer's own key log
@@ -64,6 +71,7 @@ fn main() -> anyhow::Result<std::process::ExitCode> {
         Task::Test { nextest } => test::all(&nextest)?,
         Task::Run { demo, release, tlskeytop } => return run::tlskeytop(demo, release, &tlskeytop),
         Task::Bench => bench::all()?,
+        Task::Audit { offline } => audit::all(offline)?,
         Task::Dist(options) => dist::all(&options)?,
         Task::VmTest { binary, suites } => vm::test(binary.as_deref(), &suites)?,
         Task::Ebpf { check: true } => ebpf::check()?,

@@ -48,6 +48,14 @@ pub fn all() -> Result<Problems> {
     Ok(problems)
 }
 
+/// What `cargo xtask audit` needs.
+///
+/// # Errors
+/// When it cannot be installed.
+pub fn audit() -> Result<()> {
+    cargo::deny(&versions::read()?.cargo.cargo_deny)
+}
+
 /// What `cargo xtask dist` needs.
 ///
 /// # Errors

@@ -85,8 +85,10 @@ fn every_unsafe_place_is_argued_and_its_file_listed() {
 fn a_place_without_its_argument_is_seen() {
     let argued = "// SAFETY: it is.\nlet x = unsafe { f() };\n";
     assert!(places(argued).iter().all(|place| place.is_argued));
-    let documented = "/// Does.\n///\n/// # Safety\n///\n/// The pointer.\n#[inline]\nunsafe fn f() {}";
+    let documented =
+        "/// Does.\n///\n/// # Safety\n///\n/// The pointer.\n#[inline]\nunsafe fn f() {}";
     assert!(places(documented).iter().all(|place| place.is_argued));
-    let not = "\n// Says nothing.\nlet x = unsafe { f() };\nunsafe impl Pod for X {}\n// unsafe { }\n";
+    let not =
+        "\n// Says nothing.\nlet x = unsafe { f() };\nunsafe impl Pod for X {}\n// unsafe { }\n";
     assert_eq!(places(not).iter().filter(|place| !place.is_argued).count(), 2);
 }

@@ -5,6 +5,7 @@
 
 use std::env;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -31,21 +32,10 @@ pub fn build(source: &Path, target: &Path) -> Result<PathBuf> {
     for file in [RUSTC, "/usr/lib/rustlib/src/rust/library/std/Cargo.toml", UNWIND] {
         ensure!(Path::new(file).exists(), "no {file}: run this as root on Debian 12");
     }
-    let libraries = target.join("unwind");
-    make_unwinder(&libraries)?;
+    let linker = make_linker(&target.join("linker"))?;
     let flags = [
         "-Ctarget-feature=+crt-static".to_owned(),
-        // The start files of a static PIE, which musl-gcc does not know about, and gcc's own would be glibc's.
         "-Clink-self-contained=no".to_owned(),
-        "-Clinker=gcc".to_owned(),
-        "-Clink-arg=-nostartfiles".to_owned(),
-        format!("-Clink-arg={MUSL}/rcrt1.o"),
-        format!("-Clink-arg={MUSL}/crti.o"),
-        format!("-Clink-arg={MUSL}/crtn.o"),
-        // A hash of the content, so that the same content has the same.
-        "-Clink-arg=-Wl,--build-id=sha1".to_owned(),
-        format!("-Lnative={}", libraries.display()),
-        format!("-Lnative={MUSL}"),
         format!("--remap-path-prefix={}=tlskeytop", source.display()),
         format!("--remap-path-prefix={}=target", target.display()),
         format!("--remap-path-prefix={}=cargo", ebpf::cargo_home()?.display()),
@@ -56,6 +46,8 @@ pub fn build(source: &Path, target: &Path) -> Result<PathBuf> {
         .env("RUSTC", RUSTC)
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
+        // As a flag it would be part of what each crate is known by.
+        .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER", linker)
         .env_remove("RUSTFLAGS")
         .env_remove("RUSTC_WRAPPER")
         .args(["build", "--release", "--locked", "--package", "tlskeytop", "--target", TARGET])
@@ -67,17 +59,32 @@ pub fn build(source: &Path, target: &Path) -> Result<PathBuf> {
     Ok(binary)
 }
 
-/// LLVM's libunwind, and the one function that it lacks with musl.
-fn make_unwinder(folder: &Path) -> Result<()> {
+/// A linker for static PIEs with musl, which musl-gcc cannot make: gcc with musl's start files and library, and with LLVM's
+/// libunwind, to which the one function is added that it lacks with musl.
+fn make_linker(folder: &Path) -> Result<PathBuf> {
     fs::create_dir_all(folder)?;
-    let (source, object) = (folder.join("unwind_musl.c"), folder.join("unwind_musl.o"));
-    let library = folder.join("libunwind.a");
-    fs::write(&source, include_str!("unwind_musl.c"))?;
-    tool::run(
-        Command::new("musl-gcc").args(["-O2", "-fPIC", "-c", "-o"]).arg(&object).arg(source),
-    )?;
-    fs::copy(UNWIND, &library).with_context(|| format!("cannot copy {UNWIND}"))?;
-    tool::run(Command::new("ar").arg("rD").arg(&library).arg(&object))
+    let at = |name: &str| folder.join(name);
+    fs::write(at("unwind_musl.c"), include_str!("unwind_musl.c"))?;
+    tool::run(Command::new("musl-gcc").current_dir(folder).args([
+        "-O2",
+        "-fPIC",
+        "-c",
+        "unwind_musl.c",
+    ]))?;
+    fs::copy(UNWIND, at("libunwind.a")).with_context(|| format!("cannot copy {UNWIND}"))?;
+    // D: without times and owners.
+    tool::run(Command::new("ar").arg("rD").args([at("libunwind.a"), at("unwind_musl.o")]))?;
+    let here = folder.to_str().context("the target folder's path is not UTF-8")?;
+    let script = format!(
+        "#!/bin/sh\n\
+         exec gcc -nostartfiles {MUSL}/rcrt1.o {MUSL}/crti.o -L'{here}' -L{MUSL} \\\n    \
+         -Wl,--build-id=sha1 \"$@\" -lunwind -lc {MUSL}/crtn.o\n"
+    );
+    ensure!(!here.contains('\''), "the target folder's path has a quote in it");
+    let linker = at("link");
+    fs::write(&linker, script)?;
+    fs::set_permissions(&linker, fs::Permissions::from_mode(0o755))?;
+    Ok(linker)
 }
 
 /// It must need nothing of the machine that it is installed on: no loader, no library.

@@ -56,6 +56,8 @@ pub struct Cargo {
     pub cargo_nextest: String,
     /// The linker for eBPF.
     pub bpf_linker: String,
+    /// What looks at licences, sources and advisories.
+    pub cargo_deny: String,
 }
 
 /// Reads the table.

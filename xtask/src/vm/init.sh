@@ -24,11 +24,13 @@ until_true() {
 
 sentence() { grep -q "$1" "$2" 2>/dev/null; }
 
-listens() { nc -z 127.0.0.1 "$1" 2>/dev/null; }
+# A listening socket on 127.0.0.1 (proc_net_tcp.rst of the kernel). To connect would be a handshake that fails.
+listens() { grep -q "0100007F:$(printf %04X "$1") 00000000:0000 0A " /proc/net/tcp; }
 
 serve() {
-    openssl s_server -quiet -accept "127.0.0.1:$1" -cert /cert.pem -key /key.pem -keylogfile "$2" \
-        </dev/null >/dev/null 2>&1 &
+    # At the end of its input it would end each connection.
+    sleep 600 | openssl s_server -quiet -accept "127.0.0.1:$1" -cert /cert.pem -key /key.pem \
+        -keylogfile "$2" >/dev/null 2>&1 &
     server=$!
     until_true listens "$1" || say problem "openssl s_server does not accept"
 }
@@ -36,7 +38,7 @@ serve() {
 capture() {
     name=$1
     shift
-    tlskeytop "$@" --mode keylog -k "$name.keylog" --log-file "$name.log" --duration 60 2>"$name.err" &
+    tlskeytop "$@" --mode keylog -k "$name.keylog" --log-file "$name.log" --duration 300 2>"$name.err" &
     tlskeytop=$!
     until_true sentence ready "$name.err" || say problem "$name: not ready: $(tr '\n' ' ' <"$name.err")"
 }
@@ -81,7 +83,7 @@ for method in tap walk; do
         openssl s_client -$version -connect 127.0.0.1:$port </dev/null >/dev/null 2>$method.client ||
             say problem "openssl s_client: $(tail -n 1 $method.client)"
     done
-    # Both versions, each by both ends: 6 lines of TLS 1.3 and 1.2, which are written once.
+    # What both ends have is written once; that of TLS 1.2 comes last.
     until_true sentence '^CLIENT_RANDOM ' $method.keylog
     compare $method $method.peer
     kill "$server"
@@ -91,7 +93,7 @@ if sentence 'no multi-uprobe links' tap.log; then say links perf; else say links
 
 # A connection that was open before: it goes on writing.
 serve $port open.peer
-(while echo more; do sleep 1; done) | openssl s_client -tls1_3 -connect 127.0.0.1:$port >/dev/null 2>&1 &
+(while echo more; do sleep 1; done) | openssl s_client -quiet -tls1_3 -connect 127.0.0.1:$port >/dev/null 2>&1 &
 until_true sentence '^EXPORTER_SECRET ' open.peer
 capture open --all --catch-up 40
 until_true sentence '^EXPORTER_SECRET ' open.keylog
