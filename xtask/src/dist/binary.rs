@@ -78,7 +78,7 @@ fn make_linker(folder: &Path) -> Result<PathBuf> {
     let script = format!(
         "#!/bin/sh\n\
          exec gcc -nostartfiles {MUSL}/rcrt1.o {MUSL}/crti.o -L'{here}' -L{MUSL} \\\n    \
-         -Wl,--build-id=sha1 \"$@\" -lunwind -lc {MUSL}/crtn.o\n"
+         -Wl,--build-id=sha1 \"$@\" -Wl,-Bstatic -lunwind -lc {MUSL}/crtn.o\n"
     );
     ensure!(!here.contains('\''), "the target folder's path has a quote in it");
     let linker = at("link");
@@ -94,9 +94,11 @@ fn check_static(binary: &Path) -> Result<()> {
     let endian = header.endian()?;
     ensure!(header.e_type(endian) == elf::ET_DYN, "{} is not a PIE", binary.display());
     for segment in header.program_headers(endian, &*bytes)? {
+        let entries = segment.dynamic(endian, &*bytes)?.unwrap_or_default();
+        let needs = entries.iter().any(|entry| entry.d_tag(endian) == u64::from(elf::DT_NEEDED));
         ensure!(
-            segment.p_type(endian) != elf::PT_INTERP,
-            "{} asks for a loader: it is not static",
+            !needs && segment.p_type(endian) != elf::PT_INTERP,
+            "{} asks for a loader or a library: it is not static",
             binary.display()
         );
     }
