@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use object::read::elf::{FileHeader as _, ProgramHeader as _};
+use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _};
 use object::{Endianness, elf};
 
 use crate::{ebpf, tool};
@@ -95,7 +95,7 @@ fn check_static(binary: &Path) -> Result<()> {
     ensure!(header.e_type(endian) == elf::ET_DYN, "{} is not a PIE", binary.display());
     for segment in header.program_headers(endian, &*bytes)? {
         let entries = segment.dynamic(endian, &*bytes)?.unwrap_or_default();
-        let needs = entries.iter().any(|entry| entry.d_tag(endian) == u64::from(elf::DT_NEEDED));
+        let needs = entries.iter().any(|entry| entry.tag(endian) == elf::DT_NEEDED);
         ensure!(
             !needs && segment.p_type(endian) != elf::PT_INTERP,
             "{} asks for a loader or a library: it is not static",
