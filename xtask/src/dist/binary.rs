@@ -59,8 +59,8 @@ pub fn build(source: &Path, target: &Path) -> Result<PathBuf> {
     Ok(binary)
 }
 
-/// A linker for static PIEs with musl, which musl-gcc cannot make: gcc with musl's start files and library, and with LLVM's
-/// libunwind, to which the one function is added that it lacks with musl.
+/// A linker for static PIEs with musl, which musl-gcc cannot make: ld with musl's start files and library, and with LLVM's
+/// libunwind, to which the one function is added that it lacks with musl. By its name rustc speaks to it as to ld.
 fn make_linker(folder: &Path) -> Result<PathBuf> {
     fs::create_dir_all(folder)?;
     let at = |name: &str| folder.join(name);
@@ -77,8 +77,8 @@ fn make_linker(folder: &Path) -> Result<PathBuf> {
     let here = folder.to_str().context("the target folder's path is not UTF-8")?;
     let script = format!(
         "#!/bin/sh\n\
-         exec gcc -nostartfiles {MUSL}/rcrt1.o {MUSL}/crti.o -L'{here}' -L{MUSL} \\\n    \
-         -Wl,--build-id=sha1 \"$@\" -Wl,-Bstatic -lunwind -lc {MUSL}/crtn.o\n"
+         exec ld {MUSL}/rcrt1.o {MUSL}/crti.o -L'{here}' -L{MUSL} \\\n    \
+         --build-id=sha1 \"$@\" -Bstatic -lunwind -lc {MUSL}/crtn.o\n"
     );
     ensure!(!here.contains('\''), "the target folder's path has a quote in it");
     let linker = at("link");
