@@ -125,8 +125,11 @@ fn free_port() -> Result<u16> {
     Ok(listener.local_addr()?.port())
 }
 
-/// A throw-away certificate in `folder`, with its key beside it.
-fn make_certificate(folder: &Path) -> Result<PathBuf> {
+/// A throw-away certificate in `folder`, `cert.pem`, with its key beside it, `key.pem`.
+///
+/// # Errors
+/// When openssl is missing or fails.
+pub fn make_certificate(folder: &Path) -> Result<PathBuf> {
     let certificate = folder.join("cert.pem");
     let output = Command::new("openssl")
         .args(["req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost"])

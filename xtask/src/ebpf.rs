@@ -12,6 +12,8 @@ use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::tool;
+
 /// What the object was built from.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
@@ -128,16 +130,16 @@ impl Tools {
         if !rustc.exists() || !linker.exists() || !strip.exists() {
             return Ok(None);
         }
-        let verbose = output(Command::new(&rustc).arg("-vV"))?;
+        let verbose = tool::output(Command::new(&rustc).arg("-vV"))?;
         let field = |name: &str| {
             verbose.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("unknown").to_owned()
         };
         let toolchain = Toolchain {
             rustc: verbose.lines().next().unwrap_or("unknown").to_owned(),
             llvm: field("LLVM version: "),
-            bpf_linker: output(Command::new(&linker).arg("--version"))?.trim().to_owned(),
+            bpf_linker: tool::output(Command::new(&linker).arg("--version"))?.trim().to_owned(),
         };
-        let sysroot = output(Command::new(&rustc).args(["--print", "sysroot"]))?;
+        let sysroot = tool::output(Command::new(&rustc).args(["--print", "sysroot"]))?;
         let core = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core/Cargo.toml");
         Ok(core.exists().then_some(Self { rustc, linker, strip, toolchain }))
     }
@@ -171,11 +173,17 @@ fn compile(tools: &Tools) -> anyhow::Result<Vec<u8>> {
     let linked = target_dir.join(TARGET).join("release/tlskeytop");
     let built = target_dir.join("tlskeytop.o");
     // DWARF goes, BTF stays.
-    output(Command::new(&tools.strip).arg("--strip-debug").arg("-o").arg(&built).arg(&linked))?;
+    tool::output(
+        Command::new(&tools.strip).arg("--strip-debug").arg("-o").arg(&built).arg(&linked),
+    )?;
     fs::read(&built).with_context(|| format!("reading {}", built.display()))
 }
 
-fn cargo_home() -> anyhow::Result<PathBuf> {
+/// Cargo's own folder.
+///
+/// # Errors
+/// When the environment does not say.
+pub fn cargo_home() -> anyhow::Result<PathBuf> {
     if let Some(home) = env::var_os("CARGO_HOME") {
         return Ok(home.into());
     }
@@ -236,10 +244,4 @@ fn locked_versions(lock: &str) -> anyhow::Result<String> {
         .collect();
     lines.sort();
     Ok(lines.concat())
-}
-
-fn output(command: &mut Command) -> anyhow::Result<String> {
-    let output = command.output().with_context(|| format!("running {command:?}"))?;
-    ensure!(output.status.success(), "{command:?} ended with {}", output.status);
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -1,12 +1,17 @@
 //! Build, test and run tlskeytop.
 
+mod audit;
 mod bench;
 mod demo;
+mod dist;
 mod ebpf;
 mod run;
 mod setup;
 mod test;
 mod tool;
+#[cfg(test)]
+mod unsafe_code;
+mod vm;
 
 use clap::Parser;
 
@@ -36,6 +41,22 @@ enum Task {
     },
     /// Measure: the interface with 100,000 sessions
     Bench,
+    /// Check the licences, the sources and the known vulnerabilities of every dependency (cargo-deny)
+    Audit {
+        /// Leave the vulnerabilities out: their database is on the network
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Pack what people install: a static binary, .deb, .tar.gz, checksums (Debian 12)
+    Dist(dist::Options),
+    /// Boot the oldest and newest kernels of Debian and compare captures there with the peer's own key log
+    VmTest {
+        /// Test this binary, not a static one of this folder's sources
+        #[arg(long)]
+        binary: Option<std::path::PathBuf>,
+        /// Only the kernels of these suites
+        suites: Vec<String>,
+    },
     /// Rebuild the eBPF object that is embedded, or check that it is the one its sources give
     Ebpf {
         /// Fail when the sources changed and the object did not
@@ -50,6 +71,9 @@ fn main() -> anyhow::Result<std::process::ExitCode> {
         Task::Test { nextest } => test::all(&nextest)?,
         Task::Run { demo, release, tlskeytop } => return run::tlskeytop(demo, release, &tlskeytop),
         Task::Bench => bench::all()?,
+        Task::Audit { offline } => audit::all(offline)?,
+        Task::Dist(options) => dist::all(&options)?,
+        Task::VmTest { binary, suites } => vm::test(binary.as_deref(), &suites)?,
         Task::Ebpf { check: true } => ebpf::check()?,
         Task::Ebpf { check: false } => ebpf::build()?,
     }

@@ -50,6 +50,46 @@ pub fn all() -> Result<Problems> {
     Ok(problems)
 }
 
+/// What `cargo xtask audit` needs.
+///
+/// # Errors
+/// When it cannot be installed.
+pub fn audit() -> Result<()> {
+    cargo::deny(&versions::read()?.cargo.cargo_deny)
+}
+
+/// What `cargo xtask dist` needs.
+///
+/// # Errors
+/// When it cannot be installed.
+pub fn dist() -> Result<()> {
+    debian::install(&versions::read()?.debian.dist)
+}
+
+/// What `cargo xtask dist --install` needs.
+///
+/// # Errors
+/// When it cannot be installed.
+pub fn install() -> Result<()> {
+    debian::install(&versions::read()?.debian.install)
+}
+
+/// What `cargo xtask vm-test` needs.
+///
+/// # Errors
+/// When it cannot be installed.
+pub fn vm() -> Result<()> {
+    debian::install(&versions::read()?.debian.vm)
+}
+
+/// The suites whose kernels `cargo xtask vm-test` boots.
+///
+/// # Errors
+/// When the table of versions cannot be read.
+pub fn kernel_suites() -> Result<Vec<String>> {
+    Ok(versions::read()?.kernels.suites)
+}
+
 /// Folder of the programs that come from npm and PyPI.
 fn programs() -> std::path::PathBuf {
     crate::ebpf::root().join("target/programs")

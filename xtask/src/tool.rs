@@ -23,6 +23,21 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// What `command` prints.
+///
+/// # Errors
+/// When it cannot be started or does not succeed, with what it said.
+pub fn output(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
+    ensure!(
+        output.status.success(),
+        "{command:?}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim_end()
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// Where `name` is in the path, or in the folders that an ordinary user's path often lacks.
 pub fn find(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();

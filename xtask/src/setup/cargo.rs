@@ -21,6 +21,17 @@ pub fn nextest(version: &str) -> Result<()> {
     tool::run(tool::cargo().args(["install", "--locked", "cargo-nextest", "--version", version]))
 }
 
+/// Installs cargo-deny when there is none. Takes minutes.
+///
+/// # Errors
+/// When cargo fails.
+pub fn deny(version: &str) -> Result<()> {
+    if succeeds(tool::cargo().args(["deny", "--version"])) {
+        return Ok(());
+    }
+    tool::run(tool::cargo().args(["install", "--locked", "cargo-deny", "--version", version]))
+}
+
 /// Builds bpf-linker into target/toolchain. Takes about two minutes on two cores.
 ///
 /// # Errors

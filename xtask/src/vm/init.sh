@@ -1,0 +1,101 @@
+#!/bin/busybox sh
+# First process of the guest of `cargo xtask vm-test`: captures handshakes of openssl and compares what it got with the
+# peer's own key log. It reports by lines `vm-test NAME VALUE` on the serial console.
+/bin/busybox mkdir -p /proc /sys /dev /tmp
+/bin/busybox --install -s /bin
+export PATH=/bin HOME=/tmp
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mount -t tmpfs tmp /tmp
+ip link set lo up
+cd /tmp
+
+say() { echo "vm-test $*"; }
+
+# Waits until a command succeeds. A guest without an accelerator is slow: a minute.
+until_true() {
+    for _ in $(seq 600); do
+        "$@" && return 0
+        usleep 100000
+    done
+    return 1
+}
+
+sentence() { grep -q "$1" "$2" 2>/dev/null; }
+
+# A listening socket on 127.0.0.1 (proc_net_tcp.rst of the kernel). To connect would be a handshake that fails.
+listens() { grep -q "0100007F:$(printf %04X "$1") 00000000:0000 0A " /proc/net/tcp; }
+
+serve() {
+    # At the end of its input it would end each connection.
+    sleep 600 | openssl s_server -quiet -accept "127.0.0.1:$1" -cert /cert.pem -key /key.pem \
+        -keylogfile "$2" >/dev/null 2>&1 &
+    server=$!
+    until_true listens "$1" || say problem "openssl s_server does not accept"
+}
+
+capture() {
+    name=$1
+    shift
+    tlskeytop "$@" --mode keylog -k "$name.keylog" --log-file "$name.log" --duration 300 2>"$name.err" &
+    tlskeytop=$!
+    until_true sentence ready "$name.err" || say problem "$name: not ready: $(tr '\n' ' ' <"$name.err")"
+}
+
+# Without the comment with which openssl begins its key log.
+lines() { grep -v '^#' "$1" | sort -u; }
+
+compare() {
+    kill -INT "$tlskeytop"
+    wait "$tlskeytop" || say problem "$1: exit code $?"
+    lines "$2" >expected
+    lines "$1.keylog" >captured
+    if ! [ -s expected ]; then
+        say "$1" nothing to compare with
+    elif cmp -s expected captured; then
+        say "$1" "$(wc -l <expected) lines"
+    else
+        say "$1" differs
+        diff expected captured | sed 's/[0-9a-f]\{40,\}/../g' | head -20
+        cat "$1.err"
+    fi
+}
+
+doctor=0
+tlskeytop doctor >doctor.txt 2>&1 || doctor=$?
+say doctor "$doctor"
+sed -n 's/^FAILED *//p' doctor.txt | while read -r line; do say refused "$line"; done
+
+if [ "$doctor" != 0 ]; then
+    capture=0
+    tlskeytop --mode keylog -k never.keylog --duration 1 >never.err 2>&1 || capture=$?
+    say capture "$capture" "$(tr '\n' ' ' <never.err)"
+    poweroff -f
+fi
+
+# New handshakes, by the tap and by the walk. The server ends before its port is used again.
+port=4433
+for method in tap walk; do
+    serve $port $method.peer
+    capture $method --all --method $method
+    for version in tls1_3 tls1_2; do
+        openssl s_client -$version -connect 127.0.0.1:$port </dev/null >/dev/null 2>$method.client ||
+            say problem "openssl s_client: $(tail -n 1 $method.client)"
+    done
+    # What both ends have is written once; that of TLS 1.2 comes last.
+    until_true sentence '^CLIENT_RANDOM ' $method.keylog
+    compare $method $method.peer
+    kill "$server"
+    port=$((port + 1))
+done
+if sentence 'no multi-uprobe links' tap.log; then say links perf; else say links multi; fi
+
+# A connection that was open before: it goes on writing.
+serve $port open.peer
+(while echo more; do sleep 1; done) | openssl s_client -quiet -tls1_3 -connect 127.0.0.1:$port >/dev/null 2>&1 &
+until_true sentence '^EXPORTER_SECRET ' open.peer
+capture open --all --catch-up 40
+until_true sentence '^EXPORTER_SECRET ' open.keylog
+compare open open.peer
+poweroff -f
