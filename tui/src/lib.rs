@@ -9,6 +9,7 @@ pub mod cli;
 pub mod clipboard;
 pub mod command;
 pub mod config;
+pub mod harden;
 pub mod headless;
 pub mod home;
 pub mod json;

@@ -19,6 +19,7 @@ use crate::cli::{self, CaptureTask, Mode, Task};
 use crate::command::{Command, Streams};
 use crate::config::file::FileError;
 use crate::config::{self, Config};
+use crate::harden;
 use crate::headless::{self, HeadlessError, say};
 use crate::keylog::{Owner, keep_apart, open_private};
 use crate::logging;
@@ -165,6 +166,7 @@ fn capture_checked(
     offset: UtcOffset,
     command: Option<Command>,
 ) -> anyhow::Result<u8> {
+    let given_up = harden::drop_capabilities();
     let options =
         (task.mode == Mode::Tui).then(|| runtime::Options::new(config, offset, task.reveal));
     let log = match &task.log {
@@ -180,6 +182,9 @@ fn capture_checked(
         keep_apart(file);
     }
     let log = log.map(|(file, level)| logging::start(file, level));
+    if let Err(error) = given_up {
+        tracing::warn!(%error, "capabilities that are not needed cannot be given up");
+    }
     let result = capture_logged(task, options, command);
     match log.map_or(0, |log| log.dropped_lines()) {
         0 => {}
@@ -204,7 +209,7 @@ fn capture_logged(
     options: Option<runtime::Options>,
     command: Option<Command>,
 ) -> anyhow::Result<u8> {
-    no_core_file();
+    harden::keep_memory();
     warn_of(task.layout.as_ref());
     // First of all: what happens from here on is not missed.
     let (watch, refused) = Watch::start();
@@ -249,6 +254,8 @@ fn capture_logged(
             let streams = if options.is_some() { Streams::Apart } else { Streams::Ours };
             machine.set_command(command, streams, files);
             model.command = Some(CommandState::Waiting);
+        } else {
+            harden::forbid_calls();
         }
         if task.save {
             for effect in model.update(machine.now(), Msg::Save(true)) {
@@ -353,14 +360,6 @@ fn raise_file_limit() -> Rlimit {
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let _ = setrlimit(Resource::Nofile, raised);
     limit
-}
-
-/// The secrets that are held must not end in a core file, nor be read by a debugger of the same user.
-fn no_core_file() {
-    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        tracing::warn!(%error, "core files cannot be switched off");
-    }
 }
 
 #[cfg(test)]

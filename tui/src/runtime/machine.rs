@@ -15,6 +15,7 @@ use super::scanner::Scanner;
 use super::writer::Writer;
 use crate::capture::{CaptureError, Control, Counters, Events, Loaded, Rules};
 use crate::command::{Child, Command, Streams};
+use crate::harden;
 use crate::model::target::Change;
 use crate::model::{Effect, Ending, KeyLogMsg, Msg, Time};
 use crate::priority;
@@ -97,7 +98,10 @@ impl Machine {
     fn start_command(&mut self) {
         let Some((command, streams, files)) = self.command.take() else { return };
         match command.start(streams, files) {
-            Ok(child) => self.child = Some(child),
+            Ok(child) => {
+                self.child = Some(child);
+                harden::forbid_calls();
+            }
             Err(error) => {
                 let (code, reason) = (error.exit_code(), error.to_string());
                 self.own.push(Msg::CommandEnded(Ending::NotStarted { code, reason }));
