@@ -127,6 +127,22 @@ impl KeyLog {
         self.secrets.get(&key).map(String::as_str)
     }
 
+    /// How many of the lines of `truth` are here.
+    ///
+    /// # Errors
+    /// When one of them has another value.
+    pub fn lines_of(&self, truth: &Self) -> Result<usize> {
+        let mut found = 0;
+        for (key, secret) in &truth.secrets {
+            match self.secrets.get(key) {
+                Some(ours) if ours == secret => found += 1,
+                Some(_) => bail!("wrong value: {} {}", key.1, key.0),
+                None => {}
+            }
+        }
+        Ok(found)
+    }
+
     /// Insists that this is a whole truth of exactly `handshakes` handshakes, of which each has the lines
     /// that its version has: five for TLS 1.3, one for TLS 1.2.
     ///
