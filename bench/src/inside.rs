@@ -67,7 +67,9 @@ pub fn ingest(effort: &Effort) -> Result<Vec<Row>> {
         let mut app = made_up.app(effort.sessions);
         filling.push(events_per_second(&mut made_up, &mut app, effort.sessions));
         replacing.push(events_per_second(&mut made_up, &mut app, effort.sessions));
-        ensure!(app.model.sessions.len() == effort.sessions, "{}", app.model.sessions.len());
+        // Some go at a time, so that there are not always as many as may be.
+        let kept = app.model.sessions.len();
+        ensure!(kept <= effort.sessions && kept > effort.sessions / 10 * 9, "{kept} are kept");
     }
     let row = |what: &str, figures: Vec<f64>| {
         let sample = Sample::of(figures).context("no times")?;

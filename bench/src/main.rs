@@ -19,7 +19,7 @@ mod workload;
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Parser;
 use tlskeytop_tests::Lab;
 
@@ -89,9 +89,14 @@ fn main() -> Result<()> {
     }
     if wants(Part::Others) {
         for tool in others.into_iter().filter(|tool| tool.version().is_some()) {
-            let ratios = Ratios::measure(&lab, &program, tool, &effort).context(tool.name())?;
-            report.table(&format!("The same with {}", tool.name()), &ratios.rows());
-            side_by_side.push(ratios);
+            match Ratios::measure(&lab, &program, tool, &effort) {
+                Ok(ratios) => {
+                    report.table(&format!("The same with {}", tool.name()), &ratios.rows());
+                    side_by_side.push(ratios);
+                }
+                // A failure of another tool is no failure of ours.
+                Err(error) => eprintln!("bench: {}: {error:#}", tool.name()),
+            }
         }
         report.any_table("Beside other tools", &Ratios::side_by_side(&side_by_side));
     }

@@ -67,11 +67,7 @@ pub fn usage(lab: &Lab, program: &Program, effort: &Effort) -> Result<Vec<Row>> 
 fn interface(lab: &Lab, screen: &Screen) -> Result<u32> {
     let file = lab.path("interface");
     let binary = Tlskeytop::binary()?;
-    screen.type_line(&format!(
-        "echo $$ > {}; exec {} --all --config /dev/null",
-        file.display(),
-        binary.display()
-    ))?;
+    screen.type_line(&format!("echo $$ > {}; exec {} --all", file.display(), binary.display()))?;
     let pid = until("the interface's process id", || {
         Ok(fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()))
     })?;
