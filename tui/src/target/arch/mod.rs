@@ -111,6 +111,8 @@ pub struct Insn {
     pub clobbers: Regs,
     /// A place that it reads, whatever becomes of the value.
     pub reads: Option<Place>,
+    /// It writes to memory at a place that is not followed: what `effect` says of memory is not all.
+    pub writes_elsewhere: bool,
     /// Where control goes next.
     pub flow: Flow,
 }
