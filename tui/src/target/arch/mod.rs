@@ -122,6 +122,12 @@ impl Insn {
     pub fn next(&self) -> u64 {
         self.address.wrapping_add(u64::from(self.length))
     }
+
+    /// Whether it does nothing that is known here.
+    pub fn is_nop(&self) -> bool {
+        let changes = self.clobbers != Regs::default() || self.writes_elsewhere;
+        self.effect == Effect::None && self.flow == Flow::Next && self.reads.is_none() && !changes
+    }
 }
 
 /// What the kernel does when a uprobe on an instruction is hit.

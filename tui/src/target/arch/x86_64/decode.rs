@@ -45,12 +45,12 @@ pub fn decode(bytes: &[u8], address: u64) -> Option<Insn> {
                 insn.clobbers.insert(register);
             }
         }
-        if matches!(insn.effect, Effect::None)
-            && info.used_memory().iter().any(|memory| writes(memory.access()))
-        {
-            match place(&instruction) {
-                Some(place) => insn.effect = Effect::Store(place, Source::Unknown),
-                None => insn.writes_elsewhere = true,
+        if info.used_memory().iter().any(|memory| writes(memory.access())) {
+            match (insn.effect, place(&instruction)) {
+                (Effect::Store(..) | Effect::Push(_), _) => {}
+                (Effect::None, Some(place)) => insn.effect = Effect::Store(place, Source::Unknown),
+                // `pop` into memory, or a place that is not followed.
+                _ => insn.writes_elsewhere = true,
             }
         }
     } else if matches!(insn.flow, Flow::Call(_)) && has_memory(&instruction) {
@@ -108,6 +108,10 @@ fn effect(instruction: &Instruction) -> Effect {
         Mnemonic::Add | Mnemonic::Sub | Mnemonic::Inc | Mnemonic::Dec => sum(instruction),
         // Aligning the stack pointer keeps every slot that is used afterwards distinct: treat it as no change.
         Mnemonic::And if whole(instruction, 0) == Some(RSP) => Assign(RSP, Source::Reg(RSP)),
+        // Of 16 bits they move the stack pointer by 2: no compiler makes them, and it is not followed.
+        Mnemonic::Push | Mnemonic::Pop if instruction.stack_pointer_increment().abs() != 8 => {
+            Effect::None
+        }
         Mnemonic::Push => Push(source(instruction, 0)),
         Mnemonic::Pop => match whole(instruction, 0) {
             Some(to) => Pop(to),
@@ -322,6 +326,13 @@ mod tests {
         for bytes in [&[0xf3, 0x48, 0xa5][..], &[0xf3, 0xaa], &[0x64, 0x48, 0x89, 0x08]] {
             let insn = one(bytes);
             assert_eq!((insn.effect, insn.writes_elsewhere), (Effect::None, true), "{bytes:x?}");
+        }
+        // pop qword [rsp+0x20]
+        let insn = one(&[0x8f, 0x44, 0x24, 0x20]);
+        assert!(insn.writes_elsewhere && matches!(insn.effect, Effect::Assign(RSP, _)));
+        // push ax; pop ax
+        for bytes in [&[0x66, 0x50][..], &[0x66, 0x58]] {
+            assert!(one(bytes).clobbers.contains(RSP), "{bytes:x?}");
         }
         // movups [rsp+0x10], xmm0
         let insn = one(&[0x0f, 0x11, 0x44, 0x24, 0x10]);

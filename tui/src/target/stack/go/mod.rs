@@ -173,9 +173,16 @@ fn keeps_words(
     const CALL: usize = WORDS.len();
     const JUMP: usize = 2 * WORDS.len() + 1;
     for step in 0..=JUMP {
-        let Some(insn) = program.decode(address)? else {
+        let Some(mut insn) = program.decode(address)? else {
             return Ok(false);
         };
+        // Some processors want the jump aligned.
+        if step == JUMP
+            && insn.is_nop()
+            && let Some(next) = program.decode(insn.next())?
+        {
+            insn = next;
+        }
         let is_as_expected = match step {
             ..CALL => stores(&insn, step),
             CALL => matches!(insn.flow, Flow::Call(Some(_))),
