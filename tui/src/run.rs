@@ -242,7 +242,7 @@ fn capture_logged(
             true => AT_A_TIME_ONE_BY_ONE,
             false => AT_A_TIME,
         };
-        let mut machine = Machine::start(loaded, registry, watch)?;
+        let mut machine = Machine::start(loaded, registry, watch, selection.only_named_images)?;
         let mut model = Model::new(selection, task.keylog.clone(), DEFAULT_SESSION_LIMIT);
         model.catching_up = CatchingUp::new(task.catch_up, at_a_time);
         if let Some(command) = command {
