@@ -158,6 +158,8 @@ fn static_client(bench: &Bench) -> Result<Option<PathBuf>> {
 #[test]
 fn most_of_200_static_programs_that_run_once() -> Result<()> {
     const TIMES: usize = 200;
+    // Of 100. A debug build got 187 to 198 of 200 on 2 CPUs with a load of 3 to 100, an optimised one 195 to 199.
+    const LEAST: usize = if cfg!(debug_assertions) { 90 } else { 95 };
     let Some(bench) = Bench::open(Protocol::Http)? else {
         return Ok(());
     };
@@ -197,7 +199,7 @@ fn most_of_200_static_programs_that_run_once() -> Result<()> {
     eprintln!("{captured} of {TIMES} captured; {summary}");
     // What is missing is counted, and told.
     ensure!(missed.is_empty() || summary.contains("before it was attached"), "{summary}");
-    ensure!(captured * 100 >= TIMES * 95, "{captured} of {TIMES}: {summary}");
+    ensure!(captured * 100 >= TIMES * LEAST, "{captured} of {TIMES}: {summary}");
     Ok(())
 }
 
