@@ -242,6 +242,18 @@ pub fn check_capture(ours: &KeyLog, truth: &KeyLog) -> Result<()> {
     Ok(())
 }
 
+/// As [`check_capture`], of a capture that is of nothing else: a client random that the truth does not know is wrong.
+///
+/// # Errors
+/// With the differences, or with the client randoms that are too many.
+pub fn check_whole(ours: &KeyLog, truth: &KeyLog) -> Result<()> {
+    let known = truth.client_randoms();
+    let unknown: Vec<_> =
+        ours.client_randoms().into_iter().filter(|random| !known.contains(random)).collect();
+    ensure!(unknown.is_empty(), "no handshakes of the truth: {unknown:?}");
+    check_capture(ours, truth)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -46,7 +46,7 @@ pub use firefox::Firefox;
 pub use folder::{SmallDisk, make_fifo, public_copy};
 pub use json::Sessions;
 pub use kernel::{Held, Listed};
-pub use keylog::{AFTER_THE_HANDSHAKE, KeyLog, Line, check_capture};
+pub use keylog::{AFTER_THE_HANDSHAKE, KeyLog, Line, check_capture, check_whole};
 pub use lab::{Lab, require_live};
 pub use nginx::Nginx;
 pub use open::{JsServers, Open, python_client};

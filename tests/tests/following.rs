@@ -44,6 +44,28 @@ impl Attached {
             Ok(planned.skip(1).any(|line| line.contains("attached in ")).then_some(()))
         })
     }
+
+    /// When a program of this name, which was new, was attached.
+    fn delay(&self, name: &str) -> Result<String> {
+        let log = fs::read_to_string(&self.0)?;
+        let planned = log.lines().find_map(|line| {
+            let (path, image) =
+                line.split_once("its first mapping path=")?.1.split_once(" image=")?;
+            path.ends_with(&format!("/{name}")).then_some(image)
+        });
+        let Some(image) = planned else {
+            return Ok("its file went before it was looked at, or while it was planned".to_owned());
+        };
+        let attached = log.lines().find_map(|line| {
+            let (delay, of) =
+                line.split_once(" attached ")?.1.split_once(" after its first mapping")?;
+            of.contains(&format!("ImageId({image})")).then_some(delay)
+        });
+        Ok(match attached {
+            Some(delay) => format!("attached {delay} after its first mapping"),
+            None => "planned, and not attached".to_owned(),
+        })
+    }
 }
 
 #[test]
@@ -134,9 +156,10 @@ fn static_client(bench: &Bench) -> Result<Option<PathBuf>> {
 /// Files that were never seen, each run once. Their bytes are those of one another, as are those of most programs that
 /// come in containers; the first one has to be planned.
 #[test]
-#[ignore = "reached after the first plan, which takes a debug build as long as 19 runs: 177 of 200, with a load of 15"]
 fn most_of_200_static_programs_that_run_once() -> Result<()> {
     const TIMES: usize = 200;
+    // Of 100. A debug build got 187 to 198 of 200 on 2 CPUs with a load of 3 to 100, an optimised one 195 to 199.
+    const LEAST: usize = if cfg!(debug_assertions) { 90 } else { 95 };
     let Some(bench) = Bench::open(Protocol::Http)? else {
         return Ok(());
     };
@@ -145,7 +168,9 @@ fn most_of_200_static_programs_that_run_once() -> Result<()> {
     };
     let peer = &bench.peers[0];
     let name = format!("once-{}", std::process::id());
-    let tlskeytop = Tlskeytop::keylog(&bench.lab, ["--name", &format!("{name}*")])?;
+    let log = Attached(bench.lab.path("log"));
+    let args = ["--name".to_owned(), format!("{name}*")].into_iter().chain(log.args());
+    let mut tlskeytop = Tlskeytop::keylog(&bench.lab, args)?;
     let mut runs: Vec<String> = Vec::new();
     for number in 0..TIMES {
         let copy = bench.lab.path(&format!("{name}-{number}"));
@@ -157,18 +182,24 @@ fn most_of_200_static_programs_that_run_once() -> Result<()> {
             truth.client_randoms().into_iter().find(|random| !runs.iter().any(|r| r == random));
         runs.push(new.context("no new handshake")?.to_owned());
     }
-    let keylog = tlskeytop.keylog_path().to_owned();
-    let mut tlskeytop = tlskeytop;
     let ended = tlskeytop.interrupt()?;
-    let summary = ended.stderr.lines().last().unwrap_or_default().to_owned();
-    let ours = KeyLog::strict(&keylog)?;
-    let ours = ours.client_randoms();
-    let missed: Vec<usize> = (0..TIMES).filter(|run| !ours.contains(&&*runs[*run])).collect();
+    let summary = ended.stderr.lines().last().unwrap_or_default();
+    let mut missed = Vec::new();
+    let (ours, truth) = (KeyLog::strict(tlskeytop.keylog_path())?, peer.whole_truth(TIMES)?);
+    for (number, random) in runs.iter().enumerate() {
+        let wrong = |label: &&&str| ours.secret(random, label) != truth.secret(random, label);
+        let labels = ours.labels(random);
+        ensure!(!labels.iter().any(|label| wrong(&label)), "run {number}: a false secret");
+        if labels != truth.labels(random) {
+            missed.push(number);
+            eprintln!("not run {number}: {}", log.delay(&format!("{name}-{number}"))?);
+        }
+    }
     let captured = TIMES - missed.len();
-    // What is missing is counted, and told: it ended before its file was planned and attached.
-    eprintln!("{captured} of {TIMES} captured; not the runs {missed:?}; {summary}");
+    eprintln!("{captured} of {TIMES} captured; {summary}");
+    // What is missing is counted, and told.
     ensure!(missed.is_empty() || summary.contains("before it was attached"), "{summary}");
-    ensure!(captured * 100 >= TIMES * 95, "{captured} of {TIMES}: {summary}");
+    ensure!(captured * 100 >= TIMES * LEAST, "{captured} of {TIMES}: {summary}");
     Ok(())
 }
 

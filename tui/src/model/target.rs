@@ -103,6 +103,11 @@ pub struct Image {
 }
 
 impl Image {
+    /// Whether it has secrets of its own that somebody may want.
+    pub fn may_be_attached(&self) -> bool {
+        !self.plan.is_token() && !self.excluded
+    }
+
     /// `OpenSSL 3.0.17`, `BoringSSL`, `Go 1.22.3 + rustls 0.23.46`, `unknown`, `unknown + Go 1.27.3`.
     pub fn library(&self) -> String {
         let name = |library: &Library| match &library.version {
@@ -396,9 +401,8 @@ impl Targets {
     /// Whether there is something to attach, which the command line allows.
     pub(super) fn can_attach(&self, image: &Image) -> bool {
         image.plan.is_captured(self.selection.ways)
-            && !image.plan.is_token()
+            && image.may_be_attached()
             && (image.named || !self.selection.only_named_images)
-            && !image.excluded
     }
 
     /// How many processes have each image mapped.

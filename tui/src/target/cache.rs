@@ -65,6 +65,12 @@ impl FileIdentity {
         (is_anonymous(self) || is_anonymous(other)) && *self == on_device
     }
 
+    /// Whether something was written to the file after the other was taken, by its size and the time of it: a chmod, link
+    /// or unlink changes nothing that is in it.
+    pub fn has_other_contents(&self, other: &Self) -> bool {
+        (self.size, self.modified) != (other.size, other.modified)
+    }
+
     fn of_file(file: &File) -> Result<Self, Arc<PlanError>> {
         let failed = |source| ReadError::Io { offset: 0, length: 0, source };
         let metadata = file.metadata().map_err(|error| Arc::new(failed(error).into()))?;
@@ -191,6 +197,11 @@ impl PlanCache {
         FileIdentity { device: like.device, inode: like.inode, ..identity }
     }
 
+    /// [`PlanCache::known`], of one that is shared.
+    pub fn known_of(cache: &Mutex<Self>, identity: &FileIdentity) -> Option<Planned> {
+        cache.lock().unwrap_or_else(PoisonError::into_inner).known(identity)
+    }
+
     /// The plan that was made for this file before.
     pub fn known(&mut self, identity: &FileIdentity) -> Option<Planned> {
         self.clock += 1;
@@ -233,6 +244,18 @@ mod tests {
         file.write_all(b", and longer").unwrap();
         let third = cache.plan(&file, path).unwrap_err();
         assert!(!Arc::ptr_eq(&first, &third));
+    }
+
+    #[test]
+    fn what_was_written_to_is_told_from_what_was_unlinked() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mut file = file_of(b"old");
+        let identity = |file: &File| FileIdentity::of(&file.metadata().unwrap());
+        let before = identity(&file);
+        file.set_permissions(std::fs::Permissions::from_mode(0o700)).unwrap();
+        assert!(!identity(&file).has_other_contents(&before));
+        file.write_all(b", and new").unwrap();
+        assert!(identity(&file).has_other_contents(&before));
     }
 
     #[test]

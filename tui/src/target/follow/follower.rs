@@ -14,13 +14,15 @@ use rustix::time::{ClockId, clock_gettime};
 use tracing::{debug, warn};
 
 use super::looking::{Found, PATIENCE, Planning, Seen};
-use super::planners::{Answer, Job, Planners};
+use super::planners::{Answer, Job, Planners, Stage};
 use super::record::{FileKey, Mapped};
 use super::table::Class;
 use super::watch::{self, Gone, Look, Watch, boot_time};
 use super::written::Written;
 use crate::model::Time;
 use crate::model::target::{Ended, Image, ImageId, Process, Scan, Target};
+use crate::priority;
+use crate::target::cache::FileIdentity;
 use crate::target::registry::{COMMANDS, Registry};
 use crate::target::{maps, process};
 use crate::text::Foreign;
@@ -50,6 +52,8 @@ const SETTLED: Duration = Duration::from_millis(200);
 const COMMANDS_LATER: Duration = Duration::from_millis(1);
 /// Ended processes that wait for somebody who looks at one of their files.
 const GONE: usize = 4096;
+/// Files that wait for their plan, and are open meanwhile: that of a process that runs once is soon deleted.
+const OPEN: usize = 128;
 
 /// What the loop asks for.
 #[derive(Debug)]
@@ -107,6 +111,11 @@ struct Prompt {
 }
 
 impl Prompt {
+    /// There was none when one was asked for last.
+    fn is_spent(&self) -> bool {
+        self.left < 1.0
+    }
+
     /// Takes one, if there is one.
     fn take(&mut self, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.since).as_secs_f64();
@@ -202,6 +211,9 @@ impl Follower {
     pub fn run(mut self, mut tell: impl FnMut(News) -> bool) {
         let mut is_active = false;
         loop {
+            if !(is_active && self.prompt.is_spent()) {
+                priority::immediate();
+            }
             self.wait(is_active);
             let (news, is_waiting) = self.watch.take();
             is_active = is_waiting || news.events > 0;
@@ -219,7 +231,12 @@ impl Follower {
             }
             self.take_written();
             self.take_requests();
-            if Instant::now() >= self.next_sweep {
+            let is_due = Instant::now() >= self.next_sweep;
+            // To look at everything takes long. Of a storm of events nobody waits for one, either.
+            if is_due || is_active && self.prompt.is_spent() {
+                priority::raise();
+            }
+            if is_due {
                 self.sweep();
             }
             if self.wants_report() && !tell(News::Picture(self.report())) {
@@ -302,7 +319,7 @@ impl Follower {
     }
 
     fn submit(&mut self, job: Job) {
-        let (file, is_check) = (job.look.mapped.file, job.copy.is_some());
+        let (file, is_check) = (job.look.mapped.file, job.is_check());
         if !self.planners.submit(job) && !is_check {
             self.watch.settle(file, None);
         }
@@ -335,17 +352,23 @@ impl Follower {
                 if self.later.is_empty() {
                     self.later_since = Instant::now();
                 }
-                self.later.push(job);
+                self.later.push(Job { stage: Stage::First, ..job });
                 continue;
             }
-            has_ended = true;
+            has_ended |= matches!(job.stage, Stage::Plan);
             let path = job.look.mapped.path.clone();
             let class = match answer {
+                Answer::Found(Seen::New(file)) => {
+                    let held = self.planners.waiting() + self.later.len();
+                    let file = job.file.or((held < OPEN).then_some(file));
+                    self.submit(Job { file, stage: Stage::Plan, ..job });
+                    continue;
+                }
                 Answer::Found(Seen::Image(found)) => self.found(&job.look, found),
                 Answer::Found(Seen::Copy(found, copy)) => {
                     let file = Some(Arc::clone(&found.file));
                     let class = self.found(&job.look, found);
-                    self.checks.push(Job { file, copy: Some(copy), ..job.clone() });
+                    self.checks.push(Job { file, stage: Stage::Check(copy), ..job.clone() });
                     class
                 }
                 Answer::Found(Seen::Same | Seen::Later) => continue,
@@ -357,7 +380,7 @@ impl Follower {
                     continue;
                 }
                 // It is captured all the same.
-                Answer::Stuck | Answer::Slow if job.copy.is_some() => continue,
+                Answer::Stuck | Answer::Slow if job.is_check() => continue,
                 Answer::Slow => {
                     warn!(%path, "planning it takes too long: it is not captured for now");
                     Some(Class::Nothing(boot_time()))
@@ -406,19 +429,35 @@ impl Follower {
     fn found(&mut self, look: &Look, found: Found) -> Option<Class> {
         let path = Path::new(look.mapped.path.raw());
         debug!(key = ?look.mapped.file, identity = ?found.identity, "found");
+        let planned = found.identity;
         let Some((id, is_new)) = self.registry.found(path, found) else {
             return Some(Class::Nothing(boot_time()));
         };
         if is_new {
             self.is_urgent = true;
+            if self.was_written_to(id, &planned) {
+                self.watch.settle(look.mapped.file, Some(Class::Image(id)));
+                self.look_again(id, "it was written to while it was planned");
+                return None;
+            }
             self.found.extend(self.registry.image(id));
             if let Some(since) = look.since {
                 self.registry.files().set_first_mapping(id, since);
                 let took = Duration::from_nanos(boot_time().saturating_sub(since));
-                debug!(path = %look.mapped.path, "planned {took:?} after its first mapping");
+                debug!(path = %look.mapped.path, image = id.0, "planned {took:?} after its first mapping");
             }
         }
         Some(Class::Image(id))
+    }
+
+    /// Begins to watch an image for writes, before anything is attached to it. Whether there was one before that, since
+    /// the file was looked at: its other times are those of a chmod or unlink too.
+    fn was_written_to(&mut self, id: ImageId, planned: &FileIdentity) -> bool {
+        let Some((file, _)) = self.registry.files().get(id) else { return false };
+        if let Some(Err(error)) = self.written.as_mut().map(|written| written.add(id, &file)) {
+            debug!(?id, %error, "cannot be watched for writes");
+        }
+        file.metadata().is_ok_and(|now| FileIdentity::of(&now).has_other_contents(planned))
     }
 
     /// Forgets what was known of an image, and looks at it again soon.

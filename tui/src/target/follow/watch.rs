@@ -12,6 +12,7 @@ use super::record::{Event, FileKey, Mapped, What};
 use super::rings::{Order, Rings};
 use super::table::{Class, Table};
 use crate::model::target::{Ancestor, Birth, ImageId, Process};
+use crate::priority;
 use crate::target::lineage::Lineage;
 use crate::target::process;
 use crate::text::Foreign;
@@ -110,6 +111,11 @@ impl Watch {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The thread that follows may wait for the lock, and cannot wait for long.
+    fn at_once<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
+        priority::immediately(|| work(&mut self.lock()))
+    }
+
     /// Whether the kernel reports what happens.
     pub fn is_live(&self) -> bool {
         self.lock().rings.is_some()
@@ -139,20 +145,19 @@ impl Watch {
 
     /// The process that an event of now came from, and where it comes from itself; `None` when nothing is known of it.
     pub fn process(&self, pid: u32) -> Option<Arc<Process>> {
-        let started = {
-            let mut inner = self.lock();
+        let known = self.at_once(|inner| {
             inner.catch_up();
             let node = inner.lineage.get(pid)?;
-            if let Some(process) = &node.process {
-                return Some(Arc::clone(process));
-            }
-            node.start_ticks
+            Some(node.process.clone().ok_or(node.start_ticks))
+        });
+        let started = match known? {
+            Ok(process) => return Some(process),
+            Err(started) => started,
         };
         // Without the lock: it is slower than everything else here.
         let began = boot_time();
         let read = process::read(pid).ok();
-        let mut inner = self.lock();
-        Some(inner.describe(pid, started, read.map(|read| (read, began))))
+        Some(self.at_once(|inner| inner.describe(pid, started, read.map(|read| (read, began)))))
     }
 
     /// The ancestors of a process, the nearest first.

@@ -49,17 +49,25 @@ impl Written {
             if self.files.contains_key(id) {
                 continue;
             }
-            // The file itself, whatever its path names.
-            let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-            match inotify::add_watch(&self.inotify, path, WatchFlags::MODIFY) {
-                Ok(watch) => {
-                    self.watches.insert(watch, *id);
-                    self.files.insert(*id, watch);
-                }
-                Err(error) => failed.push((*id, error.into())),
+            if let Err(error) = self.add(*id, file) {
+                failed.push((*id, error));
             }
         }
         failed
+    }
+
+    /// Watches one more file.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses it.
+    pub fn add(&mut self, id: ImageId, file: &File) -> io::Result<()> {
+        // The file itself, whatever its path names.
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let watch = inotify::add_watch(&self.inotify, path, WatchFlags::MODIFY)?;
+        self.watches.insert(watch, id);
+        self.files.insert(id, watch);
+        Ok(())
     }
 
     /// The images whose files were written to since.
