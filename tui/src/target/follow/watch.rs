@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::time::{ClockId, clock_gettime};
 
+use super::readers::Asked;
 use super::record::{Event, FileKey, Mapped, What};
 use super::rings::{Order, Rings};
 use super::table::{Class, Table};
@@ -87,10 +88,18 @@ impl std::fmt::Debug for Watch {
 impl Watch {
     /// Begins to watch. Where the kernel refuses, nothing is ever reported, and the error says why.
     pub fn start() -> (Self, Option<io::Error>) {
-        let (rings, error) = match Rings::open() {
-            Ok(rings) => (Some(rings), None),
-            Err(error) => (None, Some(error)),
-        };
+        match Rings::open() {
+            Ok(rings) => (Self::of(Some(rings)), None),
+            Err(error) => (Self::blind(), Some(error)),
+        }
+    }
+
+    /// One to which nothing is ever reported.
+    pub fn blind() -> Self {
+        Self::of(None)
+    }
+
+    fn of(rings: Option<Rings>) -> Self {
         let inner = Inner {
             rings,
             order: Order::default(),
@@ -103,7 +112,7 @@ impl Watch {
             lost: 0,
             ticks: 1_000_000_000 / rustix::param::clock_ticks_per_second().max(1),
         };
-        (Self(Arc::new(Mutex::new(inner))), error)
+        Self(Arc::new(Mutex::new(inner)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -203,19 +212,31 @@ impl Watch {
         (inner.table.untracked.max(inner.lineage.untracked), lost)
     }
 
-    /// What `/proc` shows of a process, read from `began` on. The files that nobody has looked at yet.
-    pub fn seen(&self, process: &Process, maps: &[Mapped], threads: u32, began: u64) -> Vec<Look> {
+    /// What `/proc` shows of a process, read from `began` on.
+    pub fn seen(&self, process: &Process, threads: u32, began: u64) {
         let mut inner = self.lock();
         // A thread that ended since `/proc` was read must not be counted twice.
         inner.catch_up();
         inner.lineage.seen(process, began);
+        inner.table.seen(process.pid, threads, began);
+    }
+
+    /// The mappings of a process, read from `began` on. The files that nobody has looked at yet.
+    pub fn has_mapped(&self, asked: &Asked, maps: &[Mapped], began: u64) -> Vec<Look> {
+        let mut inner = self.lock();
+        inner.catch_up();
+        let node = inner.lineage.get(asked.pid);
+        // Not those of one that ended since, nor for another one with its id.
+        if node.is_none_or(|node| node.start_ticks != asked.start_ticks) {
+            return Vec::new();
+        }
         let files = maps.iter().map(|mapped| mapped.file).collect();
         let files: HashSet<FileKey> =
-            inner.table.seen(process.pid, files, threads, began).into_iter().collect();
+            inner.table.has_mapped(asked.pid, files, began).into_iter().collect();
         inner.news.changed = true;
         let look = |mapped: &Mapped| Look {
-            pid: process.pid,
-            is_program: process.exe.as_ref() == Some(&mapped.path),
+            pid: asked.pid,
+            is_program: asked.exe.as_ref() == Some(&mapped.path),
             mapped: mapped.clone(),
             since: None,
         };
