@@ -1,5 +1,6 @@
 //! The engine on a real machine: eBPF, `/proc`, the key log's file.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
@@ -48,7 +49,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Starts the threads; nothing is attached yet. To be called within a tokio runtime.
+    /// Starts the threads, which look first at the processes that were `named`; nothing is attached yet. To be called
+    /// within a tokio runtime.
     ///
     /// # Errors
     ///
@@ -57,6 +59,7 @@ impl Machine {
         mut loaded: Loaded,
         registry: Registry,
         watch: Watch,
+        named: BTreeSet<u32>,
     ) -> Result<Self, CaptureError> {
         priority::raise();
         let (sender, replies) = channel(REPLIES);
@@ -73,7 +76,7 @@ impl Machine {
             writer: Writer::start(sender.clone())?,
             exporter: Errands::start("export", sender.clone())?,
             looker: Errands::start("look", sender.clone())?,
-            scanner: Scanner::start(registry, watch, sender)?,
+            scanner: Scanner::start(registry, watch, named, sender)?,
             replies,
             tick,
             own: Vec::new(),

@@ -1,6 +1,7 @@
 //! The thread that follows what the processes of this machine do. A file on a dead mount takes forever, and nothing here
 //! waits for it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::thread;
 
@@ -18,13 +19,19 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    /// Starts the thread; what it finds it reports to `replies`.
+    /// Starts the thread; what it finds it reports to `replies`. It looks first at the processes that were `named`.
     ///
     /// # Errors
     ///
     /// When the thread cannot be started.
-    pub fn start(registry: Registry, watch: Watch, replies: Sender<Msg>) -> io::Result<Self> {
-        let follower = Follower::new(registry, watch)?;
+    pub fn start(
+        registry: Registry,
+        watch: Watch,
+        named: BTreeSet<u32>,
+        replies: Sender<Msg>,
+    ) -> io::Result<Self> {
+        let mut follower = Follower::new(registry, watch)?;
+        follower.look_first_at(named);
         let requests = follower.requests();
         thread::Builder::new().name("follow".to_owned()).spawn(move || {
             priority::raise();

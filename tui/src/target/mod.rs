@@ -26,6 +26,7 @@ pub mod machine;
 pub mod maps;
 pub mod needed;
 pub mod notes;
+pub mod past;
 pub mod plan;
 pub mod process;
 pub mod random;

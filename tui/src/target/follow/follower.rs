@@ -148,6 +148,12 @@ pub struct Follower {
     last_sweep: Instant,
     /// When the next sweep may be, if there is a reason for one.
     again: Instant,
+    /// Processes that the user named: what they have mapped is looked at first.
+    named: BTreeSet<u32>,
+    /// Until then the first report waits for what is being planned; `None` before the first sweep.
+    first_until: Option<Instant>,
+    /// A file could not be opened by the process that was asked for it, and another one has it mapped.
+    looks_again: bool,
     /// Of what was told: untracked, lost.
     told: (u64, u64),
 }
@@ -189,8 +195,16 @@ impl Follower {
             next_sweep: now,
             last_sweep: now,
             again: now,
+            named: BTreeSet::new(),
+            first_until: None,
+            looks_again: false,
             told: (0, 0),
         })
+    }
+
+    /// What these processes have mapped is looked at first.
+    pub fn look_first_at(&mut self, named: BTreeSet<u32>) {
+        self.named = named;
     }
 
     /// To ask it for something.
@@ -231,8 +245,8 @@ impl Follower {
     fn wants_report(&self) -> bool {
         let now = Instant::now();
         // Before everything was looked at, a report would say too little; but a machine may never be idle.
-        let is_ready = self.planners.is_idle() && self.later.is_empty();
-        if self.is_first && !is_ready && now < self.last_sweep + FIRST {
+        let is_ready = self.planners.is_idle() && self.later.is_empty() && !self.looks_again;
+        if self.is_first && !is_ready && self.first_until.is_none_or(|until| now < until) {
             return false;
         }
         self.is_urgent && now >= self.not_before || self.has_changed && now >= self.next_report
@@ -242,7 +256,7 @@ impl Follower {
         let now = Instant::now();
         let mut until = self.next_sweep;
         if self.is_first {
-            until = until.min(self.last_sweep + FIRST);
+            until = self.first_until.map_or(until, |first| until.min(first));
         }
         if is_active {
             until = until.min(now + COALESCE);
@@ -301,7 +315,8 @@ impl Follower {
         self.bury();
     }
 
-    fn submit(&mut self, job: Job) {
+    fn submit(&mut self, mut job: Job) {
+        job.look.is_named = self.named.contains(&job.look.pid);
         let (file, is_check) = (job.look.mapped.file, job.copy.is_some());
         if !self.planners.submit(job) && !is_check {
             self.watch.settle(file, None);
@@ -392,6 +407,7 @@ impl Follower {
         // What was there before us is looked at by another process that has it, if there is one.
         if self.watch.is_used_by_another(mapped.file, *pid) {
             self.next_sweep = self.next_sweep.min(self.again);
+            self.looks_again = true;
             return;
         }
         let gone = self.gone.iter().find(|gone| gone.process.pid == *pid);
@@ -405,10 +421,11 @@ impl Follower {
 
     fn found(&mut self, look: &Look, found: Found) -> Option<Class> {
         let path = Path::new(look.mapped.path.raw());
-        debug!(key = ?look.mapped.file, identity = ?found.identity, "found");
+        let identity = found.identity;
         let Some((id, is_new)) = self.registry.found(path, found) else {
             return Some(Class::Nothing(boot_time()));
         };
+        debug!(image = ?id, path = %look.mapped.path, key = ?look.mapped.file, ?identity, "found");
         if is_new {
             self.is_urgent = true;
             self.found.extend(self.registry.image(id));
@@ -444,7 +461,7 @@ impl Follower {
             let mut keys = keys.into_iter();
             let key = keys.next().unwrap_or(FileKey { device: (0, 0), inode: 0, generation: None });
             let mapped = Mapped { file: key, start: 0, length: 0, path };
-            let look = Look { pid: 0, mapped, is_program: true, since: None };
+            let look = Look { pid: 0, mapped, is_program: true, is_named: false, since: None };
             self.submit(Job { aliases: keys.collect(), file: Some(file), ..Job::new(look) });
         }
     }
@@ -462,7 +479,8 @@ impl Follower {
             warn!(%error, "a CPU cannot be watched");
         }
         let began = boot_time();
-        let pids = match process::all_pids() {
+        self.looks_again = false;
+        let mut pids = match process::all_pids() {
             Ok(pids) => pids,
             Err(error) => {
                 // Not that nobody runs.
@@ -471,6 +489,8 @@ impl Follower {
                 return;
             }
         };
+        // A file is looked at by the first who has it.
+        pids.sort_by_key(|pid| !self.named.contains(pid));
         let mut parents = Vec::new();
         for (number, pid) in pids.into_iter().enumerate() {
             // What happens meanwhile must not fill the rings.
@@ -511,6 +531,7 @@ impl Follower {
         self.again = self.last_sweep + SWEEP_AGAIN.max(rest);
         let pause = if self.watch.is_live() { SWEEP } else { SWEEP_BLIND };
         self.next_sweep = self.last_sweep + pause.max(rest);
+        self.first_until.get_or_insert(self.last_sweep + FIRST);
     }
 
     fn report(&mut self) -> Scan {

@@ -63,13 +63,14 @@ pub enum Answer<T> {
     Slow,
 }
 
-/// Waits in the heap: what is only to be checked last, programs of processes before libraries, small before large,
-/// first come first.
+/// Waits in the heap: what the user waits for first, what is only to be checked last; programs of processes before
+/// libraries, small before large, first come first.
 struct Waiting<J>(u64, J);
 
 impl Waiting<Job> {
-    fn rank(&self) -> (bool, bool, u64, u64) {
-        (self.1.copy.is_some(), !self.1.look.is_program, self.1.look.mapped.length, self.0)
+    fn rank(&self) -> (bool, bool, bool, u64, u64) {
+        let Look { is_program, is_named, mapped, .. } = &self.1.look;
+        (self.1.copy.is_some(), !is_named, !is_program, mapped.length, self.0)
     }
 }
 
@@ -368,7 +369,7 @@ mod tests {
     fn job(device: u32, inode: u64, length: u64, is_program: bool) -> Job {
         let file = FileKey { device: (device, 0), inode, generation: None };
         let mapped = Mapped { file, start: 0, length, path: "x".into() };
-        let look = Look { pid: 1, mapped, is_program, since: None };
+        let look = Look { pid: 1, mapped, is_program, is_named: false, since: None };
         Job::new(look)
     }
 
