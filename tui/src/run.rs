@@ -232,6 +232,7 @@ fn capture_logged(
         let start_ticks = process::start_ticks(pid).context("looking at ourselves")?;
         selection.root = Some(Ancestor { pid, start_ticks });
     }
+    let named = selection.pids.keys().copied().collect();
     let files = raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -247,7 +248,8 @@ fn capture_logged(
             true => AT_A_TIME_ONE_BY_ONE,
             false => AT_A_TIME,
         };
-        let mut machine = Machine::start(loaded, registry, watch, selection.only_named_images)?;
+        let only_named = selection.only_named_images;
+        let mut machine = Machine::start(loaded, registry, watch, named, only_named)?;
         let mut model = Model::new(selection, task.keylog.clone(), DEFAULT_SESSION_LIMIT);
         model.catching_up = CatchingUp::new(task.catch_up, at_a_time);
         if let Some(command) = command {

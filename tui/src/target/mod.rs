@@ -28,6 +28,7 @@ pub mod maps;
 pub mod mounts;
 pub mod needed;
 pub mod notes;
+pub mod past;
 pub mod plan;
 pub mod process;
 pub mod random;

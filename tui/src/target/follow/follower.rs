@@ -48,6 +48,9 @@ const SWEEP_BLIND: Duration = Duration::from_secs(2);
 const FIRST: Duration = Duration::from_secs(30);
 /// After records were lost, no sooner than this.
 const SWEEP_AGAIN: Duration = Duration::from_secs(1);
+/// Sweeps that the first report waits for, because a file could not be opened before its process ended. It may be one that
+/// nobody can open.
+const LOOKS_AGAIN: u32 = 3;
 /// A file that was written to is looked at when nothing was written for so long.
 const SETTLED: Duration = Duration::from_millis(200);
 /// How long command lines are waited for, after the first report.
@@ -164,6 +167,15 @@ pub struct Follower {
     last_sweep: Instant,
     /// When the next sweep may be, if there is a reason for one.
     again: Instant,
+    /// Processes that the user named: what they have mapped is looked at first.
+    named: BTreeSet<u32>,
+    /// Until then the first report waits for what is being planned; `None` before the first sweep, and for ever.
+    first_until: Option<Instant>,
+    /// A file could not be opened by the process that was asked for it, and another one has it mapped: the first report
+    /// waits for another sweep.
+    looks_again: bool,
+    /// How often that was so.
+    looked_again: u32,
     /// Of what was told: untracked, lost.
     told: (u64, u64),
 }
@@ -209,8 +221,17 @@ impl Follower {
             next_sweep: now,
             last_sweep: now,
             again: now,
+            named: BTreeSet::new(),
+            first_until: None,
+            looks_again: false,
+            looked_again: 0,
             told: (0, 0),
         })
+    }
+
+    /// What these processes have mapped is looked at first.
+    pub fn look_first_at(&mut self, named: BTreeSet<u32>) {
+        self.named = named;
     }
 
     /// To ask it for something.
@@ -272,8 +293,9 @@ impl Follower {
     fn wants_report(&self) -> bool {
         let now = Instant::now();
         // Before everything was looked at, a report would say too little; but a machine may never be idle.
-        let is_ready = self.sweeping.is_none() && self.planners.is_idle() && self.later.is_empty();
-        if self.is_first && !is_ready && self.last_sweep.elapsed() < self.patience {
+        let are_read = self.sweeping.is_none() && !self.looks_again;
+        let is_ready = are_read && self.planners.is_idle() && self.later.is_empty();
+        if self.is_first && !is_ready && self.first_until.is_none_or(|until| now < until) {
             return false;
         }
         self.is_urgent && now >= self.not_before || self.has_changed && now >= self.next_report
@@ -284,8 +306,7 @@ impl Follower {
         // The next one begins when all of the present one are read.
         let mut until = if self.sweeping.is_some() { now + SWEEP } else { self.next_sweep };
         if self.is_first {
-            until =
-                until.min(now + self.patience.saturating_sub(self.last_sweep.elapsed()).min(SWEEP));
+            until = self.first_until.map_or(until, |first| until.min(first));
         }
         if is_active {
             until = until.min(now + COALESCE);
@@ -345,7 +366,8 @@ impl Follower {
         self.bury();
     }
 
-    fn submit(&mut self, job: Job) {
+    fn submit(&mut self, mut job: Job) {
+        job.look.is_named = self.named.contains(&job.look.pid);
         let (file, is_check) = (job.look.mapped.file, job.is_check());
         if !self.planners.submit(job) && !is_check {
             self.watch.settle(file, None);
@@ -444,6 +466,7 @@ impl Follower {
         // What was there before us is looked at by another process that has it, if there is one.
         if self.watch.is_used_by_another(mapped.file, *pid) {
             self.next_sweep = self.next_sweep.min(self.again);
+            self.looks_again = self.looked_again < LOOKS_AGAIN;
             return;
         }
         let gone = self.gone.iter().find(|gone| gone.process.pid == *pid);
@@ -457,11 +480,11 @@ impl Follower {
 
     fn found(&mut self, look: &Look, found: Found) -> Option<Class> {
         let path = Path::new(look.mapped.path.raw());
-        debug!(key = ?look.mapped.file, identity = ?found.identity, "found");
         let planned = found.identity;
         let Some((id, is_new)) = self.registry.found(path, found) else {
             return Some(Class::Nothing(boot_time()));
         };
+        debug!(image = ?id, path = %look.mapped.path, key = ?look.mapped.file, identity = ?planned, "found");
         if is_new {
             self.is_urgent = true;
             if self.was_written_to(id, &planned) {
@@ -512,7 +535,7 @@ impl Follower {
             let mut keys = keys.into_iter();
             let key = keys.next().unwrap_or(FileKey { device: (0, 0), inode: 0, generation: None });
             let mapped = Mapped { file: key, start: 0, length: 0, path };
-            let look = Look { pid: 0, mapped, is_program: true, since: None };
+            let look = Look { pid: 0, mapped, is_program: true, is_named: false, since: None };
             self.submit(Job { aliases: keys.collect(), file: Some(file), ..Job::new(look) });
         }
     }
@@ -530,7 +553,8 @@ impl Follower {
             warn!(%error, "a CPU cannot be watched");
         }
         let began = boot_time();
-        let pids = match process::all_pids() {
+        self.looked_again += u32::from(std::mem::take(&mut self.looks_again));
+        let mut pids = match process::all_pids() {
             Ok(pids) => pids,
             Err(error) => {
                 // Not that nobody runs.
@@ -539,6 +563,8 @@ impl Follower {
                 return;
             }
         };
+        // A file is looked at by the first who has it.
+        pids.sort_by_key(|pid| !self.named.contains(pid));
         let (mut parents, mut asked) = (Vec::new(), Vec::new());
         for (number, pid) in pids.into_iter().enumerate() {
             // What happens meanwhile must not fill the rings.
@@ -600,6 +626,7 @@ impl Follower {
         self.again = self.last_sweep + SWEEP_AGAIN.max(rest);
         let pause = if self.watch.is_live() { SWEEP } else { SWEEP_BLIND };
         self.next_sweep = self.last_sweep + pause.max(rest);
+        self.first_until = self.first_until.or(self.last_sweep.checked_add(self.patience));
     }
 
     fn report(&mut self) -> Scan {

@@ -87,18 +87,19 @@ pub enum Answer<T> {
     Slow,
 }
 
-/// Waits in the heap: what is to be looked at before what is to be planned, what is only to be checked last, programs of
-/// processes before libraries, small before large, first come first.
+/// Waits in the heap: what the user waits for first, what is to be looked at before what is to be planned, what is only to
+/// be checked last; programs of processes before libraries, small before large, first come first.
 struct Waiting<J>(u64, J);
 
 impl Waiting<Job> {
-    fn rank(&self) -> (u8, bool, u64, u64) {
+    fn rank(&self) -> (u8, bool, bool, u64, u64) {
+        let Look { is_program, is_named, mapped, .. } = &self.1.look;
         let stage = match self.1.stage {
             Stage::First => 0,
             Stage::Plan => 1,
             Stage::Check(_) => 2,
         };
-        (stage, !self.1.look.is_program, self.1.look.mapped.length, self.0)
+        (stage, !is_named, !is_program, mapped.length, self.0)
     }
 }
 
