@@ -37,11 +37,19 @@ impl Attached {
 
     /// Waits until a file that was mapped is attached. The attach follows the plan at once.
     fn wait_for(&self, file: &Path) -> Result<()> {
+        self.wait_for_times(file, 1)
+    }
+
+    /// The same of a file that was planned and attached so many times.
+    fn wait_for_times(&self, file: &Path, times: usize) -> Result<()> {
         let file = file.to_string_lossy();
         until("the new image is attached", || {
             let log = fs::read_to_string(&self.0)?;
-            let planned = log.lines().skip_while(|l| !l.contains("planned") || !l.contains(&*file));
-            Ok(planned.skip(1).any(|line| line.contains("attached in ")).then_some(()))
+            let mut lines = log.lines();
+            let is_plan = |line: &str| line.contains("planned") && line.contains(&*file);
+            let is_attached = (0..times)
+                .all(|_| lines.any(is_plan) && lines.any(|line| line.contains("attached in ")));
+            Ok(is_attached.then_some(()))
         })
     }
 
@@ -233,7 +241,7 @@ fn a_program_whose_name_has_a_newline() -> Result<()> {
 
 /// A library that a process loads when it is captured already, and that another one overwrites in place.
 #[test]
-#[ignore = "does not wait yet until the overwritten library is attached again"]
+#[ignore = "its one run with the wait for the second plan failed: no second plan and attach in the log within 60 s"]
 fn a_library_that_is_loaded_late_and_overwritten() -> Result<()> {
     const TIMES: usize = 2;
     let Some(bench) = Bench::open(Protocol::Http)? else {
@@ -244,20 +252,20 @@ fn a_library_that_is_loaded_late_and_overwritten() -> Result<()> {
     let log = Attached(bench.lab.path("log"));
     let args = ["--name".to_owned(), name].into_iter().chain(log.args());
     let tlskeytop = Tlskeytop::keylog(&bench.lab, args)?;
-    let run = || -> Result<()> {
+    let run = |number| -> Result<()> {
         let mut client =
             start(bench.client(&python, "client_libssl.py", TIMES).env("LIBSSL", &library))?;
-        log.wait_for(&library)?;
+        log.wait_for_times(&library, number)?;
         client.say("go")?;
         let ended = client.wait()?;
         ensure!(ended.status.success(), "{}", ended.status);
         Ok(())
     };
-    run()?;
+    run(1)?;
     // The same inode, with other bytes behind its end; what has it mapped next must neither crash nor be missed.
     let mut bytes = fs::read(&library)?;
     bytes.extend([0; 4096]);
     fs::write(&library, bytes)?;
-    run()?;
+    run(2)?;
     bench.check(tlskeytop, 2 * TIMES)
 }

@@ -29,6 +29,7 @@ use crate::model::{
 use crate::preflight::{self, Check};
 use crate::report;
 use crate::runtime::{self, Engine as _, Machine, finish, local_offset};
+use crate::target::follow::follower::Follower;
 use crate::target::follow::watch::Watch;
 use crate::target::layout::Forced;
 use crate::target::process;
@@ -111,9 +112,10 @@ fn print(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<u8> {
 
 fn scan(json: bool, layout: Option<Forced>) -> io::Result<u8> {
     warn_of(layout.as_ref());
-    let mut registry = Registry::with_layout(layout);
+    let watch = Watch::blind();
+    let mut registry = Registry::watching(layout, watch.clone());
     registry.add_system_libraries();
-    let scan = registry.scan();
+    let scan = Follower::new(registry, watch)?.look();
     let text = if json { report::scan_json(&scan) } else { report::scan_table(&scan) };
     if rustix::process::geteuid().as_raw() != 0 {
         say("not root: only your own processes were looked at; `sudo tlskeytop scan` sees all");
@@ -122,7 +124,8 @@ fn scan(json: bool, layout: Option<Forced>) -> io::Result<u8> {
 }
 
 fn doctor() -> io::Result<u8> {
-    let checks = preflight::checks();
+    let mut checks = preflight::checks();
+    checks.push(preflight::mounts());
     let code = if checks.iter().any(Check::is_bad) { NOT_PERMITTED } else { 0 };
     print(|out| out.write_all(report::doctor(&checks).as_bytes()))?;
     Ok(code)
@@ -229,6 +232,7 @@ fn capture_logged(
         let start_ticks = process::start_ticks(pid).context("looking at ourselves")?;
         selection.root = Some(Ancestor { pid, start_ticks });
     }
+    let named = selection.pids.keys().copied().collect();
     let files = raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -244,7 +248,8 @@ fn capture_logged(
             true => AT_A_TIME_ONE_BY_ONE,
             false => AT_A_TIME,
         };
-        let mut machine = Machine::start(loaded, registry, watch, selection.only_named_images)?;
+        let only_named = selection.only_named_images;
+        let mut machine = Machine::start(loaded, registry, watch, named, only_named)?;
         let mut model = Model::new(selection, task.keylog.clone(), DEFAULT_SESSION_LIMIT);
         model.catching_up = CatchingUp::new(task.catch_up, at_a_time);
         if let Some(command) = command {

@@ -1,5 +1,6 @@
 //! The engine on a real machine: eBPF, `/proc`, the key log's file.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
@@ -48,8 +49,9 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Starts the threads; nothing is attached yet. To be called within a tokio runtime. With `only_named_images` those
-    /// that are found later are not attached before it is decided on them.
+    /// Starts the threads, which look first at the processes that were `named`; nothing is attached yet. To be called
+    /// within a tokio runtime. With `only_named_images` those that are found later are not attached before it is decided
+    /// on them.
     ///
     /// # Errors
     ///
@@ -58,6 +60,7 @@ impl Machine {
         mut loaded: Loaded,
         registry: Registry,
         watch: Watch,
+        named: BTreeSet<u32>,
         only_named_images: bool,
     ) -> Result<Self, CaptureError> {
         priority::raise();
@@ -77,7 +80,7 @@ impl Machine {
             writer: Writer::start(sender.clone())?,
             exporter: Errands::start("export", sender.clone())?,
             looker: Errands::start("look", sender.clone())?,
-            scanner: Scanner::start(registry, watch, sender, ahead)?,
+            scanner: Scanner::start(registry, watch, named, sender, ahead)?,
             replies,
             tick,
             own: Vec::new(),

@@ -1,6 +1,7 @@
 //! The thread that follows what the processes of this machine do. A file on a dead mount takes forever, and nothing here
 //! waits for it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::thread;
 
@@ -18,7 +19,8 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    /// Starts the thread; what it finds it reports to `replies`, and asks for probes at `ahead` at once.
+    /// Starts the thread; what it finds it reports to `replies`, and asks for probes at `ahead` at once. It looks first at
+    /// the processes that were `named`.
     ///
     /// # Errors
     ///
@@ -26,10 +28,12 @@ impl Scanner {
     pub fn start(
         registry: Registry,
         watch: Watch,
+        named: BTreeSet<u32>,
         replies: Sender<Msg>,
         ahead: Option<Orders>,
     ) -> io::Result<Self> {
-        let follower = Follower::new(registry, watch)?;
+        let mut follower = Follower::new(registry, watch)?;
+        follower.look_first_at(named);
         let requests = follower.requests();
         thread::Builder::new().name("follow".to_owned()).spawn(move || {
             follower.run(|news| match news {

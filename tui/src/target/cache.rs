@@ -51,6 +51,11 @@ impl FileIdentity {
         Self { device: rustix::fs::makedev(major, minor), inode, ..self }
     }
 
+    /// Major and minor number of the device.
+    pub fn device_numbers(&self) -> (u32, u32) {
+        (rustix::fs::major(self.device), rustix::fs::minor(self.device))
+    }
+
     /// Whether it is the same inode, whatever was done to it meanwhile.
     pub fn is_same_inode(&self, other: &Self) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
@@ -58,7 +63,8 @@ impl FileIdentity {
 
     /// Whether the two are one file below two overlays, for all that can be told: since Linux 6.8 the overlay's own device is
     /// all that it shows to anybody, perf records included, but inode, size and both times to the nanosecond are those of
-    /// the file below, and nobody can choose the time of the last change of an inode.
+    /// the file below, and nobody can choose the time of the last change of an inode. Only of files for which
+    /// [`is_honest`](super::mounts::is_honest) holds.
     pub fn is_same_below(&self, other: &Self) -> bool {
         let is_anonymous = |identity: &Self| rustix::fs::major(identity.device) == 0;
         let on_device = Self { device: self.device, ..*other };

@@ -16,9 +16,12 @@ use super::planners::{Job, Progress, Stage};
 use super::record::{FileKey, Mapped};
 use super::watch::{Look, Watch};
 use crate::priority;
+use crate::target::aside;
 use crate::target::cache::{FileIdentity, PlanCache};
 use crate::target::copies::{self, Copy, Head};
+use crate::target::image::plan_image;
 use crate::target::libcrypto::{self, with_version};
+use crate::target::mounts;
 use crate::target::plan::ImagePlan;
 use crate::target::tokens::with_tokens;
 
@@ -40,6 +43,8 @@ pub struct Found {
     pub used: Arc<ImagePlan>,
     /// The softokens that have its keys, and their paths.
     pub tokens: Vec<(PathBuf, Found)>,
+    /// What its file system says of it is what the kernel says.
+    pub is_honest: bool,
 }
 
 /// What a look found.
@@ -59,6 +64,8 @@ pub enum Seen {
     Later,
     /// No TLS code.
     Nothing,
+    /// Its file system does not answer.
+    Silent,
     /// The file cannot be reached: whoever had it mapped is gone, and its path names another one.
     Unreachable,
 }
@@ -113,6 +120,10 @@ impl Drop for Plans<'_> {
 impl Looker {
     /// Looks at a file.
     pub fn look_at(&self, job: &Job, progress: &Progress<'_>) -> Seen {
+        if job.file.is_none() && mounts::may_never_answer(job.look.pid, job.look.mapped.file.device)
+        {
+            return self.look_aside(&job.look, progress);
+        }
         let opened = match &job.file {
             Some(file) => self.identify(file, &job.look.mapped).map(|id| (Arc::clone(file), id.0)),
             None => self.open(&job.look),
@@ -163,6 +174,41 @@ impl Looker {
         }
     }
 
+    /// Looks at a copy of a file that another process reads for us. What is beside it is not looked at.
+    fn look_aside(&self, look: &Look, progress: &Progress<'_>) -> Seen {
+        let Look { pid, mapped, .. } = look;
+        let link = map_files(*pid, mapped);
+        // This alone asks nobody, nor does the attach of probes by it.
+        let opened = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&link);
+        let copied = aside::copy(Path::new(&link), || progress.opened());
+        let (file, copy) = match (opened, copied) {
+            (Ok(file), Ok(copy)) => (Arc::new(file), copy),
+            (_, Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
+                progress.silent();
+                return Seen::Silent;
+            }
+            _ => return Seen::Unreachable,
+        };
+        progress.opened();
+        let Ok(metadata) = copy.metadata() else { return Seen::Unreachable };
+        let FileKey { device, inode, .. } = mapped.file;
+        // The time of the change of its inode is not known, and nobody else's that is looked at so.
+        let identity = FileIdentity { changed: 0, ..FileIdentity::of(&metadata) };
+        let identity = identity.with_inode(device, inode);
+        priority::lower();
+        // Not one that was made before: a server can say of any file that it has not changed.
+        let planned = plan_image(&copy, Path::new(mapped.path.raw()));
+        priority::raise();
+        match planned.map(Arc::new) {
+            Ok(plan) if plan.is_tls() => {
+                let used = Arc::clone(&plan);
+                let (tokens, is_honest) = (Vec::new(), false);
+                Seen::Image(Found { file, identity, plan, used, tokens, is_honest })
+            }
+            _ => Seen::Nothing,
+        }
+    }
+
     /// With what the files beside it say.
     fn found(
         &self,
@@ -171,6 +217,8 @@ impl Looker {
         identity: FileIdentity,
         plan: Arc<ImagePlan>,
     ) -> Found {
+        let device = look.mapped.file.device;
+        let is_honest = mounts::is_honest(look.pid, device);
         let path = Path::new(look.mapped.path.raw());
         let folder = path.parent().and_then(|folder| folder.strip_prefix("/").ok());
         let root = PathBuf::from(format!("/proc/{}/root", look.pid));
@@ -182,16 +230,15 @@ impl Looker {
         }
         let used = with_version(Arc::clone(&plan), path, folder);
         let (used, tokens) = with_tokens(used, path, folder, &self.plans, Some(&self.watch));
-        Found { file, identity, plan, used, tokens }
+        Found { file, identity, plan, used, tokens, is_honest }
     }
 
     /// Opens the file itself. A process that ended is no hindrance while the path names the same file.
     fn open(&self, look: &Look) -> io::Result<(Arc<File>, FileIdentity)> {
         let Look { pid, mapped, .. } = look;
-        let end = mapped.start.saturating_add(mapped.length);
         let path = mapped.path.raw();
         let ways = [
-            format!("/proc/{pid}/map_files/{:x}-{end:x}", mapped.start),
+            map_files(*pid, mapped),
             format!("/proc/{pid}/root{path}"),
             path.to_owned(),
             format!("/proc/{pid}/exe"),
@@ -238,6 +285,12 @@ fn is_mapped(record: FileKey, learnt: Option<FileKey>, identity: &FileIdentity) 
         Some(key) => key == record,
         None => identity.is_same_inode(&identity.with_inode(record.device, record.inode)),
     }
+}
+
+/// The link to what a process has mapped, whatever the path of it names by now.
+fn map_files(pid: u32, mapped: &Mapped) -> String {
+    let end = mapped.start.saturating_add(mapped.length);
+    format!("/proc/{pid}/map_files/{:x}-{end:x}", mapped.start)
 }
 
 /// Opens a regular file, and never anything else: opening a device does something.

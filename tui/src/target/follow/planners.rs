@@ -87,18 +87,19 @@ pub enum Answer<T> {
     Slow,
 }
 
-/// Waits in the heap: what is to be looked at before what is to be planned, what is only to be checked last, programs of
-/// processes before libraries, small before large, first come first.
+/// Waits in the heap: what the user waits for first, what is to be looked at before what is to be planned, what is only to
+/// be checked last; programs of processes before libraries, small before large, first come first.
 struct Waiting<J>(u64, J);
 
 impl Waiting<Job> {
-    fn rank(&self) -> (u8, bool, u64, u64) {
+    fn rank(&self) -> (u8, bool, bool, u64, u64) {
+        let Look { is_program, is_named, mapped, .. } = &self.1.look;
         let stage = match self.1.stage {
             Stage::First => 0,
             Stage::Plan => 1,
             Stage::Check(_) => 2,
         };
-        (stage, !self.1.look.is_program, self.1.look.mapped.length, self.0)
+        (stage, !is_named, !is_program, mapped.length, self.0)
     }
 }
 
@@ -181,13 +182,21 @@ impl<T> Shared<T> {
     }
 }
 
-/// Tells that the file was opened, which has its own limit.
-pub struct Progress<'a>(&'a dyn Fn());
+/// Tells how far a look is.
+pub struct Progress<'a> {
+    opened: &'a dyn Fn(),
+    silent: &'a dyn Fn(),
+}
 
 impl Progress<'_> {
-    /// The file is open.
+    /// The file is open: what comes has its own limit.
     pub fn opened(&self) {
-        (self.0)();
+        (self.opened)();
+    }
+
+    /// Its mount does not answer, and nobody waits for it.
+    pub fn silent(&self) {
+        (self.silent)();
     }
 }
 
@@ -418,7 +427,10 @@ fn work<T>(shared: &Shared<T>, look_at: &LookAt<T>, id: u64, which: Which) -> bo
             (busy.until, busy.is_open) = (Instant::now() + shared.limits[1], true);
         }
     };
-    let found = look_at(&job, &Progress(&opened));
+    let silent = || {
+        *shared.lock().silent.entry(job.look.mapped.file.device).or_default() += 1;
+    };
+    let found = look_at(&job, &Progress { opened: &opened, silent: &silent });
     let mut state = shared.lock();
     if state.busy.remove(&id).is_none() {
         // It was given up, and did answer in the end: there is another thread in its place.

@@ -6,7 +6,7 @@ use super::*;
 fn job(device: u32, inode: u64, length: u64, is_program: bool) -> Job {
     let file = FileKey { device: (device, 0), inode, generation: None };
     let mapped = Mapped { file, start: 0, length, path: "x".into() };
-    let look = Look { pid: 1, mapped, is_program, since: None };
+    let look = Look { pid: 1, mapped, is_program, is_named: false, since: None };
     Job { stage: Stage::Plan, ..Job::new(look) }
 }
 
