@@ -292,13 +292,18 @@ impl Follower {
 
     fn wants_report(&self) -> bool {
         let now = Instant::now();
-        // Before everything was looked at, a report would say too little; but a machine may never be idle.
-        let are_read = self.sweeping.is_none() && !self.looks_again;
-        let is_ready = are_read && self.planners.is_idle() && self.later.is_empty();
-        if self.is_first && !is_ready && self.first_until.is_none_or(|until| now < until) {
+        let is_due =
+            self.is_urgent && now >= self.not_before || self.has_changed && now >= self.next_report;
+        is_due && !self.is_report_held(now)
+    }
+
+    /// Before everything was looked at, a report would say too little; but a machine may never be idle.
+    fn is_report_held(&self, now: Instant) -> bool {
+        if !self.is_first || self.first_until.is_some_and(|until| now >= until) {
             return false;
         }
-        self.is_urgent && now >= self.not_before || self.has_changed && now >= self.next_report
+        let are_read = self.sweeping.is_none() && !self.looks_again;
+        !(are_read && self.planners.is_idle() && self.later.is_empty())
     }
 
     fn wait(&mut self, is_active: bool) {
@@ -311,10 +316,12 @@ impl Follower {
         if is_active {
             until = until.min(now + COALESCE);
         }
-        if self.is_urgent {
+        // What holds a report ends with an answer, which wakes by itself.
+        let is_held = self.is_report_held(now);
+        if self.is_urgent && !is_held {
             until = until.min(self.not_before);
         }
-        if self.has_changed {
+        if self.has_changed && !is_held {
             until = until.min(self.next_report.max(now + COALESCE));
         }
         until = self.rewritten.iter().map(|file| file.at + SETTLED).fold(until, Instant::min);

@@ -7,7 +7,7 @@ mod inside;
 mod latency;
 mod load;
 mod machine;
-#[path = "../../tui/benches/made_up/mod.rs"]
+#[path = "../../../tui/benches/made_up/mod.rs"]
 mod made_up;
 mod own;
 mod pairs;
