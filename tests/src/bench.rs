@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::keylog::{KeyLog, check_capture};
+use crate::keylog::{KeyLog, check_capture, check_whole};
 use crate::lab::Lab;
 use crate::peer::{Peer, Protocol, Version};
 use crate::process::Process;
@@ -109,7 +109,7 @@ impl Bench {
         let tlskeytop = Tlskeytop::keylog(&self.lab, ["--pid", &pid])?;
         ensure!(tlskeytop.targets == 1, "{} targets for one pid", tlskeytop.targets);
         shake_hands(&mut client)?;
-        self.check(tlskeytop, times)
+        self.check_whole(tlskeytop, times)
     }
 
     /// What all peers logged, of `times` handshakes with each.
@@ -129,6 +129,19 @@ impl Bench {
     /// # Errors
     /// When the capture is not the truth.
     pub fn check(&self, tlskeytop: Tlskeytop, times: usize) -> Result<()> {
+        self.stop_and_check(tlskeytop, times).map(|_| ())
+    }
+
+    /// As [`Bench::check`], of one that was attached to processes of this test alone.
+    ///
+    /// # Errors
+    /// When the capture is not the truth.
+    pub fn check_whole(&self, tlskeytop: Tlskeytop, times: usize) -> Result<()> {
+        let ours = self.stop_and_check(tlskeytop, times)?;
+        check_whole(&ours, &self.whole_truth(times)?)
+    }
+
+    fn stop_and_check(&self, tlskeytop: Tlskeytop, times: usize) -> Result<KeyLog> {
         let (ours, summary) = tlskeytop.stop()?;
         ensure!(summary.conflicts == 0, "{summary:?}");
         for peer in &self.peers {
@@ -138,7 +151,7 @@ impl Bench {
             check_capture(&ours, &truth).with_context(|| format!("{version:?}"))?;
             eprintln!("{version:?}: {} of {0} lines captured", truth.lines());
         }
-        Ok(())
+        Ok(ours)
     }
 }
 

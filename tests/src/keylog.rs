@@ -127,6 +127,22 @@ impl KeyLog {
         self.secrets.get(&key).map(String::as_str)
     }
 
+    /// How many of the lines of `truth` are here.
+    ///
+    /// # Errors
+    /// When one of them has another value.
+    pub fn lines_of(&self, truth: &Self) -> Result<usize> {
+        let mut found = 0;
+        for (key, secret) in &truth.secrets {
+            match self.secrets.get(key) {
+                Some(ours) if ours == secret => found += 1,
+                Some(_) => bail!("wrong value: {} {}", key.1, key.0),
+                None => {}
+            }
+        }
+        Ok(found)
+    }
+
     /// Insists that this is a whole truth of exactly `handshakes` handshakes, of which each has the lines
     /// that its version has: five for TLS 1.3, one for TLS 1.2.
     ///
@@ -224,6 +240,18 @@ pub fn check_capture(ours: &KeyLog, truth: &KeyLog) -> Result<()> {
         wrong[..wrong.len().min(40)].join("\n")
     );
     Ok(())
+}
+
+/// As [`check_capture`], of a capture that is of nothing else: a client random that the truth does not know is wrong.
+///
+/// # Errors
+/// With the differences, or with the client randoms that are too many.
+pub fn check_whole(ours: &KeyLog, truth: &KeyLog) -> Result<()> {
+    let known = truth.client_randoms();
+    let unknown: Vec<_> =
+        ours.client_randoms().into_iter().filter(|random| !known.contains(random)).collect();
+    ensure!(unknown.is_empty(), "no handshakes of the truth: {unknown:?}");
+    check_capture(ours, truth)
 }
 
 #[cfg(test)]

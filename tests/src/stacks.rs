@@ -10,7 +10,7 @@ pub struct Stack {
     pub versions: &'static str,
     /// What is captured, and how.
     pub captured: &'static str,
-    /// The programs that it is tested with, and the live test in tests/tests that has the first word of each in it.
+    /// The programs that it is tested with, and the live test in tests/tests that names it.
     pub programs: &'static [(&'static str, &'static str)],
 }
 
@@ -30,7 +30,8 @@ pub const STACKS: &[Stack] = &[
             ("openssl s_client and s_server", "handshakes"),
             ("node 12, 16, 18 and 22", "libraries"),
             ("psycopg2-binary, psycopg-binary, pycurl", "libraries"),
-            ("cryptography 42 and 50", "libraries"),
+            ("cryptography 42", "libraries"),
+            ("pyopenssl", "wheels"),
         ],
     },
     Stack {
@@ -54,16 +55,17 @@ pub const STACKS: &[Stack] = &[
         name: "Go crypto/tls",
         versions: "1.17 and later (1.19, 1.21, 1.24, 1.27), also stripped, and forks of it",
         captured: "all secrets that Go logs (no `EXPORTER_SECRET`), at its key log function",
-        programs: &[("client and server", "go"), ("caddy", "go"), ("rclone", "go")],
+        programs: &[
+            ("clients and servers by 1.21.13, 1.24.11 and 1.27.3", "go"),
+            ("caddy", "go"),
+            ("rclone", "go"),
+        ],
     },
     Stack {
         name: "NSS",
         versions: "with key logs (Firefox's), and without (Debian's 3.87), shared",
         captured: "all secrets, where it logs them; without key logs their values come from its softoken",
-        programs: &[
-            ("firefox", "nss"),
-            ("client_nss.py and server_nss.py on Debian's libnss3", "nss"),
-        ],
+        programs: &[("firefox", "nss"), ("client_nss.py and server_nss.py", "nss")],
     },
     Stack {
         name: "s2n-tls",

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 use tlskeytop_tests::{
-    Bench, CURL, Lab, PYTHON, Process, Protocol, Sessions, Tlskeytop, check_capture, curl,
+    Bench, CURL, Cgroup, Lab, PYTHON, Process, Protocol, Sessions, Tlskeytop, check_capture, curl,
     peer_script,
 };
 
@@ -76,6 +76,9 @@ fn churn_disturbs_neither_scan_nor_capture() -> Result<()> {
 /// round; a byte that is no UTF-8, and a line feed. The kernel keeps 15 bytes of it as the process's name.
 const NAME: &[u8] = b"\x1b[2J\x7f\xc2\x9b\xe2\x80\xae\xff\n\x1b]0;x\x07a";
 
+/// The same of a unit: the kernel takes anything but a line feed in the name of a cgroup.
+const UNIT: &str = "tlskeytop-\x1b[2J\x7f\u{9b}\u{202e}.service";
+
 fn copy_with_that_name(lab: &Lab, program: &str) -> Result<PathBuf> {
     let copy = lab.folder().join(OsStr::from_bytes(NAME));
     fs::copy(program, &copy).with_context(|| format!("cannot copy {program}"))?;
@@ -127,6 +130,10 @@ fn a_name_of_escape_sequences_in_scan() -> Result<()> {
     command.env("PYTHONHOME", "/usr");
     let client = Process::start(&mut command)?;
     client.wait_stdout("waiting", |line| (line == "waiting").then_some(()))?;
+    let Some(cgroup) = Cgroup::make(UNIT)? else {
+        return Ok(());
+    };
+    cgroup.take(client.pid())?;
     let scan = |args: &[&str]| -> Result<String> {
         let ended = Process::run_ok(Tlskeytop::command(&bench.lab)?.arg("scan").args(args))?;
         is_harmless(ended.stdout.as_bytes()).with_context(|| format!("{args:?}"))?;
@@ -141,5 +148,8 @@ fn a_name_of_escape_sequences_in_scan() -> Result<()> {
     let line = line.context("scan --json does not list it")?;
     ensure!(line["comm"] == *String::from_utf8_lossy(&NAME[..15]), "{line}");
     ensure!(line["exe"] == *strange.to_string_lossy(), "{line}");
+    ensure!(line["unit"] == UNIT, "{line}");
+    // It has to be out of it before it can be removed.
+    drop(client);
     Ok(())
 }

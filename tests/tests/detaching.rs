@@ -58,11 +58,14 @@ fn toggle(screen: &Screen, pid: u32) -> Result<()> {
     screen.press("C-u")?;
     screen.type_line(&pid.to_string())?;
     let pid = pid.to_string();
-    screen.wait_for("the process in the picker", |line| {
-        let mut words = line.split(|c: char| !c.is_ascii_alphanumeric());
-        (line.contains('[') && words.any(|word| word == pid)).then_some(())
-    })?;
+    let mark = |line: &str| {
+        let (mark, rest) = line.trim_start().split_at_checked("[x]".len())?;
+        let is_it = mark.starts_with('[') && rest.split_whitespace().next() == Some(&*pid);
+        is_it.then(|| mark.to_owned())
+    };
+    let before = screen.wait_for("the process in the picker", mark)?;
     screen.press("Space")?;
+    screen.wait_for("its other mark", |line| mark(line).filter(|now| *now != before))?;
     screen.press("Enter")
 }
 
@@ -77,31 +80,35 @@ fn choose_and_drop(children: &str) -> Result<()> {
     screen.type_line(&format!("{tui}; echo exit=$?"))?;
     screen.wait_for("the picker", |line| line.contains("everything, now").then_some(()))?;
     let pid: u32 = std::fs::read_to_string(bench.lab.path("pid"))?.trim().parse()?;
-    let mut ever = vec![probes(pid, false)?];
+    let probes = |wanted| {
+        let screen = || format!("the screen was\n{}", screen.text().unwrap_or_default());
+        probes(pid, wanted).with_context(screen)
+    };
+    let mut ever = vec![probes(false)?];
 
     toggle(&screen, first.pid())?;
-    ever.push(probes(pid, true)?);
+    ever.push(probes(true)?);
     // Dropped again, with the program still there.
     screen.press("p")?;
     toggle(&screen, first.pid())?;
-    let after = probes(pid, false)?;
+    let after = probes(false)?;
     ensure!(!after.programs.is_empty(), "the programs stay loaded: {after:?}");
     are_not_listed(&ever[1])?;
 
     // Another one, which then ends.
     screen.press("p")?;
     toggle(&screen, second.pid())?;
-    let held = probes(pid, true)?;
+    let held = probes(true)?;
     ever.push(held.clone());
     second.signal(Signal::KILL)?;
     second.wait()?;
-    probes(pid, false)?;
+    probes(false)?;
     are_not_listed(&held)?;
 
     // And one that is chosen when the program ends.
     screen.press("p")?;
     toggle(&screen, first.pid())?;
-    ever.push(probes(pid, true)?);
+    ever.push(probes(true)?);
     screen.press("q")?;
     screen.wait_for("its end", |line| line.starts_with("exit=0").then_some(()))?;
     is_gone(pid, &ever)
@@ -113,7 +120,7 @@ fn choosing_and_dropping_in_the_picker_leaves_nothing() -> Result<()> {
 }
 
 #[test]
-#[ignore = "at its end it has sessions of other tests' programs, and asks before it quits: to be understood"]
+#[ignore = "2 of 3 runs failed: a mark did not change within 60 s of the key, seen with the process attached; not understood"]
 fn with_children_too() -> Result<()> {
     choose_and_drop("")
 }

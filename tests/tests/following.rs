@@ -37,11 +37,41 @@ impl Attached {
 
     /// Waits until a file that was mapped is attached. The attach follows the plan at once.
     fn wait_for(&self, file: &Path) -> Result<()> {
+        self.wait_for_times(file, 1)
+    }
+
+    /// The same of a file that was planned and attached so many times.
+    fn wait_for_times(&self, file: &Path, times: usize) -> Result<()> {
         let file = file.to_string_lossy();
         until("the new image is attached", || {
             let log = fs::read_to_string(&self.0)?;
-            let planned = log.lines().skip_while(|l| !l.contains("planned") || !l.contains(&*file));
-            Ok(planned.skip(1).any(|line| line.contains("attached in ")).then_some(()))
+            let mut lines = log.lines();
+            let is_plan = |line: &str| line.contains("planned") && line.contains(&*file);
+            let is_attached = (0..times)
+                .all(|_| lines.any(is_plan) && lines.any(|line| line.contains("attached in ")));
+            Ok(is_attached.then_some(()))
+        })
+    }
+
+    /// When a program of this name, which was new, was attached.
+    fn delay(&self, name: &str) -> Result<String> {
+        let log = fs::read_to_string(&self.0)?;
+        let planned = log.lines().find_map(|line| {
+            let (path, image) =
+                line.split_once("its first mapping path=")?.1.split_once(" image=")?;
+            path.ends_with(&format!("/{name}")).then_some(image)
+        });
+        let Some(image) = planned else {
+            return Ok("its file went before it was looked at, or while it was planned".to_owned());
+        };
+        let attached = log.lines().find_map(|line| {
+            let (delay, of) =
+                line.split_once(" attached ")?.1.split_once(" after its first mapping")?;
+            of.contains(&format!("ImageId({image})")).then_some(delay)
+        });
+        Ok(match attached {
+            Some(delay) => format!("attached {delay} after its first mapping"),
+            None => "planned, and not attached".to_owned(),
         })
     }
 }
@@ -134,9 +164,10 @@ fn static_client(bench: &Bench) -> Result<Option<PathBuf>> {
 /// Files that were never seen, each run once. Their bytes are those of one another, as are those of most programs that
 /// come in containers; the first one has to be planned.
 #[test]
-#[ignore = "reached after the first plan, which takes a debug build as long as 19 runs: 177 of 200, with a load of 15"]
 fn most_of_200_static_programs_that_run_once() -> Result<()> {
     const TIMES: usize = 200;
+    // Of 100. A debug build got 187 to 198 of 200 on 2 CPUs with a load of 3 to 100, an optimised one 195 to 199.
+    const LEAST: usize = if cfg!(debug_assertions) { 90 } else { 95 };
     let Some(bench) = Bench::open(Protocol::Http)? else {
         return Ok(());
     };
@@ -145,7 +176,9 @@ fn most_of_200_static_programs_that_run_once() -> Result<()> {
     };
     let peer = &bench.peers[0];
     let name = format!("once-{}", std::process::id());
-    let tlskeytop = Tlskeytop::keylog(&bench.lab, ["--name", &format!("{name}*")])?;
+    let log = Attached(bench.lab.path("log"));
+    let args = ["--name".to_owned(), format!("{name}*")].into_iter().chain(log.args());
+    let mut tlskeytop = Tlskeytop::keylog(&bench.lab, args)?;
     let mut runs: Vec<String> = Vec::new();
     for number in 0..TIMES {
         let copy = bench.lab.path(&format!("{name}-{number}"));
@@ -157,18 +190,24 @@ fn most_of_200_static_programs_that_run_once() -> Result<()> {
             truth.client_randoms().into_iter().find(|random| !runs.iter().any(|r| r == random));
         runs.push(new.context("no new handshake")?.to_owned());
     }
-    let keylog = tlskeytop.keylog_path().to_owned();
-    let mut tlskeytop = tlskeytop;
     let ended = tlskeytop.interrupt()?;
-    let summary = ended.stderr.lines().last().unwrap_or_default().to_owned();
-    let ours = KeyLog::strict(&keylog)?;
-    let ours = ours.client_randoms();
-    let missed: Vec<usize> = (0..TIMES).filter(|run| !ours.contains(&&*runs[*run])).collect();
+    let summary = ended.stderr.lines().last().unwrap_or_default();
+    let mut missed = Vec::new();
+    let (ours, truth) = (KeyLog::strict(tlskeytop.keylog_path())?, peer.whole_truth(TIMES)?);
+    for (number, random) in runs.iter().enumerate() {
+        let wrong = |label: &&&str| ours.secret(random, label) != truth.secret(random, label);
+        let labels = ours.labels(random);
+        ensure!(!labels.iter().any(|label| wrong(&label)), "run {number}: a false secret");
+        if labels != truth.labels(random) {
+            missed.push(number);
+            eprintln!("not run {number}: {}", log.delay(&format!("{name}-{number}"))?);
+        }
+    }
     let captured = TIMES - missed.len();
-    // What is missing is counted, and told: it ended before its file was planned and attached.
-    eprintln!("{captured} of {TIMES} captured; not the runs {missed:?}; {summary}");
+    eprintln!("{captured} of {TIMES} captured; {summary}");
+    // What is missing is counted, and told.
     ensure!(missed.is_empty() || summary.contains("before it was attached"), "{summary}");
-    ensure!(captured * 100 >= TIMES * 95, "{captured} of {TIMES}: {summary}");
+    ensure!(captured * 100 >= TIMES * LEAST, "{captured} of {TIMES}: {summary}");
     Ok(())
 }
 
@@ -202,7 +241,7 @@ fn a_program_whose_name_has_a_newline() -> Result<()> {
 
 /// A library that a process loads when it is captured already, and that another one overwrites in place.
 #[test]
-#[ignore = "does not wait yet until the overwritten library is attached again"]
+#[ignore = "its one run with the wait for the second plan failed: no second plan and attach in the log within 60 s"]
 fn a_library_that_is_loaded_late_and_overwritten() -> Result<()> {
     const TIMES: usize = 2;
     let Some(bench) = Bench::open(Protocol::Http)? else {
@@ -213,20 +252,20 @@ fn a_library_that_is_loaded_late_and_overwritten() -> Result<()> {
     let log = Attached(bench.lab.path("log"));
     let args = ["--name".to_owned(), name].into_iter().chain(log.args());
     let tlskeytop = Tlskeytop::keylog(&bench.lab, args)?;
-    let run = || -> Result<()> {
+    let run = |number| -> Result<()> {
         let mut client =
             start(bench.client(&python, "client_libssl.py", TIMES).env("LIBSSL", &library))?;
-        log.wait_for(&library)?;
+        log.wait_for_times(&library, number)?;
         client.say("go")?;
         let ended = client.wait()?;
         ensure!(ended.status.success(), "{}", ended.status);
         Ok(())
     };
-    run()?;
+    run(1)?;
     // The same inode, with other bytes behind its end; what has it mapped next must neither crash nor be missed.
     let mut bytes = fs::read(&library)?;
     bytes.extend([0; 4096]);
     fs::write(&library, bytes)?;
-    run()?;
+    run(2)?;
     bench.check(tlskeytop, 2 * TIMES)
 }

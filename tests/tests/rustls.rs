@@ -3,9 +3,10 @@
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 use tlskeytop_tests::{
-    Bench, Certificate, Lab, PYTHON, Process, Protocol, Tlskeytop, VERSIONS, check_capture,
-    peer_script, program, whole_truth,
+    Bench, Certificate, Lab, PYTHON, Process, Protocol, Tlskeytop, VERSIONS, check_whole,
+    peer_script, program, scan_of, whole_truth,
 };
 
 const TIMES: usize = 2;
@@ -68,6 +69,12 @@ fn deno_as_a_server() -> Result<()> {
     let address = server.wait_stdout("ACCEPT ADDRESS", |line| {
         line.strip_prefix("ACCEPT ").map(|address| address.trim().to_owned())
     })?;
+    let images = scan_of(&lab, server.pid())?;
+    let is_named = |image: &Value| {
+        let (library, version) = (&image["library"], &image["version"]);
+        (library, version, &image["method"]) == (&"rustls".into(), &"0.23.40".into(), &"tap".into())
+    };
+    ensure!(images.iter().any(is_named), "{images:?}");
     let tlskeytop = Tlskeytop::keylog(&lab, ["--pid", &server.pid().to_string()])?;
     let truth = lab.path("truth-of-the-client");
     for version in VERSIONS {
@@ -83,5 +90,5 @@ fn deno_as_a_server() -> Result<()> {
     let truth = whole_truth(&truth, VERSIONS.len() * TIMES)?;
     let (ours, summary) = tlskeytop.stop()?;
     ensure!(summary.conflicts == 0, "{summary:?}");
-    check_capture(&ours, &truth).context("deno as a server")
+    check_whole(&ours, &truth).context("deno as a server")
 }

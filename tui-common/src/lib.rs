@@ -28,7 +28,7 @@ pub const TAP_SLOTS: u32 = 8192;
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct SecretEvent {
-    /// `CLOCK_MONOTONIC`, nanoseconds.
+    /// `CLOCK_BOOTTIME`, nanoseconds.
     pub time_ns: u64,
     /// The attach cookie: see [`Cookie`].
     pub cookie: u64,
@@ -347,7 +347,7 @@ const _: () = assert!(size_of::<WalkConfig>() == 8 + 12 * (STEPS + END_STEPS));
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct WalkEvent {
-    /// `CLOCK_MONOTONIC`, nanoseconds.
+    /// `CLOCK_BOOTTIME`, nanoseconds.
     pub time_ns: u64,
     /// The attach cookie: see [`Cookie`]; its site is the hook.
     pub cookie: u64,

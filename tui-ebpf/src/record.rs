@@ -2,10 +2,11 @@
 //! the secret in a structure.
 
 use aya_ebpf::EbpfContext as _;
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{
-    bpf_get_attach_cookie, bpf_get_current_comm, bpf_probe_read_user, bpf_probe_read_user_str,
+    bpf_get_attach_cookie, bpf_get_current_comm, bpf_ktime_get_boot_ns, bpf_probe_read_user,
+    bpf_probe_read_user_str,
 };
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 use tlskeytop_common::{
@@ -108,7 +109,7 @@ unsafe fn fill(
 
     // SAFETY: `event` is valid by this function's contract, and the helpers check user addresses.
     unsafe {
-        (*event).time_ns = bpf_ktime_get_ns();
+        (*event).time_ns = bpf_ktime_get_boot_ns();
         (*event).cookie = cookie;
         (*event).connection = find(registers, &config.connection).unwrap_or(0);
         (*event).label_delta = label.wrapping_sub(instruction_pointer(ctx)) as i64;

@@ -80,7 +80,9 @@ fn handle_of(object: Object, pid_tgid: u64) -> Option<Handle> {
     let config = TOKENS.get(object.token as u32)?;
     let at = object.address.wrapping_add(u64::from(config.handle));
     let slot = word(at.wrapping_add(HANDLE_TO_SLOT))?;
-    Some(Handle { pid: pid_tgid >> 32, slot: word(slot)?, handle: word(at)? })
+    // It has none yet, or was never given one.
+    let handle = word(at).filter(|handle| *handle != 0)?;
+    Some(Handle { pid: pid_tgid >> 32, slot: word(slot)?, handle })
 }
 
 /// Address and length of the value of the `PK11SymKey` at `key`.

@@ -2,8 +2,10 @@
 //! argument. It takes the steps of the image's layout and sends what they copied.
 
 use aya_ebpf::EbpfContext as _;
-use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_get_current_comm};
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::{
+    bpf_get_attach_cookie, bpf_get_current_comm, bpf_ktime_get_boot_ns,
+};
 use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use tlskeytop_common::{
@@ -82,7 +84,7 @@ fn walk_connection(connection: u64, cookie: u64, pid_tgid: u64) {
     // SAFETY: `event` points to room for one WalkEvent in the ring buffer, which is ours until it is
     // submitted; each field is written before that.
     unsafe {
-        (*event).time_ns = bpf_ktime_get_ns();
+        (*event).time_ns = bpf_ktime_get_boot_ns();
         (*event).cookie = cookie;
         (*event).connection = connection;
         (*event).pid = pid;

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::model::Session;
 use crate::model::target::{Image, Process, Targets};
-use crate::target::plan::{Linkage, Ways};
+use crate::target::plan::{Library, Linkage, Ways};
 use crate::text::{Foreign, is_dangerous};
 use crate::tls::{Label, Role};
 
@@ -105,6 +105,19 @@ fn library(image: &Image) -> Option<String> {
     is_known.then(|| image.library())
 }
 
+/// A library beside the first one.
+#[derive(Serialize)]
+struct Other<'a> {
+    library: &'static str,
+    version: Option<&'a str>,
+}
+
+impl<'a> Other<'a> {
+    fn of(library: &'a Library) -> Self {
+        Self { library: library.name, version: library.version.as_deref() }
+    }
+}
+
 /// One process and image of a scan; an image that nobody uses has no process.
 #[derive(Serialize)]
 struct ScanLine<'a> {
@@ -117,7 +130,7 @@ struct ScanLine<'a> {
     library: Option<&'static str>,
     version: Option<&'a str>,
     /// Further libraries in the same image.
-    other_libraries: Vec<&'static str>,
+    other_libraries: Vec<Other<'a>>,
     image: &'a str,
     build_id: Option<String>,
     linkage: &'static str,
@@ -142,7 +155,7 @@ pub fn scan(process: Option<&Process>, image: &Image) -> String {
         place: Place::of(process),
         library: plan.library.as_ref().map(|library| library.name),
         version: plan.library.as_ref().and_then(|library| library.version.as_deref()),
-        other_libraries: plan.others.iter().map(|library| library.name).collect(),
+        other_libraries: plan.others.iter().map(Other::of).collect(),
         image: image.path.raw(),
         build_id: plan.build_id.as_ref().map(hex::encode),
         linkage: linkage(plan.linkage),

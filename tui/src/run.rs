@@ -30,6 +30,7 @@ use crate::model::{
 use crate::preflight::{self, Check};
 use crate::report;
 use crate::runtime::{self, Engine as _, Machine, finish, local_offset};
+use crate::target::follow::follower::Follower;
 use crate::target::follow::watch::Watch;
 use crate::target::layout::Forced;
 use crate::target::process;
@@ -41,6 +42,8 @@ const USAGE: u8 = 2;
 const NOT_PERMITTED: u8 = 3;
 /// Bytes of the ring buffer: 19,000 secrets, some ten seconds at the highest rate that was measured.
 const RING: u32 = 4 << 20;
+/// Descriptors that the kernel makes room for at the start: those of some 2,000 images, in 128 KiB.
+const DESCRIPTORS: u64 = (16 << 10) - 1;
 
 /// Does it.
 pub fn run(task: Task) -> ExitCode {
@@ -110,9 +113,10 @@ fn print(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<u8> {
 
 fn scan(json: bool, layout: Option<Forced>) -> io::Result<u8> {
     warn_of(layout.as_ref());
-    let mut registry = Registry::with_layout(layout);
+    let watch = Watch::blind();
+    let mut registry = Registry::watching(layout, watch.clone());
     registry.add_system_libraries();
-    let scan = registry.scan();
+    let scan = Follower::new(registry, watch)?.look();
     let text = if json { report::scan_json(&scan) } else { report::scan_table(&scan) };
     if rustix::process::geteuid().as_raw() != 0 {
         say("not root: only your own processes were looked at; `sudo tlskeytop scan` sees all");
@@ -121,7 +125,8 @@ fn scan(json: bool, layout: Option<Forced>) -> io::Result<u8> {
 }
 
 fn doctor() -> io::Result<u8> {
-    let checks = preflight::checks();
+    let mut checks = preflight::checks();
+    checks.push(preflight::mounts());
     let code = if checks.iter().any(Check::is_bad) { NOT_PERMITTED } else { 0 };
     print(|out| out.write_all(report::doctor(&checks).as_bytes()))?;
     Ok(code)
@@ -232,6 +237,7 @@ fn capture_logged(
         let start_ticks = process::start_ticks(pid).context("looking at ourselves")?;
         selection.root = Some(Ancestor { pid, start_ticks });
     }
+    let named = selection.pids.keys().copied().collect();
     let files = raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -247,7 +253,8 @@ fn capture_logged(
             true => AT_A_TIME_ONE_BY_ONE,
             false => AT_A_TIME,
         };
-        let mut machine = Machine::start(loaded, registry, watch)?;
+        let only_named = selection.only_named_images;
+        let mut machine = Machine::start(loaded, registry, watch, named, only_named)?;
         let mut model = Model::new(selection, task.keylog.clone(), DEFAULT_SESSION_LIMIT);
         model.catching_up = CatchingUp::new(task.catch_up, at_a_time);
         if let Some(command) = command {
@@ -359,7 +366,21 @@ fn raise_file_limit() -> Rlimit {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let _ = setrlimit(Resource::Nofile, raised);
+    let highest =
+        raised.current.map_or(DESCRIPTORS, |most| DESCRIPTORS.min(most.saturating_sub(1)));
+    if let Err(error) = make_room(highest) {
+        tracing::debug!(%error, "no room for descriptors");
+    }
     limit
+}
+
+/// Lets the kernel's table of descriptors grow at once, and not whenever it is full: then each thread that opens a file
+/// waits until every CPU has seen the new table, 10 ms, and a program that runs once is gone by then.
+fn make_room(highest: u64) -> std::io::Result<()> {
+    let file = std::fs::File::open("/dev/null")?;
+    let highest = i32::try_from(highest).unwrap_or(i32::MAX);
+    rustix::io::fcntl_dupfd_cloexec(&file, highest)?;
+    Ok(())
 }
 
 #[cfg(test)]

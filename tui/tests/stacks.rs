@@ -33,30 +33,42 @@ fn plan(path: &Path) -> Option<ImagePlan> {
     Some(plan)
 }
 
-/// The one tap, probed at a branch that `objdump` sees too when it starts at the function.
-fn check(path: &Path, library: &str, instruction: &str) -> Option<ImagePlan> {
+/// As many taps, each probed at one branch.
+fn check(path: &Path, library: &str, instruction: &str, taps: usize) -> Option<ImagePlan> {
     let plan = plan(path)?;
     assert_eq!(plan.library.as_ref().unwrap().name, library);
-    assert_eq!(plan.taps.len(), 1, "{}", plan.reason);
-    let tap = &plan.taps[0];
-    let [site] = tap.sites[..] else {
-        panic!("{tap:x?}");
-    };
-    assert_eq!(site.kind, SiteKind::Emulated, "{site:x?}");
-    let output = Command::new("objdump")
-        .args(["-d", "--no-show-raw-insn"])
-        .arg(format!("--start-address={:#x}", tap.function))
-        .arg(format!("--stop-address={:#x}", site.address + 16))
-        .arg(path)
-        .output();
-    // binutils are not everywhere.
-    if let Ok(output) = output {
-        let text = String::from_utf8_lossy(&output.stdout);
-        let line =
-            text.lines().find(|line| line.trim().starts_with(&format!("{:x}:", site.address)));
-        assert!(line.is_some_and(|line| line.contains(instruction)), "{text}");
+    assert_eq!(plan.taps.len(), taps, "{}", plan.reason);
+    for tap in &plan.taps {
+        let [site] = tap.sites[..] else {
+            panic!("{tap:x?}");
+        };
+        assert_eq!(site.kind, SiteKind::Emulated, "{site:x?}");
     }
+    check_sites(path, &plan, instruction);
     Some(plan)
+}
+
+/// Each probe is on an instruction that `objdump` sees too when it starts at the function.
+fn check_sites(path: &Path, plan: &ImagePlan, instruction: &str) {
+    for tap in &plan.taps {
+        let last = tap.sites.iter().map(|site| site.address).max().unwrap();
+        let output = Command::new("objdump")
+            .args(["-d", "--no-show-raw-insn"])
+            .arg(format!("--start-address={:#x}", tap.function.min(last)))
+            .arg(format!("--stop-address={:#x}", last + 16))
+            .arg(path)
+            .output();
+        // binutils are not everywhere.
+        let Ok(output) = output else {
+            return;
+        };
+        let text = String::from_utf8_lossy(&output.stdout);
+        for site in tap.sites.iter().filter(|site| site.address >= tap.function) {
+            let start = format!("{:x}:", site.address);
+            let line = text.lines().find(|line| line.trim().starts_with(&start));
+            assert!(line.is_some_and(|line| line.contains(instruction)), "{start} {line:?}");
+        }
+    }
 }
 
 /// Below target/programs/go.
@@ -66,7 +78,7 @@ fn by_go(name: &str) -> PathBuf {
 
 #[test]
 fn debians_gnutls() {
-    let Some(plan) = check(Path::new(GNUTLS), "GnuTLS", "je ") else {
+    let Some(plan) = check(Path::new(GNUTLS), "GnuTLS", "je ", 1) else {
         return;
     };
     // Debian 12 has 3.7.9.
@@ -89,17 +101,64 @@ fn programs_by_go() {
     // Debian's, by its Go 1.19.
     let debian = [("/usr/bin/caddy".into(), "1.19"), ("/usr/bin/rclone".into(), "1.19")];
     for (path, version) in programs.into_iter().chain(debian) {
-        let Some(plan) = check(&path, "Go", "jbe ") else {
+        // In caddy there is quic-go's as well.
+        let forks = usize::from(path == Path::new("/usr/bin/caddy"));
+        let Some(plan) = check(&path, "Go", "jbe ", 1 + forks) else {
             continue;
         };
         let found = plan.library.as_ref().and_then(|library| library.version.as_deref());
         assert!(found.is_some_and(|found| found.starts_with(version)), "{found:?}");
-        assert_eq!(plan.taps[0].symbol.as_deref(), Some("crypto/tls.(*Config).writeKeyLog"));
+        let name = |tap: usize| plan.taps.get(tap).and_then(|tap| tap.symbol.as_deref());
+        assert_eq!(name(0), Some("crypto/tls.(*Config).writeKeyLog"));
+        assert!(forks == 0 || name(1).is_some_and(|name| name.contains("/qtls-go")), "{plan:?}");
         let labels: Vec<_> = plan.labels.iter().map(|label| label.name).collect();
         for label in ["CLIENT_RANDOM", "CLIENT_TRAFFIC_SECRET_0", "SERVER_HANDSHAKE_TRAFFIC_SECRET"]
         {
             assert!(labels.contains(&label), "{labels:?}");
         }
+    }
+}
+
+/// Below target/programs, in a folder whose name may have more behind `folder`.
+fn program(folder: &str, file: &str) -> PathBuf {
+    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/programs");
+    let mut folders = vec![programs];
+    while let Some(at) = folders.pop() {
+        for entry in at.read_dir().into_iter().flatten().flatten() {
+            let (path, kind) = (entry.path(), entry.file_type().unwrap());
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let is_it = name == file || name.starts_with(file) && name.ends_with(".so");
+            if kind.is_file() && is_it && path.to_string_lossy().contains(folder) {
+                return path;
+            }
+            if kind.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    PathBuf::from(format!("{folder}/{file}"))
+}
+
+#[test]
+fn the_crt_of_aws() {
+    let path = program("awscrt", "_awscrt");
+    let Some(plan) = plan(&path) else { return };
+    assert_eq!(plan.library.as_ref().unwrap().name, "s2n-tls");
+    assert_eq!(plan.taps.len(), 2, "{}", plan.reason);
+    check_sites(&path, &plan, "");
+}
+
+#[test]
+fn programs_with_rustls() {
+    for (folder, file) in [("/uv-", "uv"), ("/deno-", "deno")] {
+        let path = program(folder, file);
+        let Some(plan) = plan(&path) else { continue };
+        let library = plan.library.as_ref().unwrap();
+        assert_eq!(library.name, "rustls");
+        assert!(library.version.is_some(), "{library:?}");
+        assert!(!plan.reason.contains("; not "), "{}", plan.reason);
+        check_sites(&path, &plan, "");
     }
 }
 

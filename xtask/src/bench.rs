@@ -1,17 +1,22 @@
-//! Figures of the interface with 100,000 sessions, and of the whole program at work.
+//! What tlskeytop costs, measured in a release build: the package `bench`.
 
 use std::ffi::OsString;
+use std::process::Command;
 
 use anyhow::Result;
 
-use crate::tool;
+use crate::{ebpf, setup, tool};
 
-/// Runs the figures in a release build.
+/// Installs what it compares with, builds, and measures; `args` go to the bench.
 ///
 /// # Errors
-/// When they cannot be built.
-pub fn all() -> Result<()> {
-    let test = ["test", "--release", "-p", "tlskeytop", "--lib", "--"].map(OsString::from);
-    let figures = ["--ignored", "--nocapture", "figures"].map(OsString::from);
-    tool::run(tool::cargo().args(test).args(figures))
+/// When something cannot be built or measured.
+pub fn all(update: bool, args: &[OsString]) -> Result<()> {
+    setup::bench()?;
+    let build = ["build", "--locked", "--release", "-p", "tlskeytop", "-p", "tlskeytop-bench"];
+    tool::run(tool::cargo().args(build))?;
+    let mut bench = Command::new(tool::target().join("release/tlskeytop-bench"));
+    bench.current_dir(ebpf::root()).env("TLSKEYTOP_BIN", tool::tlskeytop(true));
+    bench.args(update.then_some("--update=BENCHMARKS.md")).args(args);
+    tool::run(&mut bench)
 }

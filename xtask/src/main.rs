@@ -39,8 +39,15 @@ enum Task {
         #[arg(last = true)]
         tlskeytop: Vec<std::ffi::OsString>,
     },
-    /// Measure: the interface with 100,000 sessions
-    Bench,
+    /// Measure what tlskeytop costs its targets and itself, as root: ten minutes, and nothing else should run
+    Bench {
+        /// Write the figures to BENCHMARKS.md
+        #[arg(long)]
+        update: bool,
+        /// Arguments for the bench, for example --short, or --only hits
+        #[arg(last = true)]
+        bench: Vec<std::ffi::OsString>,
+    },
     /// Check the licences, the sources and the known vulnerabilities of every dependency (cargo-deny)
     Audit {
         /// Leave the vulnerabilities out: their database is on the network
@@ -70,7 +77,7 @@ fn main() -> anyhow::Result<std::process::ExitCode> {
         Task::Setup => setup::all()?.or_fail()?,
         Task::Test { nextest } => test::all(&nextest)?,
         Task::Run { demo, release, tlskeytop } => return run::tlskeytop(demo, release, &tlskeytop),
-        Task::Bench => bench::all()?,
+        Task::Bench { update, bench } => bench::all(update, &bench)?,
         Task::Audit { offline } => audit::all(offline)?,
         Task::Dist(options) => dist::all(&options)?,
         Task::VmTest { binary, suites } => vm::test(binary.as_deref(), &suites)?,

@@ -74,6 +74,18 @@ pub fn install() -> Result<()> {
     debian::install(&versions::read()?.debian.install)
 }
 
+/// What `cargo xtask bench` needs; what it only compares with may be missing.
+///
+/// # Errors
+/// When the table of versions cannot be read.
+pub fn bench() -> Result<()> {
+    let versions = versions::read()?;
+    let mut problems = Problems::default();
+    problems.note("programs for the bench", debian::install(&versions.debian.bench));
+    problems.note("friTap", pypi::install_fritap(&versions.fritap));
+    Ok(())
+}
+
 /// What `cargo xtask vm-test` needs.
 ///
 /// # Errors

@@ -1,11 +1,11 @@
 //! Attaching takes the kernel milliseconds (it visits every process that maps the file), so it is done
 //! on a thread of its own.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{
     Receiver as Inbox, RecvTimeoutError, SyncSender, TrySendError, sync_channel,
 };
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,10 @@ const REPLIES: usize = 256;
 #[derive(Clone, Copy)]
 enum Order {
     Attach(ImageId),
+    /// The same for an image that is just found, before anybody decided on it.
+    AttachAhead(ImageId),
+    /// Whether that is to be done from now on.
+    Ahead(bool),
     Detach(ImageId),
     CatchUp(u32, ImageId),
     CaughtUp(u32, ImageId),
@@ -38,10 +42,16 @@ enum Order {
     CoolDown,
 }
 
+impl Order {
+    fn is_attach(self) -> bool {
+        matches!(self, Self::Attach(_) | Self::AttachAhead(_))
+    }
+}
+
 /// The thread that attaches and detaches. Dropping it leaves out the orders that wait, detaches
 /// everything, and waits for that.
 pub struct Control {
-    orders: Option<SyncSender<Order>>,
+    orders: Orders,
     replies: Receiver<Msg>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -54,7 +64,21 @@ impl Control {
     ///
     /// When the thread cannot be started.
     pub fn start(mut probes: Probes, files: ImageFiles) -> std::io::Result<Self> {
+        let mut is_ahead = false;
         Self::spawn(move |order, stop| match order {
+            Order::AttachAhead(image) => {
+                if is_ahead {
+                    attach_ahead(&mut probes, &files, image, stop);
+                }
+                Vec::new()
+            }
+            Order::Ahead(is_wanted) => {
+                is_ahead = is_wanted;
+                if !is_wanted {
+                    probes.detach_undecided();
+                }
+                Vec::new()
+            }
             Order::Attach(image) => attach(&mut probes, &files, image, stop),
             Order::Detach(image) => {
                 probes.detach(image);
@@ -87,7 +111,7 @@ impl Control {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new().name("attach".to_owned()).spawn(move || {
-            priority::raise();
+            priority::immediate();
             let mut warm_until = None;
             while let Some(order) = next(&inbox, &mut warm_until) {
                 // A closed channel still delivers what was in it.
@@ -101,7 +125,8 @@ impl Control {
                 }
             }
         })?;
-        Ok(Self { orders: Some(orders), replies, stop, thread: Some(thread) })
+        let orders = Orders(Arc::new(Mutex::new(Some(orders))));
+        Ok(Self { orders, replies, stop, thread: Some(thread) })
     }
 
     /// Waits for what was done; `None` when the thread has ended. Cancel-safe.
@@ -111,26 +136,53 @@ impl Control {
 
     /// Asks for the probes of an image. `false`: too much is waiting already.
     pub fn attach(&self, image: ImageId) -> bool {
-        self.send(Order::Attach(image))
+        self.orders.send(Order::Attach(image))
     }
 
     /// Asks for the probes of an image to be removed. `false`: too much is waiting already.
     pub fn detach(&self, image: ImageId) -> bool {
-        self.send(Order::Detach(image))
+        self.orders.send(Order::Detach(image))
     }
 
     /// Asks for probes on the reads and writes of one process. `false`: too much is waiting already.
     pub fn catch_up(&self, pid: u32, image: ImageId) -> bool {
-        self.send(Order::CatchUp(pid, image))
+        self.orders.send(Order::CatchUp(pid, image))
     }
 
     /// Asks for these probes to be removed. `false`: too much is waiting already.
     pub fn caught_up(&self, pid: u32, image: ImageId) -> bool {
-        self.send(Order::CaughtUp(pid, image))
+        self.orders.send(Order::CaughtUp(pid, image))
+    }
+
+    /// Whether images are attached as [`Orders::attach_ahead`] asks. When it ends, those that nobody decided on are
+    /// detached. `false`: too much is waiting already.
+    pub fn set_ahead(&self, is_wanted: bool) -> bool {
+        self.orders.send(Order::Ahead(is_wanted))
+    }
+
+    /// For those who find images.
+    pub fn orders(&self) -> Orders {
+        self.orders.clone()
+    }
+}
+
+/// Where orders are given. Nothing is done any more once the [`Control`] is dropped.
+#[derive(Clone, Debug)]
+pub struct Orders(Arc<Mutex<Option<SyncSender<Order>>>>);
+
+impl Orders {
+    /// Asks for the probes of an image that was found this moment: the loop, which decides on it, may be busy for longer
+    /// than a process lives. What it says next, [`Control::attach`] or [`Control::detach`], counts.
+    pub fn attach_ahead(&self, image: ImageId) {
+        self.send(Order::AttachAhead(image));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<SyncSender<Order>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn send(&self, order: Order) -> bool {
-        let sent = self.orders.as_ref().map(|orders| orders.try_send(order));
+        let sent = self.lock().as_ref().map(|orders| orders.try_send(order));
         !matches!(sent, None | Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))))
     }
 }
@@ -138,7 +190,7 @@ impl Control {
 impl Drop for Control {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        self.orders = None;
+        *self.orders.lock() = None;
         // Nobody reads replies while we wait here: the thread must not wait for that.
         self.replies.close();
         if let Some(thread) = self.thread.take() {
@@ -152,12 +204,12 @@ impl Drop for Control {
 fn next(inbox: &Inbox<Order>, warm_until: &mut Option<Instant>) -> Option<Order> {
     let Some(until) = *warm_until else {
         let order = inbox.recv().ok()?;
-        *warm_until = matches!(order, Order::Attach(_)).then(|| Instant::now() + BURST);
+        *warm_until = order.is_attach().then(|| Instant::now() + BURST);
         return Some(order);
     };
     match inbox.recv_timeout(PAUSE) {
         Ok(order) => {
-            if matches!(order, Order::Attach(_)) {
+            if order.is_attach() {
                 *warm_until = Some(Instant::now() + BURST);
             }
             Some(order)
@@ -171,6 +223,21 @@ fn next(inbox: &Inbox<Order>, warm_until: &mut Option<Instant>) -> Option<Order>
     }
 }
 
+fn attach_ahead(probes: &mut Probes, files: &ImageFiles, image: ImageId, stop: &AtomicBool) {
+    let Some((file, plan)) = files.get(image) else { return };
+    let attached = probes.attach_ahead(image, &file, &plan, stop);
+    if attached.is_some() {
+        tell_delay(files, image);
+    }
+}
+
+fn tell_delay(files: &ImageFiles, image: ImageId) {
+    if let Some(since) = files.take_first_mapping(image) {
+        let took = Duration::from_nanos(boot_time().saturating_sub(since));
+        debug!(?image, "attached {took:?} after its first mapping");
+    }
+}
+
 fn attach(probes: &mut Probes, files: &ImageFiles, image: ImageId, stop: &AtomicBool) -> Vec<Msg> {
     let Some((file, plan)) = files.get(image) else {
         let result = Err("the image is not known any more".to_owned());
@@ -179,10 +246,7 @@ fn attach(probes: &mut Probes, files: &ImageFiles, image: ImageId, stop: &Atomic
     let started = Instant::now();
     let attached = probes.attach(image, &file, &plan, stop);
     debug!(?image, probes = attached.probes, "attached in {:?}", started.elapsed());
-    if let Some(since) = files.take_first_mapping(image) {
-        let took = Duration::from_nanos(boot_time().saturating_sub(since));
-        debug!(?image, "attached {took:?} after its first mapping");
-    }
+    tell_delay(files, image);
     let problems: Vec<String> = attached.problems.iter().map(ToString::to_string).collect();
     if attached.probes == 0 {
         let result = Err(problems.join("; "));

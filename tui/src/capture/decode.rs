@@ -80,7 +80,7 @@ impl Decoder {
             let may_be_updated = matches!(label, Label::ClientTraffic0 | Label::ServerTraffic0);
             into.push(Msg::Secret(Captured {
                 time: self.clock.to_realtime(event.time_ns),
-                process: self.processes.get(event.pid, &event.comm),
+                process: self.processes.get(event.pid, &event.comm, event.time_ns),
                 image: slot.image,
                 method: Method::Walk,
                 client_random: reading.client_random,
@@ -136,7 +136,7 @@ impl Decoder {
         let facts = slot.facts(&event.facts);
         Msg::Secret(Captured {
             time: self.clock.to_realtime(event.time_ns),
-            process: self.processes.get(event.pid, &event.comm),
+            process: self.processes.get(event.pid, &event.comm, event.time_ns),
             image: slot.image,
             method: Method::Tap,
             client_random,
@@ -163,10 +163,10 @@ fn rejected(pid: u32, thread: &[u8], reason: String) -> Msg {
     Msg::Rejected { pid, thread: Foreign::from_bytes(thread), reason }
 }
 
-/// Both clocks at one moment: events carry `CLOCK_MONOTONIC`, users want the time of day.
+/// Both clocks at one moment: events carry `CLOCK_BOOTTIME`, users want the time of day.
 #[derive(Clone, Copy, Debug)]
 struct Clock {
-    monotonic: u64,
+    boot: u64,
     realtime: u64,
 }
 
@@ -177,14 +177,11 @@ impl Clock {
             u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
                 + u64::try_from(time.tv_nsec).unwrap_or(0)
         };
-        Self {
-            monotonic: nanoseconds(ClockId::Monotonic),
-            realtime: nanoseconds(ClockId::Realtime),
-        }
+        Self { boot: nanoseconds(ClockId::Boottime), realtime: nanoseconds(ClockId::Realtime) }
     }
 
-    fn to_realtime(self, monotonic: u64) -> Time {
-        let age = self.monotonic.saturating_sub(monotonic);
+    fn to_realtime(self, boot: u64) -> Time {
+        let age = self.boot.saturating_sub(boot);
         Time(self.realtime.saturating_sub(age))
     }
 }
@@ -229,7 +226,7 @@ mod tests {
 
     fn event(label: &[u8], secret_len: u32) -> SecretEvent {
         let mut event = SecretEvent {
-            time_ns: 0,
+            time_ns: Clock::read().boot,
             cookie: Cookie { slot: 0, site: 1 }.pack(),
             connection: 0x7000_0000,
             label_delta: 0x7000,

@@ -22,7 +22,7 @@ use aya::programs::{ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 
 use again::Again;
-pub use control::Control;
+pub use control::{Control, Orders};
 pub use decode::Decoder;
 pub use events::Events;
 pub use probes::{Attached, Probes};

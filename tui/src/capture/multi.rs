@@ -12,6 +12,7 @@ use std::io;
 use std::mem;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::thread::{self, ScopedJoinHandle};
 
 use aya::Ebpf;
 use aya::maps::{Map, MapData};
@@ -91,15 +92,7 @@ impl Multi {
         });
         object.relocate_maps(maps, &code)?;
         object.relocate_calls(&code)?;
-        let mut programs = HashMap::new();
-        for &(name, at_return) in names {
-            let program = object.programs.get(name).ok_or(MultiError::Missing(name))?;
-            let key = (program.section_index, program.address);
-            let function = object.functions.get(&key).ok_or(MultiError::Missing(name))?;
-            let fd = load(name, &program.license, &function.instructions)
-                .map_err(|error| MultiError::Load(name, error))?;
-            programs.insert(name, Program { fd, at_return });
-        }
+        let programs = load_all(&object, names)?;
         Ok(Self { programs })
     }
 
@@ -151,6 +144,31 @@ fn data(map: &Map) -> Option<&MapData> {
         | Map::RingBuf(data) => Some(data),
         _ => None,
     }
+}
+
+/// Loads them at the same time: the verifier takes up to 90 ms for one, which is most of the start.
+fn load_all(
+    object: &Object,
+    names: &[(&'static str, bool)],
+) -> Result<HashMap<&'static str, Program>, MultiError> {
+    thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for &(name, at_return) in names {
+            let program = object.programs.get(name).ok_or(MultiError::Missing(name))?;
+            let key = (program.section_index, program.address);
+            let function = object.functions.get(&key).ok_or(MultiError::Missing(name))?;
+            let load = || load(name, &program.license, &function.instructions);
+            let thread = thread::Builder::new().name("load".to_owned()).spawn_scoped(scope, load);
+            threads.push((name, at_return, thread.map_err(|error| MultiError::Load(name, error))?));
+        }
+        let join =
+            |(name, at_return, thread): (_, _, ScopedJoinHandle<'_, io::Result<OwnedFd>>)| {
+                let loaded = thread.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
+                let fd = loaded.map_err(|error| MultiError::Load(name, error))?;
+                Ok((name, Program { fd, at_return }))
+            };
+        threads.into_iter().map(join).collect()
+    })
 }
 
 fn load(name: &str, license: &CStr, instructions: &[bpf_insn]) -> io::Result<OwnedFd> {

@@ -61,6 +61,8 @@ pub struct Probes {
     walk_slots: Arc<RwLock<Slots>>,
     ways: Ways,
     links: HashMap<ImageId, Vec<Links>>,
+    /// Images that were attached before anybody decided on them.
+    undecided: HashMap<ImageId, usize>,
     catching_up: HashMap<(u32, ImageId), Links>,
     warm: Warm,
 }
@@ -131,6 +133,7 @@ impl Probes {
             walk_slots,
             ways,
             links: HashMap::new(),
+            undecided: HashMap::new(),
             catching_up: HashMap::new(),
             warm: Warm::default(),
         }
@@ -150,6 +153,10 @@ impl Probes {
         plan: &Arc<ImagePlan>,
         stop: &AtomicBool,
     ) -> Attached {
+        // What stands already is not attached again.
+        if let Some(probes) = self.undecided.remove(&image) {
+            return Attached { probes, problems: Vec::new() };
+        }
         let mut attached = Attached::default();
         for tap in 0..plan.taps_for(self.ways).len() {
             if stop.load(Ordering::Relaxed) {
@@ -165,6 +172,34 @@ impl Probes {
             self.note(image, result, &mut attached);
         }
         attached
+    }
+
+    /// The same before anybody decided on it; `None` when nothing is attached: then [`Probes::attach`] says why.
+    pub fn attach_ahead(
+        &mut self,
+        image: ImageId,
+        file: &Arc<File>,
+        plan: &Arc<ImagePlan>,
+        stop: &AtomicBool,
+    ) -> Option<usize> {
+        if self.links.contains_key(&image) {
+            return None;
+        }
+        let attached = self.attach(image, file, plan, stop);
+        if attached.probes == 0 || !attached.problems.is_empty() {
+            self.detach(image);
+            return None;
+        }
+        self.undecided.insert(image, attached.probes);
+        Some(attached.probes)
+    }
+
+    /// Removes the probes of images that nobody decided on.
+    pub fn detach_undecided(&mut self) {
+        let images: Vec<ImageId> = self.undecided.keys().copied().collect();
+        for image in images {
+            self.detach(image);
+        }
     }
 
     /// Keeps the kernel ready for the next image.
@@ -312,6 +347,7 @@ impl Probes {
 
     /// Removes every probe of an image.
     pub fn detach(&mut self, image: ImageId) {
+        self.undecided.remove(&image);
         let links = self.links.remove(&image).unwrap_or_default();
         let owned = links.into_iter().flat_map(|links| self.take(links)).collect();
         remove(owned);

@@ -39,12 +39,18 @@ struct Known {
 }
 
 impl Processes {
-    /// The process with this id. When it has ended already, all that is known is its thread's name.
-    pub fn get(&mut self, pid: u32, thread: &ThreadName) -> Arc<Process> {
-        if let Some(process) = self.watch.as_ref().and_then(|watch| watch.process(pid)) {
-            return process;
+    /// The process that had this id at that time (nanoseconds of `CLOCK_BOOTTIME`). When it has ended already, all that
+    /// is known is its thread's name.
+    pub fn get(&mut self, pid: u32, thread: &ThreadName, time: u64) -> Arc<Process> {
+        if let Some(process) = self.watch.as_ref().and_then(|watch| watch.process_at(pid, time)) {
+            // It has been too many programs since: the event itself has the name.
+            return match process.comm.raw().is_empty() {
+                true => Arc::new(Process { comm: thread_name(thread), ..Process::clone(&process) }),
+                false => process,
+            };
         }
-        self.look(pid, thread, Instant::now(), process::read_with_ancestors)
+        let found = self.look(pid, thread, Instant::now(), process::read_with_ancestors);
+        at_time(found, thread, time)
     }
 
     fn look(
@@ -94,8 +100,21 @@ impl Processes {
     }
 }
 
+/// The process, if it was there at that time already. If not, another one has its id, which began earlier.
+fn at_time(found: Arc<Process>, thread: &ThreadName, time: u64) -> Arc<Process> {
+    let latest = process::ticks_at(time);
+    match found.start_ticks <= latest {
+        true => found,
+        false => Arc::new(Process { start_ticks: latest, ..ended(found.pid, thread) }),
+    }
+}
+
+fn thread_name(thread: &[u8]) -> Foreign {
+    Foreign::from_bytes(thread)
+}
+
 fn ended(pid: u32, thread: &[u8]) -> Process {
-    let comm = Foreign::from_bytes(thread);
+    let comm = thread_name(thread);
     let ancestors = [].into();
     Process {
         pid,
@@ -106,6 +125,7 @@ fn ended(pid: u32, thread: &[u8]) -> Process {
         container: None,
         is_container_known: false,
         inner_pid: None,
+        is_past: true,
         ancestors,
     }
 }
@@ -138,6 +158,18 @@ mod tests {
         assert_eq!(comm(processes.look(5, &name("curl"), now, unread)), "curl");
         // Back again: the name was that of an earlier program.
         assert_eq!(comm(processes.look(5, &name("sh"), now, |_| program("sh"))), "sh");
+    }
+
+    #[test]
+    fn one_that_began_after_the_event_is_not_taken_for_it() {
+        let (mut processes, now) = (Processes::default(), Instant::now());
+        let mut at = |ticks| {
+            let found = processes.look(5, &name("old"), now, |_| program("new"));
+            let process = at_time(found, &name("old"), ticks * process::tick());
+            (process.comm.to_string(), process.start_ticks, process.is_past)
+        };
+        assert_eq!(at(5), ("old".to_owned(), 5, true));
+        assert_eq!(at(7).0, "new");
     }
 
     #[test]

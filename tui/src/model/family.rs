@@ -3,14 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::target::{Ancestor, Birth, Process};
+use super::target::{Ancestor, Birth, Process, START_TOLERANCE, is_same_start as is_same};
 
 /// Descendants remembered: as many as the kernel's side has room for rules. Further ones are found by their
 /// living ancestors alone.
 const MEMBERS: usize = 65_536;
-
-/// Clock ticks by which the start of one process may be told differently: records come a little late.
-const TOLERANCE: u64 = 1;
 
 /// Chosen by process id: the `start_ticks` of each, or 0 when these are not known.
 type Roots = BTreeMap<u32, u64>;
@@ -110,7 +107,7 @@ impl Family {
                 path.push(own);
                 // A parent that is younger than its child is another process with its id.
                 match births.get(&birth.parent) {
-                    Some(parent) if parent.start_ticks <= birth.start_ticks + TOLERANCE => {
+                    Some(parent) if parent.start_ticks <= birth.start_ticks + START_TOLERANCE => {
                         at = birth.parent
                     }
                     _ => break None,
@@ -149,11 +146,6 @@ impl Family {
     pub fn take_overflow(&mut self) -> bool {
         self.overflowed && !std::mem::replace(&mut self.told, self.overflowed)
     }
-}
-
-/// Whether two starts under one id are those of one process. Ids are not used again as fast as that.
-fn is_same(one: u64, other: u64) -> bool {
-    one.abs_diff(other) <= TOLERANCE
 }
 
 #[cfg(test)]

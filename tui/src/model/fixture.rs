@@ -31,6 +31,7 @@ pub fn process(pid: u32, comm: &str) -> Arc<Process> {
         container: None,
         is_container_known: true,
         inner_pid: None,
+        is_past: false,
         ancestors: [Ancestor { pid: 1, start_ticks: 1 }].into(),
     })
 }

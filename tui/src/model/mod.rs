@@ -120,7 +120,14 @@ impl Model {
                 self.catching_up.looked(&self.targets, began);
                 self.reconcile(&mut effects);
             }
-            Msg::Found(image) => effects.extend(self.targets.found(image).map(Effect::Capture)),
+            Msg::Found(image) => {
+                let id = image.id;
+                if let Some(change) = self.targets.found(image) {
+                    // It may be attached before we hear of that.
+                    self.missed.attached(id, now);
+                    effects.push(Effect::Capture(change));
+                }
+            }
             Msg::Refused(image) => {
                 self.targets.refused.insert(image);
             }

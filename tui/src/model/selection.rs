@@ -6,7 +6,7 @@ use globset::GlobMatcher;
 
 use super::container::ContainerPattern;
 use super::family::Family;
-use super::target::{Process, Selection};
+use super::target::{Process, Selection, is_same_start};
 
 /// Why a process reports, or why it does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +101,8 @@ impl Excluded {
 
 /// Whether this process, and no other of the same id, is listed.
 fn is_in(pids: &BTreeMap<u32, u64>, process: &Process) -> bool {
-    let same = |ticks: &u64| *ticks == 0 || [0, *ticks].contains(&process.start_ticks);
+    let start = process.start_ticks;
+    let same = |ticks: &u64| *ticks == 0 || start == 0 || is_same_start(*ticks, start);
     pids.get(&process.pid).is_some_and(same)
 }
 

@@ -26,6 +26,14 @@ pub struct Ancestor {
     pub start_ticks: u64,
 }
 
+/// Clock ticks by which the start of one process may be told differently: records come a little late.
+pub const START_TOLERANCE: u64 = 1;
+
+/// Whether two starts under one id are those of one process. Ids are not used again as fast as that.
+pub fn is_same_start(one: u64, other: u64) -> bool {
+    one.abs_diff(other) <= START_TOLERANCE
+}
+
 /// What is known of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
@@ -48,6 +56,9 @@ pub struct Process {
     pub inner_pid: Option<u32>,
     /// Its parent, the parent's parent and so on, as far as they are known.
     pub ancestors: Arc<[Ancestor]>,
+    /// It had ended, or become another program, when it was looked at: what holds for it holds for nobody who has its id
+    /// now.
+    pub is_past: bool,
 }
 
 impl Process {
@@ -103,6 +114,11 @@ pub struct Image {
 }
 
 impl Image {
+    /// Whether it has secrets of its own that somebody may want.
+    pub fn may_be_attached(&self) -> bool {
+        !self.plan.is_token() && !self.excluded
+    }
+
     /// `OpenSSL 3.0.17`, `BoringSSL`, `Go 1.22.3 + rustls 0.23.46`, `unknown`, `unknown + Go 1.27.3`.
     pub fn library(&self) -> String {
         let name = |library: &Library| match &library.version {
@@ -319,7 +335,9 @@ impl Targets {
         let before = std::mem::take(&mut self.missing);
         let missing = &mut self.missing;
         let mut has_ended = |pid: u32, ticks: u64| match living.contains(&pid) {
-            true => births.get(&pid).is_some_and(|now| ticks != 0 && now.start_ticks != ticks),
+            true => births
+                .get(&pid)
+                .is_some_and(|now| ticks != 0 && !is_same_start(now.start_ticks, ticks)),
             false => {
                 missing.insert(pid);
                 before.contains(&pid)
@@ -396,9 +414,8 @@ impl Targets {
     /// Whether there is something to attach, which the command line allows.
     pub(super) fn can_attach(&self, image: &Image) -> bool {
         image.plan.is_captured(self.selection.ways)
-            && !image.plan.is_token()
+            && image.may_be_attached()
             && (image.named || !self.selection.only_named_images)
-            && !image.excluded
     }
 
     /// How many processes have each image mapped.
@@ -450,7 +467,7 @@ impl Targets {
         let is_known = chosen && self.rules.get(&process.pid) == Some(&Rule::Reports);
         // Of one that ended before it was looked at, nothing is remembered: its id may be another's by now.
         let has_ended = process.start_ticks == 0 || !process.is_container_known;
-        if is_known || has_ended && !chosen {
+        if is_known || has_ended && !chosen || process.is_past {
             return (chosen, None);
         }
         let rule = if chosen { Rule::Reports } else { Rule::Silent(Program::of(process)) };

@@ -26,6 +26,7 @@ pub(super) fn process(pid: u32) -> Arc<Process> {
         is_container_known: true,
         inner_pid,
         ancestors,
+        is_past: false,
     })
 }
 
@@ -440,11 +441,11 @@ fn a_process_that_got_the_id_of_a_chosen_one_is_not_chosen() {
     assert_eq!(model.targets.selection.pids, [(5, 1)].into());
     // Its secrets come before a scan has seen it.
     let mut other = event(5, 1, Label::ClientRandom, 1);
-    other.process = Arc::new(Process { start_ticks: 2, ..Process::clone(&process(5)) });
+    other.process = Arc::new(Process { start_ticks: 20, ..Process::clone(&process(5)) });
     let effects = model.update(NOW, Msg::Secret(other));
     assert!(matches!(effects[..], [Effect::Capture(Change::Rule(5, false))]), "{effects:?}");
     assert!(model.sessions.is_empty());
-    let effects = model.update(NOW, Msg::Scanned(only_process(5, 2)));
+    let effects = model.update(NOW, Msg::Scanned(only_process(5, 20)));
     assert!(model.targets.selection.pids.is_empty());
     let told = format!("{effects:?}");
     assert_eq!(told, "[Capture(ForgetRule(5)), Capture(Detach(ImageId(0)))]");

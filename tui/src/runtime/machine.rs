@@ -1,5 +1,6 @@
 //! The engine on a real machine: eBPF, `/proc`, the key log's file.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
@@ -49,7 +50,9 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Starts the threads; nothing is attached yet. To be called within a tokio runtime.
+    /// Starts the threads, which look first at the processes that were `named`; nothing is attached yet. To be called
+    /// within a tokio runtime. With `only_named_images` those that are found later are not attached before it is decided
+    /// on them.
     ///
     /// # Errors
     ///
@@ -58,6 +61,8 @@ impl Machine {
         mut loaded: Loaded,
         registry: Registry,
         watch: Watch,
+        named: BTreeSet<u32>,
+        only_named_images: bool,
     ) -> Result<Self, CaptureError> {
         priority::raise();
         let (sender, replies) = channel(REPLIES);
@@ -66,15 +71,17 @@ impl Machine {
         if watch.is_live() {
             loaded.events.watch(watch.clone());
         }
+        let control = Control::start(loaded.probes, registry.files())?;
+        let ahead = (!only_named_images).then(|| control.orders());
         Ok(Self {
             events: loaded.events,
             rules: loaded.rules,
             counters: loaded.counters,
-            control: Some(Control::start(loaded.probes, registry.files())?),
+            control: Some(control),
             writer: Writer::start(sender.clone())?,
             exporter: Errands::start("export", sender.clone())?,
             looker: Errands::start("look", sender.clone())?,
-            scanner: Scanner::start(registry, watch, sender)?,
+            scanner: Scanner::start(registry, watch, named, sender, ahead)?,
             replies,
             tick,
             own: Vec::new(),
@@ -160,6 +167,9 @@ impl Machine {
 
     fn change(&mut self, change: Change) {
         debug!(?change, "capture");
+        if let (Change::ReportUnknown(is_wanted), Some(control)) = (&change, &self.control) {
+            control.set_ahead(*is_wanted);
+        }
         let done = match (&change, &self.control) {
             (Change::Attach(image), Some(control)) => control.attach(*image),
             (Change::Detach(image), Some(control)) => control.detach(*image),
@@ -209,7 +219,12 @@ impl Engine for Machine {
             return Ok(());
         }
         tokio::select! {
-            read = self.events.next(into) => read?,
+            read = self.events.next(into) => {
+                read?;
+                // An image may be attached before the loop knows of it: first what was told before its first event.
+                let told = std::iter::from_fn(|| self.replies.try_recv().ok());
+                into.splice(0..0, told.take(REPLIES));
+            }
             Some(msg) = self.replies.recv() => into.push(msg),
             Some(msg) = attached(&mut self.control) => {
                 // The next picture is the first that says who began with the probes in place.

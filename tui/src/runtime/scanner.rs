@@ -1,13 +1,14 @@
 //! The thread that follows what the processes of this machine do. A file on a dead mount takes forever, and nothing here
 //! waits for it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::thread;
 
 use tokio::sync::mpsc::Sender;
 
+use crate::capture::Orders;
 use crate::model::Msg;
-use crate::priority;
 use crate::target::follow::follower::{Follower, News, Requests};
 use crate::target::follow::watch::Watch;
 use crate::target::registry::Registry;
@@ -18,22 +19,35 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    /// Starts the thread; what it finds it reports to `replies`.
+    /// Starts the thread; what it finds it reports to `replies`, and asks for probes at `ahead` at once. It looks first at
+    /// the processes that were `named`.
     ///
     /// # Errors
     ///
     /// When the thread cannot be started.
-    pub fn start(registry: Registry, watch: Watch, replies: Sender<Msg>) -> io::Result<Self> {
-        let follower = Follower::new(registry, watch)?;
+    pub fn start(
+        registry: Registry,
+        watch: Watch,
+        named: BTreeSet<u32>,
+        replies: Sender<Msg>,
+        ahead: Option<Orders>,
+    ) -> io::Result<Self> {
+        let mut follower = Follower::new(registry, watch)?;
+        follower.look_first_at(named);
         let requests = follower.requests();
         thread::Builder::new().name("follow".to_owned()).spawn(move || {
-            priority::raise();
-            follower.run(|news| {
-                let msg = match news {
-                    News::Found(image) => Msg::Found(image),
-                    News::Picture(scan) => Msg::Scanned(scan),
-                };
-                replies.blocking_send(msg).is_ok()
+            follower.run(|news| match news {
+                News::Found(image) => {
+                    let wanted = ahead.as_ref().filter(|_| image.may_be_attached());
+                    let id = image.id;
+                    // First: nobody hears of its sessions before he hears of it.
+                    let is_told = replies.blocking_send(Msg::Found(image)).is_ok();
+                    if let Some(orders) = wanted {
+                        orders.attach_ahead(id);
+                    }
+                    is_told
+                }
+                News::Picture(scan) => replies.blocking_send(Msg::Scanned(scan)).is_ok(),
             });
         })?;
         Ok(Self { requests })

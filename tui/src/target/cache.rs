@@ -51,6 +51,11 @@ impl FileIdentity {
         Self { device: rustix::fs::makedev(major, minor), inode, ..self }
     }
 
+    /// Major and minor number of the device.
+    pub fn device_numbers(&self) -> (u32, u32) {
+        (rustix::fs::major(self.device), rustix::fs::minor(self.device))
+    }
+
     /// Whether it is the same inode, whatever was done to it meanwhile.
     pub fn is_same_inode(&self, other: &Self) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
@@ -58,11 +63,18 @@ impl FileIdentity {
 
     /// Whether the two are one file below two overlays, for all that can be told: since Linux 6.8 the overlay's own device is
     /// all that it shows to anybody, perf records included, but inode, size and both times to the nanosecond are those of
-    /// the file below, and nobody can choose the time of the last change of an inode.
+    /// the file below, and nobody can choose the time of the last change of an inode. Only of files for which
+    /// [`is_honest`](super::mounts::is_honest) holds.
     pub fn is_same_below(&self, other: &Self) -> bool {
         let is_anonymous = |identity: &Self| rustix::fs::major(identity.device) == 0;
         let on_device = Self { device: self.device, ..*other };
         (is_anonymous(self) || is_anonymous(other)) && *self == on_device
+    }
+
+    /// Whether something was written to the file after the other was taken, by its size and the time of it: a chmod, link
+    /// or unlink changes nothing that is in it.
+    pub fn has_other_contents(&self, other: &Self) -> bool {
+        (self.size, self.modified) != (other.size, other.modified)
     }
 
     fn of_file(file: &File) -> Result<Self, Arc<PlanError>> {
@@ -191,6 +203,11 @@ impl PlanCache {
         FileIdentity { device: like.device, inode: like.inode, ..identity }
     }
 
+    /// [`PlanCache::known`], of one that is shared.
+    pub fn known_of(cache: &Mutex<Self>, identity: &FileIdentity) -> Option<Planned> {
+        cache.lock().unwrap_or_else(PoisonError::into_inner).known(identity)
+    }
+
     /// The plan that was made for this file before.
     pub fn known(&mut self, identity: &FileIdentity) -> Option<Planned> {
         self.clock += 1;
@@ -233,6 +250,18 @@ mod tests {
         file.write_all(b", and longer").unwrap();
         let third = cache.plan(&file, path).unwrap_err();
         assert!(!Arc::ptr_eq(&first, &third));
+    }
+
+    #[test]
+    fn what_was_written_to_is_told_from_what_was_unlinked() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mut file = file_of(b"old");
+        let identity = |file: &File| FileIdentity::of(&file.metadata().unwrap());
+        let before = identity(&file);
+        file.set_permissions(std::fs::Permissions::from_mode(0o700)).unwrap();
+        assert!(!identity(&file).has_other_contents(&before));
+        file.write_all(b", and new").unwrap();
+        assert!(identity(&file).has_other_contents(&before));
     }
 
     #[test]

@@ -178,7 +178,7 @@ impl Elf {
                 elf.add(&entry, length)?;
             }
         }
-        elf.check_segments()?;
+        elf.check_segments(length)?;
         Ok(elf)
     }
 
@@ -220,7 +220,7 @@ impl Elf {
         Ok(())
     }
 
-    fn check_segments(&mut self) -> Result<(), ElfError> {
+    fn check_segments(&mut self, length: u64) -> Result<(), ElfError> {
         self.segments.sort_by_key(|segment| segment.address);
         let mut total = 0u64;
         let mut end = 0;
@@ -231,6 +231,10 @@ impl Elf {
             // Cannot overflow: checked against the size in memory, which is not smaller.
             end = segment.address.saturating_add(segment.size);
             total = total.saturating_add(segment.size);
+        }
+        // Linkers let segments share a page. What is read more often than that costs time that the file does not have.
+        if total > length.saturating_mul(2) {
+            return Err(ElfError::Nonsense("many segments of the same bytes"));
         }
         if total > MAX_LOADED {
             return Err(ElfError::TooLarge(total));
@@ -377,6 +381,22 @@ mod tests {
         assert!(matches!(read_with(&[(56, &[200, 1])]), Err(ElfError::Truncated { .. })));
         let far = 0x10_0000u64.to_le_bytes();
         assert!(matches!(read_with(&[(field(0, 8), &far)]), Err(ElfError::Truncated { .. })));
+    }
+
+    #[test]
+    fn segments_may_share_a_page_but_not_the_whole_file() {
+        let length = Sample::with_function(&[0xc3]).bytes().len() as u64;
+        let mut bytes = Sample::with_function(&[0xc3]).bytes();
+        let mut put =
+            |at: usize, value: u64| bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        for index in 0..3 {
+            put(field(index, 8), 0);
+            put(field(index, 16), index as u64 * 0x10_0000);
+            put(field(index, 32), length);
+            put(field(index, 40), length);
+        }
+        let result = read(&bytes);
+        assert!(matches!(result, Err(ElfError::Nonsense(_))), "{result:?}");
     }
 
     #[test]

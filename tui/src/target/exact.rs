@@ -10,8 +10,9 @@ use super::window::ReadError;
 
 /// Slots that are remembered on one path.
 const MAX_SLOTS: usize = 64;
-/// Bytes below the stack pointer's value at a call, where its arguments go: no local variable lies there.
-const OUTGOING: std::ops::Range<i64> = -32..32;
+/// Bytes from the stack pointer's value at the start that no local variable has: what is pushed goes below, and at it
+/// the one argument that a call passes on the stack.
+const OUTGOING: std::ops::Range<i64> = -32..8;
 /// Returns; of what ends a path only this matters.
 const RETURN: u8 = 0xc3;
 /// `push rbp; mov rbp, rsp`: here the next function starts.
@@ -104,19 +105,32 @@ impl<'t> Exact<'t> {
                 };
             }
         }
-        // What was written through another register may be here, unless it was an argument of a call.
-        let elsewhere = |slot: &(u8, i64, u8, Known)| {
-            (slot.0 != operand.register || operand.follows > 0)
-                && !(slot.0 == STACK.0 && OUTGOING.contains(&slot.1))
-        };
-        if self.blurred
-            || self.slots.iter().any(elsewhere)
-            || usize::from(operand.follows) >= FOLLOWS
-        {
+        if self.is_written_elsewhere(&operand) || usize::from(operand.follows) >= FOLLOWS {
             return Known::Unknown;
         }
         let at = operand.add;
         Known::At(Operand { add: 0, ..operand }.follow(at))
+    }
+
+    /// Whether the `length` bytes to which an operand points are those that were there at the start.
+    pub fn is_untouched(&self, operand: &Operand, length: u64) -> bool {
+        let start = i64::from(operand.add);
+        let end = start.saturating_add_unsigned(length);
+        let overlaps = |slot: &(u8, i64, u8, Known)| {
+            slot.0 == operand.register && slot.1 < end && start < slot.1 + i64::from(slot.2)
+        };
+        let is_near = operand.follows == 0 && self.slots.iter().any(overlaps);
+        !is_near && !self.is_written_elsewhere(operand)
+    }
+
+    /// Whether something was written that may be where this operand points, though through another register or pointer:
+    /// arguments of a call are not.
+    fn is_written_elsewhere(&self, operand: &Operand) -> bool {
+        let elsewhere = |slot: &(u8, i64, u8, Known)| {
+            (slot.0 != operand.register || operand.follows > 0)
+                && !(slot.0 == STACK.0 && OUTGOING.contains(&slot.1))
+        };
+        self.blurred || self.slots.iter().any(elsewhere)
     }
 
     fn address(&self, place: &Place) -> Known {
@@ -159,6 +173,11 @@ impl<'t> Exact<'t> {
         }
     }
 
+    fn is_same(&self, other: &Self) -> bool {
+        (&self.registers, &self.slots, self.blurred)
+            == (&other.registers, &other.slots, other.blurred)
+    }
+
     fn set(&mut self, register: Reg, value: Known) {
         self.registers[usize::from(register.0 & 15)] = value;
     }
@@ -190,6 +209,7 @@ impl<'t> Exact<'t> {
                 self.set(to, value);
             }
         }
+        self.blurred |= insn.writes_elsewhere;
         for number in 0..16 {
             if insn.clobbers.contains(Reg(number)) {
                 self.set(Reg(number), Known::Unknown);
@@ -236,8 +256,7 @@ impl<'t> Exact<'t> {
                             return Ok(None);
                         }
                         state.set(STACK, self.get(STACK));
-                        if returned.as_ref().is_some_and(|known| known.registers != state.registers)
-                        {
+                        if returned.as_ref().is_some_and(|known| !known.is_same(&state)) {
                             return Ok(None);
                         }
                         returned.get_or_insert(state);

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+use super::past::{Past, Program};
+use super::process;
 use crate::model::container::Container;
 use crate::model::target::{Ancestor, Birth, Process};
 use crate::text::Foreign;
@@ -42,6 +44,11 @@ pub struct Node {
     pub changed: u64,
     /// What `/proc` said of it, since it is this program.
     pub process: Option<Arc<Process>>,
+    /// What it was before that.
+    past: Past,
+    /// From when until when it was there (nanoseconds of `CLOCK_BOOTTIME`), as far as that was seen.
+    started: u64,
+    ended: u64,
     parent: Option<NodeId>,
     depth: u32,
     children: u32,
@@ -49,7 +56,44 @@ pub struct Node {
     is_remembered: bool,
 }
 
+/// A process as it was at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'l> {
+    /// The process.
+    pub node: &'l Node,
+    /// It is that program to this day, and has not ended.
+    pub is_present: bool,
+    time: u64,
+}
+
+impl Moment<'_> {
+    /// The program that it was; `None` when it was too many others since.
+    pub fn program(&self) -> Option<Program> {
+        let Node { comm, exe, process, changed, past, .. } = self.node;
+        match self.time < *changed {
+            true => past.at(self.time).cloned(),
+            false => {
+                let (comm, exe, process) = (comm.clone(), exe.clone(), process.clone());
+                Some(Program { comm, exe, process })
+            }
+        }
+    }
+}
+
 impl Node {
+    /// It becomes another program, or gets another name.
+    fn change(&mut self, comm: Foreign, exe: Option<Foreign>, time: u64) {
+        let comm = std::mem::replace(&mut self.comm, comm);
+        let exe = std::mem::replace(&mut self.exe, exe);
+        let process = self.process.take();
+        self.past.push(time, Program { comm, exe, process });
+        self.changed = time;
+    }
+
+    fn as_ancestor(&self) -> Ancestor {
+        Ancestor { pid: self.pid, start_ticks: self.start_ticks }
+    }
+
     /// Takes over what `/proc` says of its container.
     pub fn learn_container(&mut self, read: &Process) {
         if read.is_container_known {
@@ -67,6 +111,8 @@ pub struct Lineage {
     /// Those that ended last, in this order.
     ended: VecDeque<NodeId>,
     limit: usize,
+    /// Nanoseconds of a clock tick.
+    tick: u64,
     /// Processes for which there was no room.
     pub untracked: u64,
 }
@@ -78,14 +124,24 @@ impl Default for Lineage {
             by_pid: HashMap::new(),
             ended: VecDeque::new(),
             limit: LIMIT,
+            tick: process::tick(),
             untracked: 0,
         }
     }
 }
 
 impl Lineage {
+    /// A process began some microseconds before this time.
+    pub fn fork_at(&mut self, pid: u32, parent: u32, time: u64) {
+        let is_exact = time % self.tick > self.tick / 5;
+        self.fork(pid, parent, time / self.tick, is_exact);
+        if let Some(node) = self.living(pid) {
+            node.started = time;
+        }
+    }
+
     /// A process began. Without a parent that is known, it has none.
-    pub fn fork(&mut self, pid: u32, parent: u32, start_ticks: u64, is_exact: bool) {
+    fn fork(&mut self, pid: u32, parent: u32, start_ticks: u64, is_exact: bool) {
         let (comm, exe, container, is_known) = match self.get(parent) {
             Some(parent) => {
                 let container = parent.container.clone();
@@ -109,14 +165,15 @@ impl Lineage {
     /// A process became another program.
     pub fn exec(&mut self, pid: u32, comm: Foreign, time: u64) {
         if let Some(node) = self.living(pid) {
-            (node.comm, node.exe, node.process, node.changed) = (comm, None, None, time);
+            node.change(comm, None, time);
         }
     }
 
     /// A process has another name.
     pub fn rename(&mut self, pid: u32, comm: Foreign, time: u64) {
         if let Some(node) = self.living(pid) {
-            (node.comm, node.process, node.changed) = (comm, None, time);
+            let exe = node.exe.clone();
+            node.change(comm, exe, time);
         }
     }
 
@@ -129,8 +186,16 @@ impl Lineage {
         }
     }
 
+    /// A process ended at this time.
+    pub fn exit_at(&mut self, pid: u32, time: u64) {
+        if let Some(node) = self.living(pid) {
+            node.ended = time;
+            self.exit(pid);
+        }
+    }
+
     /// A process ended.
-    pub fn exit(&mut self, pid: u32) {
+    fn exit(&mut self, pid: u32) {
         let Some(&id) = self.by_pid.get(&pid) else { return };
         let node = &mut self.nodes[id];
         if !std::mem::replace(&mut node.is_living, false) {
@@ -200,6 +265,25 @@ impl Lineage {
         self.by_pid.get(&pid).map(|id| &self.nodes[*id])
     }
 
+    /// Who had this id at a time (nanoseconds of `CLOCK_BOOTTIME`), which is not the last one with it where that began
+    /// later, and what it was then; `None` when nothing is known of it.
+    pub fn at(&self, pid: u32, time: u64) -> Option<Moment<'_>> {
+        let was_there = |id: &NodeId| {
+            let node = &self.nodes[*id];
+            node.pid == pid && (node.started..=node.ended).contains(&time)
+        };
+        let last = self.by_pid.get(&pid).copied().filter(was_there);
+        let id = last.or_else(|| self.ended.iter().rev().copied().find(was_there))?;
+        let node = &self.nodes[id];
+        let is_present = node.is_living && node.changed <= time;
+        Some(Moment { node, is_present, time })
+    }
+
+    /// Where that process comes from, the nearest first.
+    pub fn ancestors_of(&self, moment: &Moment<'_>) -> Vec<Ancestor> {
+        self.above_node(moment.node.parent).map(Node::as_ancestor).collect()
+    }
+
     /// The same, to say what `/proc` says of it.
     pub fn get_mut(&mut self, pid: u32) -> Option<&mut Node> {
         self.by_pid.get(&pid).map(|id| &mut self.nodes[*id])
@@ -207,8 +291,7 @@ impl Lineage {
 
     /// Where it comes from, the nearest first.
     pub fn ancestors(&self, pid: u32) -> Vec<Ancestor> {
-        let above = self.above(pid);
-        above.map(|node| Ancestor { pid: node.pid, start_ticks: node.start_ticks }).collect()
+        self.above(pid).map(Node::as_ancestor).collect()
     }
 
     /// The nearest ancestor that has not ended.
@@ -245,7 +328,10 @@ impl Lineage {
     }
 
     fn above(&self, pid: u32) -> impl Iterator<Item = &Node> {
-        let first = self.by_pid.get(&pid).and_then(|id| self.nodes[*id].parent);
+        self.above_node(self.by_pid.get(&pid).and_then(|id| self.nodes[*id].parent))
+    }
+
+    fn above_node(&self, first: Option<NodeId>) -> impl Iterator<Item = &Node> {
         let ids = std::iter::successors(first, |id| self.nodes[*id].parent);
         ids.map(|id| &self.nodes[id])
     }
@@ -256,7 +342,8 @@ impl Lineage {
 
     fn insert(&mut self, pid: u32, start_ticks: u64, is_exact: bool) -> Option<NodeId> {
         // Its end was not seen.
-        self.exit(pid);
+        let started = start_ticks.saturating_mul(self.tick);
+        self.exit_at(pid, started);
         while self.nodes.len() >= self.limit && !self.ended.is_empty() {
             self.forget_oldest();
         }
@@ -276,6 +363,9 @@ impl Lineage {
             is_container_known: false,
             changed: 0,
             process: None,
+            past: Past::default(),
+            started,
+            ended: u64::MAX,
             parent: None,
             depth: 0,
             children: 0,
@@ -379,6 +469,8 @@ mod tests {
         assert_eq!(above(&lineage, 6), [(5, 10)]);
         assert_eq!(above(&lineage, 7), [(5, 50)]);
         assert_eq!(lineage.living_pids().count(), 3);
+        let owner = |tick| lineage.at(5, tick * lineage.tick).map(|moment| moment.node.start_ticks);
+        assert_eq!([9, 10, 49, 50].map(owner), [None, Some(10), Some(10), Some(50)]);
         // The parent that /proc shows may have got its id later.
         let mut lineage = Lineage::default();
         lineage.fork(5, 0, 50, true);
@@ -411,6 +503,7 @@ mod tests {
             is_container_known: true,
             container: None,
             inner_pid: None,
+            is_past: false,
             ancestors: [].into(),
         }
     }

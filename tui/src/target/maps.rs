@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use super::follow::record::{FileKey, Mapped};
 use super::process;
@@ -35,33 +36,56 @@ impl Mapping {
     }
 }
 
-/// Most bytes read of a process's maps: a line has about 100, and real programs up to some 10,000 lines.
-const LIMIT: u64 = 64 << 20;
+/// Most bytes read of a process's maps: a line has about 100, and real programs up to some 10,000 lines. A million lines
+/// without a path are 50 MB.
+const LIMIT: u64 = 128 << 20;
+/// How long reading them may take: a million lines take half a second, unoptimised and with all CPUs busy 10 s.
+const TIME: Duration = Duration::from_secs(30);
+/// Lines after which the time is looked at.
+const LINES: usize = 1024;
 
-/// The executable mappings of files in a process.
+/// What was read of a process's maps.
+#[derive(Debug)]
+pub struct Executable {
+    /// The executable mappings of files.
+    pub mappings: Vec<Mapping>,
+    /// There was no more that could have been read.
+    pub is_whole: bool,
+}
+
+/// The executable mappings of files in a process; `more` is told that it lets us read on. It may block: the kernel waits
+/// for the process's memory.
 ///
 /// # Errors
 ///
 /// When the process has ended, or is not ours to read.
-pub fn executable(pid: u32) -> io::Result<Vec<Mapping>> {
+pub fn executable(pid: u32, more: impl Fn()) -> io::Result<Executable> {
+    let end = Instant::now() + TIME;
     let file = File::open(format!("/proc/{pid}/maps"))?;
     let mut reader = BufReader::with_capacity(64 << 10, file.take(LIMIT));
     let mut mappings: Vec<Mapping> = Vec::new();
     let mut line = Vec::new();
     let root = process::root_of(pid);
-    while reader.read_until(b'\n', &mut line)? > 0 {
+    let (mut lines, mut is_in_time) = (0usize, true);
+    while is_in_time && reader.read_until(b'\n', &mut line)? > 0 {
         // One file has seldom more than two executable mappings, one after the other.
         let mapping = parse(&line);
         mappings.extend(mapping.filter(|new| mappings.last().is_none_or(|l| l.file != new.file)));
         line.clear();
+        lines += 1;
+        if lines.is_multiple_of(LINES) {
+            more();
+            is_in_time = Instant::now() < end;
+        }
     }
+    let is_whole = is_in_time && reader.get_ref().limit() > 0;
     if let Some(root) = root {
         for mapping in &mut mappings {
             let path = process::inside(&root, PathBuf::from(mapping.path.raw()));
             mapping.path = Foreign::from(path.as_os_str());
         }
     }
-    Ok(mappings)
+    Ok(Executable { mappings, is_whole })
 }
 
 /// `7f…-7f… r-xp 00028000 fe:00 1234    /usr/lib/libssl.so.3 (deleted)`
@@ -122,8 +146,9 @@ mod tests {
     #[test]
     fn our_own_code_is_found() {
         let exe = std::env::current_exe().unwrap();
-        let mappings = executable(std::process::id()).unwrap();
-        assert!(mappings.iter().any(|mapping| mapping.path == Foreign::from(exe.as_os_str())));
+        let read = executable(std::process::id(), || {}).unwrap();
+        assert!(read.is_whole);
+        assert!(read.mappings.iter().any(|mapping| mapping.path == Foreign::from(exe.as_os_str())));
     }
 
     proptest! {

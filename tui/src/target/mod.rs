@@ -1,6 +1,7 @@
 //! What runs here: processes, their maps, ELF images, library and version, and the plan for each image.
 
 pub mod arch;
+pub mod aside;
 mod bytes;
 pub mod cache;
 pub mod called;
@@ -24,8 +25,10 @@ pub mod linkage;
 pub mod loader_cache;
 pub mod machine;
 pub mod maps;
+pub mod mounts;
 pub mod needed;
 pub mod notes;
+pub mod past;
 pub mod plan;
 pub mod process;
 pub mod random;

@@ -255,7 +255,10 @@ impl ImagePlan {
     /// Whether a walk is attached.
     pub fn is_walked(&self, ways: Ways) -> bool {
         let wanted = match ways {
-            Ways::Auto => self.taps.is_empty(),
+            // A tap of another stack in the file gets none of this one's secrets.
+            Ways::Auto => {
+                !self.taps.iter().any(|tap| matches!(tap.arguments, Arguments::Connection(_)))
+            }
             Ways::Tap => false,
             Ways::Walk => true,
         };
@@ -336,6 +339,7 @@ impl ImagePlan {
 
     /// Adds a stack that was found beside what is known, or is what was only recognised.
     pub fn add(&mut self, found: Found) {
+        // What is said of a library that was recognised, and has no tap, still holds.
         let is_only = self.library.as_ref().is_none_or(|known| known.name == found.library.name);
         match &self.library {
             Some(known) if known.name != found.library.name => self.others.push(found.library),
@@ -344,7 +348,7 @@ impl ImagePlan {
             _ => self.library = Some(found.library),
         }
         // That nothing else is in the file does not matter any more.
-        let is_first = self.taps.is_empty() && (!found.taps.is_empty() || is_only);
+        let is_first = self.taps.is_empty() && is_only;
         self.reason = match is_first || self.reason.is_empty() {
             true => found.reason,
             false => format!("{}; {}", self.reason, found.reason),

@@ -51,6 +51,7 @@ pub fn read(pid: u32) -> io::Result<Process> {
         is_container_known: cgroup.is_some(),
         container: cgroup.and_then(|text| cgroup::container(&text)),
         inner_pid: read_inner_pid(folder),
+        is_past: false,
         ancestors: [].into(),
     })
 }
@@ -234,6 +235,16 @@ pub fn ticks_since_boot() -> u64 {
     of(now.tv_sec) * per_second + of(now.tv_nsec) * per_second / 1_000_000_000
 }
 
+/// Clock ticks from boot to a time (nanoseconds of `CLOCK_BOOTTIME`), as in [`start_ticks`].
+pub fn ticks_at(time: u64) -> u64 {
+    time / tick()
+}
+
+/// Nanoseconds of a clock tick.
+pub fn tick() -> u64 {
+    1_000_000_000 / rustix::param::clock_ticks_per_second().max(1)
+}
+
 /// Whether this process leads its session. Not `getsid` of rustix: it takes 0, the session of a leader outside of
 /// our pid namespace, for impossible.
 pub fn leads_its_session() -> bool {
@@ -289,6 +300,11 @@ mod tests {
         assert!(process.parent == 0 || above.contains_key(&process.parent), "{above:?}");
         assert!(!leads_its_session(), "a test is started by another program");
         assert!(process.start_ticks > 0 && process.start_ticks <= ticks_since_boot());
+        let started = process.start_ticks * tick();
+        assert_eq!(
+            [started - 1, started].map(ticks_at),
+            [process.start_ticks - 1, process.start_ticks]
+        );
         assert!(exists(process.pid) && !exists((1 << 22) + 1));
         assert!(process.exe.unwrap().raw().contains("tlskeytop"));
     }

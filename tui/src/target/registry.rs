@@ -14,10 +14,9 @@ use super::follow::record::FileKey;
 use super::follow::watch::Watch;
 use super::layout::Forced;
 use super::libcrypto::with_version;
-use super::maps::{self, Mapping};
 use super::plan::{ImagePlan, Ways};
 use super::tokens::with_tokens;
-use super::{loader_cache, process};
+use super::{loader_cache, mounts};
 use crate::model::target::{Image, ImageId, ImageState, Scan, Target};
 use crate::text::Foreign;
 
@@ -106,6 +105,8 @@ struct Known {
     image: Image,
     /// As the file was last seen: its times change with each chmod and unlink.
     identity: FileIdentity,
+    /// [`Found::is_honest`].
+    is_honest: bool,
     /// The plan of the file alone.
     plan: Arc<ImagePlan>,
     /// From the loader's cache: it stays also when nobody uses it.
@@ -285,61 +286,6 @@ impl Registry {
         Ok(id)
     }
 
-    /// Looks at every process, and at every executable file that one of them has mapped.
-    pub fn scan(&mut self) -> Scan {
-        self.scan += 1;
-        let began = process::ticks_since_boot();
-        let own = std::process::id();
-        // By the kernel's numbers of a mapping, so that each file is looked at once in a scan.
-        let mut seen = HashMap::new();
-        let mut targets = Vec::new();
-        let pids = process::all_pids().ok();
-        for &pid in pids.iter().flatten() {
-            if pid == own {
-                continue;
-            }
-            // Kernel threads have no maps, and a process may end at any moment.
-            let Ok(mappings) = maps::executable(pid) else { continue };
-            let mut images: Vec<ImageId> = mappings
-                .iter()
-                .filter_map(|mapping| {
-                    look_once(&mut seen, mapping.file, || self.mapped(pid, mapping))
-                })
-                .collect();
-            images.sort_unstable();
-            images.dedup();
-            if images.is_empty() {
-                continue;
-            }
-            for id in &images {
-                if let Some(known) = self.images.get_mut(id) {
-                    known.last_mapped = self.scan;
-                }
-            }
-            if self.are_tokens(&images) {
-                continue;
-            }
-            if let Ok(process) = process::read_with_ancestors(pid) {
-                targets.push(Target { process: Arc::new(process), images, command: None });
-            }
-        }
-        self.drop_overwritten();
-        if let Some(commands) = &mut self.commands {
-            commands.fill_in(&mut targets, COMMANDS);
-        }
-        Scan {
-            ancestors: process::ancestors(&targets),
-            targets,
-            images: self.images(),
-            pids: pids.map(|pids| pids.into_iter().collect()),
-            births: BTreeMap::new(),
-            warnings: std::mem::take(&mut self.warnings),
-            began,
-            ended: Vec::new(),
-            unread: Vec::new(),
-        }
-    }
-
     /// Whether these are no TLS code by themselves: NSS's softoken is also in programs that have no TLS.
     pub fn are_tokens(&self, images: &[ImageId]) -> bool {
         let is_token = |id| self.images.get(id).is_some_and(|known| known.plan.is_token());
@@ -348,36 +294,6 @@ impl Registry {
 
     fn images(&self) -> Vec<Image> {
         self.images.values().map(|known| known.image.clone()).collect()
-    }
-
-    /// The image that a process has mapped, if it has TLS code. An error says nothing of the file: the process
-    /// may have ended meanwhile.
-    fn mapped(&mut self, pid: u32, mapping: &Mapping) -> io::Result<Option<ImageId>> {
-        // Through map_files it is the mapped file itself, also when it was deleted or replaced.
-        let link = format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end);
-        let link = PathBuf::from(link);
-        let metadata = std::fs::metadata(&link)?;
-        // A device must not even be opened.
-        if !metadata.is_file() {
-            return Ok(None);
-        }
-        let identity = FileIdentity::of(&metadata);
-        if let Some(known) = self.by_identity.get(&identity) {
-            return Ok(Some(*known));
-        }
-        if self.own.is_some_and(|own| own.is_same_inode(&identity)) {
-            return Ok(None);
-        }
-        // Known to have no TLS code: it need not even be opened.
-        let planned = self.plans.lock().unwrap_or_else(PoisonError::into_inner).known(&identity);
-        if planned.is_some_and(|plan| !plan.is_ok_and(|plan| plan.is_tls())) {
-            return Ok(None);
-        }
-        let file = open_regular(&link)?;
-        let path = Path::new(mapping.path.raw());
-        let folder = path.parent().and_then(|folder| folder.strip_prefix("/").ok());
-        let folder = folder.map(|folder| PathBuf::from(format!("/proc/{pid}/root")).join(folder));
-        self.add(path, file, folder.as_deref()).map_err(io::Error::other)
     }
 
     /// Plans a file and gives it a name; `None` when it has no TLS code, or there are too many images. `folder`
@@ -398,13 +314,14 @@ impl Registry {
         if !plan.is_tls() {
             return Ok(None);
         }
-        if let Some(known) = self.find(&identity, &plan) {
+        let is_honest = mounts::is_honest(std::process::id(), identity.device_numbers());
+        if let Some(known) = self.find(&identity, &plan, is_honest) {
             return Ok(Some(known));
         }
         let used = with_version(Arc::clone(&plan), path, folder);
         let watch = self.watch.as_ref();
         let (used, tokens) = with_tokens(used, path, folder, &self.plans, watch);
-        Ok(self.insert(path, Found { file, identity, plan, used, tokens }))
+        Ok(self.insert(path, Found { file, identity, plan, used, tokens, is_honest }))
     }
 
     /// Gives an image that a planner found a name; `None` when there are too many. Whether it is new.
@@ -412,19 +329,22 @@ impl Registry {
         if let Some(known) = self.by_identity.get(&found.identity) {
             return Some((*known, false));
         }
-        if let Some(known) = self.find(&found.identity, &found.plan) {
+        if let Some(known) = self.find(&found.identity, &found.plan, found.is_honest) {
             return Some((known, false));
         }
         self.insert(path, found).map(|id| (id, true))
     }
 
     fn insert(&mut self, path: &Path, found: Found) -> Option<ImageId> {
-        let Found { file, identity, plan, mut used, tokens } = found;
+        let Found { file, identity, plan, mut used, tokens, is_honest } = found;
         if let Some(forced) = &self.forced {
             Arc::make_mut(&mut used).force_layout(forced);
         }
         let path = Foreign::from(path.as_os_str());
         let id = self.insert_plan(&path, identity, plan, Arc::clone(&used))?;
+        if let Some(known) = self.images.get_mut(&id) {
+            known.is_honest = is_honest;
+        }
         self.files.insert(id, file, used);
         for (path, token) in tokens {
             self.found(&path, token);
@@ -452,7 +372,8 @@ impl Registry {
             named: false,
             excluded: self.is_excluded(Path::new(path.raw()), &identity),
         };
-        let mut known = Known { image, identity, plan, system: false, last_mapped: self.scan };
+        let (is_honest, system, last_mapped) = (false, false, self.scan);
+        let mut known = Known { image, identity, is_honest, plan, system, last_mapped };
         self.written.retain(|(written, named, system)| {
             let is_it = written.is_same_inode(&identity);
             known.image.named |= is_it && *named;
@@ -550,11 +471,17 @@ impl Registry {
     }
 
     /// The image that this file is, when only its times have changed since it was last seen.
-    fn find(&mut self, identity: &FileIdentity, plan: &ImagePlan) -> Option<ImageId> {
-        let below = self
-            .images
-            .values()
-            .find(|known| known.identity.is_same_below(identity) && known.plan.attaches_as(plan));
+    fn find(
+        &mut self,
+        identity: &FileIdentity,
+        plan: &ImagePlan,
+        is_honest: bool,
+    ) -> Option<ImageId> {
+        // A server can say of its own file what another one's inode and times are, so that it is not looked at.
+        let is_below =
+            |known: &&Known| is_honest && known.is_honest && known.identity.is_same_below(identity);
+        let mut below = self.images.values().filter(is_below);
+        let below = below.find(|known| known.plan.attaches_as(plan));
         if let Some(id) = below.map(|known| known.image.id) {
             self.by_identity.insert(*identity, id);
             return Some(id);
@@ -621,21 +548,6 @@ impl Registry {
         self.files.remove(id);
         Some(known)
     }
-}
-
-/// What `look` finds in a file, and looked up only once. What failed is not remembered: it is the one
-/// process that may have ended, and others have the same file mapped.
-fn look_once<K: Eq + std::hash::Hash>(
-    seen: &mut HashMap<K, Option<ImageId>>,
-    file: K,
-    look: impl FnOnce() -> io::Result<Option<ImageId>>,
-) -> Option<ImageId> {
-    if let Some(known) = seen.get(&file) {
-        return *known;
-    }
-    let found = look().ok()?;
-    seen.insert(file, found);
-    found
 }
 
 #[cfg(test)]

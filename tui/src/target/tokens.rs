@@ -56,5 +56,6 @@ fn look_at(
     let file = Arc::new(file);
     let identity = identify(watch, &file).ok()?;
     let plan = PlanCache::plan_beside(plans, &file, identity, path).ok()?;
-    Some(Found { file, identity, used: Arc::clone(&plan), plan, tokens: Vec::new() })
+    let (used, tokens) = (Arc::clone(&plan), Vec::new());
+    Some(Found { file, identity, plan, used, tokens, is_honest: false })
 }

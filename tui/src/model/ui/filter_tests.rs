@@ -42,6 +42,16 @@ fn free_text_is_looked_for_in_what_is_known() {
 }
 
 #[test]
+fn a_column_s_name_is_a_key_as_well() {
+    for (alias, name) in ALIASES {
+        let value = if name == "state" { "null" } else { "text" };
+        let (alias, name) = (format!("{alias}:{value}"), format!("{name}:{value}"));
+        assert_eq!(Filter::parse(&alias), Filter::parse(&name), "{alias}");
+        assert!(!Filter::parse(&alias).is_empty(), "{alias}");
+    }
+}
+
+#[test]
 fn containers_and_units_are_found() {
     use crate::model::container::{Container, Pod};
     let session = session(|session| {

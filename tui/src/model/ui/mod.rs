@@ -259,6 +259,7 @@ impl App {
             Action::Save => return self.toggle_saving(now),
             Action::Processes => {
                 self.ui.view = View::Picker;
+                self.ui.picker.enter();
                 return vec![Effect::Rescan];
             }
             Action::Images => self.open_images(),

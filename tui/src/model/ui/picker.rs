@@ -1,19 +1,21 @@
 //! The processes to choose from: marks are collected, and carried out together.
 
 mod act;
+mod cursor;
 mod search;
 mod tree;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use cursor::Cursor;
 pub use search::Highlighter;
 use search::Search;
 use tree::tree;
 
 use crate::model::Msg;
 use crate::model::selection::Choice;
-use crate::model::target::{Ancestor, Target, Targets};
+use crate::model::target::{Ancestor, Target, Targets, is_same_start};
 
 /// A row of the picker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,14 +79,17 @@ impl Line {
 /// Cursor, marks and scroll position.
 #[derive(Clone, Debug)]
 pub struct Picker {
-    cursor: Row,
+    /// `None` while nothing matches the search.
+    cursor: Option<Cursor>,
+    /// Nobody put the cursor where it is: the row that it was on is gone.
+    is_astray: bool,
     /// What was marked and unmarked since the last confirmation.
     marks: BTreeMap<Row, Pending>,
     /// Which processes are shown, as it was typed.
     search_text: String,
     search: Option<Search>,
     /// The search and the cursor before it was changed.
-    before_search: (String, Row),
+    before_search: (String, Option<Cursor>),
     /// Parents above their children.
     tree: bool,
     /// Everything, and the processes that are shown; made anew when something changed.
@@ -98,11 +103,12 @@ pub struct Picker {
 impl Default for Picker {
     fn default() -> Self {
         Self {
-            cursor: Row::Everything,
+            cursor: Some(Cursor::EVERYTHING),
+            is_astray: false,
             marks: BTreeMap::new(),
             search_text: String::new(),
             search: None,
-            before_search: (String::new(), Row::Everything),
+            before_search: (String::new(), Some(Cursor::EVERYTHING)),
             tree: false,
             lines: vec![Line::new(Row::Everything)],
             lines_of: None,
@@ -155,15 +161,8 @@ impl Picker {
             self.lines_of = None;
             self.refresh(targets);
         } else if self.search.is_some() {
-            let best = self.lines.get(1).or(self.lines.first());
-            self.cursor = best.map_or(Row::Everything, |line| line.row);
-            self.top = 0;
+            self.go_to_best(targets);
         }
-    }
-
-    /// The row under the cursor.
-    pub fn cursor(&self) -> Row {
-        self.cursor
     }
 
     /// Whether there are marks that are not carried out yet.
@@ -232,7 +231,7 @@ impl Picker {
     }
 
     fn toggle(&mut self, targets: &Targets) -> Result<(), Refusal> {
-        let row = self.cursor;
+        let row = self.chosen_row()?;
         let on = match self.mark(targets, row) {
             Mark::Off | Mark::Excluded => true,
             // What is chosen by a rule is excluded from it.
@@ -258,14 +257,16 @@ impl Picker {
     /// What the marks ask for; without marks, what the row under the cursor does. Never that row instead
     /// of marked processes that have ended.
     fn confirm(&mut self, targets: &Targets) -> Result<Confirmed, Refusal> {
-        let row = self.cursor;
         if self.marks.is_empty() {
+            let row = self.chosen_row()?;
             match self.mark(targets, row) {
                 Mark::Off | Mark::Excluded => self.set(targets, row, true),
                 Mark::Never => return Err(refusal(targets, row)),
                 Mark::On | Mark::Implied => {}
             }
         }
+        // Who is told that marked processes have ended looks at the list again.
+        self.is_astray = false;
         let mut marks = std::mem::take(&mut self.marks);
         let count = marks.len();
         marks.retain(|row, mark| !(mark.on && has_ended(targets, *row, mark)));
@@ -302,42 +303,7 @@ impl Picker {
         };
         let lines = std::iter::once(Line::new(Row::Everything)).chain(processes).collect();
         let old = std::mem::replace(&mut self.lines, lines);
-        let there: BTreeSet<Row> = self.lines.iter().map(|line| line.row).collect();
-        if !there.contains(&self.cursor) {
-            let at = old.iter().position(|line| line.row == self.cursor).unwrap_or_default();
-            let below = old[at..].iter().enumerate().find(|(_, line)| there.contains(&line.row));
-            // The first row is always there, but is no process: only when there is no other.
-            let above = old[..at].iter().rev().filter(|line| line.row != Row::Everything);
-            let above = above.enumerate().find(|(_, line)| there.contains(&line.row));
-            let nearest = match (below, above) {
-                (Some((down, _)), Some((up, line))) if up + 1 < down => Some(line),
-                (Some((_, line)), _) | (None, Some((_, line))) => Some(line),
-                (None, None) => None,
-            };
-            self.cursor = nearest.map_or(Row::Everything, |line| line.row);
-        }
-    }
-
-    fn index(&self) -> usize {
-        self.lines.iter().position(|line| line.row == self.cursor).unwrap_or_default()
-    }
-
-    /// Puts the cursor on a row that is shown.
-    pub(super) fn point_at(&mut self, row: Row) {
-        self.cursor = row;
-    }
-
-    fn go_to(&mut self, index: usize) {
-        let line = self.lines.get(index).or(self.lines.last());
-        self.cursor = line.map_or(Row::Everything, |line| line.row);
-    }
-
-    fn up(&mut self, rows: usize) {
-        self.go_to(self.index().saturating_sub(rows.max(1)));
-    }
-
-    fn down(&mut self, rows: usize) {
-        self.go_to(self.index() + rows.max(1));
+        self.keep_cursor(targets, &old);
     }
 
     /// Finds cursor and scroll position for a page of rows. Marks of processes that have ended stay, so that
@@ -363,7 +329,8 @@ fn has_ended(targets: &Targets, row: Row, mark: &Pending) -> bool {
     match row {
         Row::Everything => false,
         Row::Process(_) => {
-            mark.start_ticks.is_none() || mark.start_ticks != start_ticks(targets, row)
+            let now = start_ticks(targets, row);
+            !mark.start_ticks.zip(now).is_some_and(|(then, now)| is_same_start(then, now))
         }
     }
 }

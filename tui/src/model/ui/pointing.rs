@@ -37,7 +37,7 @@ impl App {
             Hit::Process { row, on_mark } => {
                 let rows = self.ui.picker.rows(&self.model.targets);
                 let Some(row) = rows.map(|(line, _)| line.row).nth(row) else { return Vec::new() };
-                self.ui.picker.point_at(row);
+                self.ui.picker.point_at(&self.model.targets, row);
                 if on_mark { self.act(now, Action::Mark) } else { Vec::new() }
             }
         }

@@ -186,16 +186,16 @@ fn escape_forgets_the_marks() {
 fn the_cursor_stays_on_its_process_when_others_come_and_go() {
     let mut app = app(Selection::default());
     act(&mut app, Action::Last);
-    assert_eq!(app.ui.picker.cursor(), Row::Process(4_194_303));
+    assert_eq!(app.ui.picker.cursor(), Some(Row::Process(4_194_303)));
     act(&mut app, Action::Up);
     let mut scan = scan();
     scan.targets.remove(0);
     app.receive(at(1), Msg::Scanned(scan));
     app.settle(PAGES);
-    assert_eq!(app.ui.picker.cursor(), Row::Process(1203));
+    assert_eq!(app.ui.picker.cursor(), Some(Row::Process(1203)));
     app.receive(at(1), Msg::Scanned(crate::model::target::Scan::default()));
     app.settle(PAGES);
-    assert_eq!(app.ui.picker.cursor(), Row::Everything);
+    assert_eq!(app.ui.picker.cursor(), Some(Row::Everything));
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn what_cannot_be_captured_is_refused() {
     for _ in 0..5 {
         act(&mut app, Action::Down);
     }
-    assert_eq!(app.ui.picker.cursor(), Row::Process(1203));
+    assert_eq!(app.ui.picker.cursor(), Some(Row::Process(1203)));
     for action in [Action::Mark, Action::Confirm] {
         assert!(act(&mut app, action).is_empty());
         assert_eq!(told(&app), WHY, "{action:?}");
@@ -288,7 +288,7 @@ fn a_marked_process_that_ended_is_not_replaced_by_the_row_under_the_cursor() {
     scan.targets.remove(0);
     app.receive(at(1), Msg::Scanned(scan));
     app.settle(PAGES);
-    assert_eq!(app.ui.picker.cursor(), Row::Process(901));
+    assert_eq!(app.ui.picker.cursor(), Some(Row::Process(901)));
     assert!(act(&mut app, Action::Confirm).is_empty());
     assert_eq!(told(&app), "the marked process has ended");
     assert!(app.model.targets.selection.is_empty());

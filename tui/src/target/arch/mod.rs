@@ -111,6 +111,8 @@ pub struct Insn {
     pub clobbers: Regs,
     /// A place that it reads, whatever becomes of the value.
     pub reads: Option<Place>,
+    /// It writes to memory at a place that is not followed: what `effect` says of memory is not all.
+    pub writes_elsewhere: bool,
     /// Where control goes next.
     pub flow: Flow,
 }
@@ -119,6 +121,12 @@ impl Insn {
     /// Address of the instruction that follows in memory.
     pub fn next(&self) -> u64 {
         self.address.wrapping_add(u64::from(self.length))
+    }
+
+    /// Whether it does nothing that is known here.
+    pub fn is_nop(&self) -> bool {
+        let changes = self.clobbers != Regs::default() || self.writes_elsewhere;
+        self.effect == Effect::None && self.flow == Flow::Next && self.reads.is_none() && !changes
     }
 }
 

@@ -14,15 +14,19 @@ use rustix::time::{ClockId, clock_gettime};
 use tracing::{debug, warn};
 
 use super::looking::{Found, PATIENCE, Planning, Seen};
-use super::planners::{Answer, Job, Planners};
+use super::planners::{Answer, Job, Planners, Stage};
+use super::readers::{self, Asked, Readers};
 use super::record::{FileKey, Mapped};
 use super::table::Class;
 use super::watch::{self, Gone, Look, Watch, boot_time};
 use super::written::Written;
 use crate::model::Time;
 use crate::model::target::{Ended, Image, ImageId, Process, Scan, Target};
+use crate::priority;
+use crate::target::cache::FileIdentity;
+use crate::target::maps::{self, Executable, Mapping};
+use crate::target::process;
 use crate::target::registry::{COMMANDS, Registry};
-use crate::target::{maps, process};
 use crate::text::Foreign;
 
 /// While more comes than [`PROMPT`] allows, we look this often, and do not ask to be woken: each wake-up costs more than
@@ -40,20 +44,25 @@ const YIELD: Duration = Duration::from_millis(2);
 const SWEEP: Duration = Duration::from_secs(60);
 /// The same where the kernel reports nothing.
 const SWEEP_BLIND: Duration = Duration::from_secs(2);
-/// How long after the first look at all processes the first report waits for what is still being planned.
+/// [`Follower::patience`], unless all is waited for.
 const FIRST: Duration = Duration::from_secs(30);
 /// After records were lost, no sooner than this.
 const SWEEP_AGAIN: Duration = Duration::from_secs(1);
+/// Sweeps that the first report waits for, because a file could not be opened before its process ended. It may be one that
+/// nobody can open.
+const LOOKS_AGAIN: u32 = 3;
 /// A file that was written to is looked at when nothing was written for so long.
 const SETTLED: Duration = Duration::from_millis(200);
 /// How long command lines are waited for, after the first report.
 const COMMANDS_LATER: Duration = Duration::from_millis(1);
 /// Ended processes that wait for somebody who looks at one of their files.
 const GONE: usize = 4096;
+/// Files that wait for their plan, and are open meanwhile: that of a process that runs once is soon deleted.
+const OPEN: usize = 128;
 
 /// What the loop asks for.
 #[derive(Debug)]
-struct Asked {
+struct Wishes {
     sweep: AtomicBool,
     report: AtomicBool,
     wake: OwnedFd,
@@ -70,7 +79,7 @@ pub enum News {
 
 /// Asks the thread for something.
 #[derive(Clone, Debug)]
-pub struct Requests(Arc<Asked>);
+pub struct Requests(Arc<Wishes>);
 
 impl Requests {
     /// A look at the whole machine.
@@ -107,6 +116,11 @@ struct Prompt {
 }
 
 impl Prompt {
+    /// There was none when one was asked for last.
+    fn is_spent(&self) -> bool {
+        self.left < 1.0
+    }
+
     /// Takes one, if there is one.
     fn take(&mut self, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.since).as_secs_f64();
@@ -123,9 +137,12 @@ pub struct Follower {
     registry: Registry,
     watch: Watch,
     planners: Planners<Seen>,
+    readers: Readers<Executable>,
+    /// When the sweep began whose processes are still being read.
+    sweeping: Option<Instant>,
     written: Option<Written>,
     rewritten: Vec<Rewritten>,
-    asked: Arc<Asked>,
+    asked: Arc<Wishes>,
     gone: Vec<Gone>,
     ended: Vec<Ended>,
     /// Who had a file mapped that nobody could open any more.
@@ -140,6 +157,8 @@ pub struct Follower {
     later: Vec<Job>,
     later_since: Instant,
     not_before: Instant,
+    /// How long after the first look at all processes the first report waits for what is still being planned.
+    patience: Duration,
     is_first: bool,
     is_urgent: bool,
     has_changed: bool,
@@ -148,6 +167,15 @@ pub struct Follower {
     last_sweep: Instant,
     /// When the next sweep may be, if there is a reason for one.
     again: Instant,
+    /// Processes that the user named: what they have mapped is looked at first.
+    named: BTreeSet<u32>,
+    /// Until then the first report waits for what is being planned; `None` before the first sweep, and for ever.
+    first_until: Option<Instant>,
+    /// A file could not be opened by the process that was asked for it, and another one has it mapped: the first report
+    /// waits for another sweep.
+    looks_again: bool,
+    /// How often that was so.
+    looked_again: u32,
     /// Of what was told: untracked, lost.
     told: (u64, u64),
 }
@@ -162,13 +190,16 @@ impl Follower {
         let looker = registry.looker(&watch);
         let planning = looker.planning.clone();
         let planners = Planners::start(move |job, progress| looker.look_at(job, progress))?;
+        let readers = Readers::new(|pid, progress| maps::executable(pid, || progress.more()))?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let asked = Asked { sweep: AtomicBool::new(true), report: AtomicBool::new(true), wake };
+        let asked = Wishes { sweep: AtomicBool::new(true), report: AtomicBool::new(true), wake };
         let now = Instant::now();
         Ok(Self {
             registry,
             watch,
             planners,
+            readers,
+            sweeping: None,
             written: Written::new().inspect_err(|error| warn!(%error, "inotify")).ok(),
             rewritten: Vec::new(),
             asked: Arc::new(asked),
@@ -182,6 +213,7 @@ impl Follower {
             later: Vec::new(),
             later_since: now,
             not_before: now,
+            patience: FIRST,
             is_first: true,
             is_urgent: false,
             has_changed: false,
@@ -189,8 +221,17 @@ impl Follower {
             next_sweep: now,
             last_sweep: now,
             again: now,
+            named: BTreeSet::new(),
+            first_until: None,
+            looks_again: false,
+            looked_again: 0,
             told: (0, 0),
         })
+    }
+
+    /// What these processes have mapped is looked at first.
+    pub fn look_first_at(&mut self, named: BTreeSet<u32>) {
+        self.named = named;
     }
 
     /// To ask it for something.
@@ -198,14 +239,30 @@ impl Follower {
         Requests(Arc::clone(&self.asked))
     }
 
+    /// Looks at everything once, however long that takes.
+    pub fn look(mut self) -> Scan {
+        self.patience = Duration::MAX;
+        let mut picture = Scan::default();
+        self.run(|news| {
+            let News::Picture(scan) = news else { return true };
+            picture = scan;
+            false
+        });
+        picture
+    }
+
     /// Follows until `tell`, which gets the pictures, says that nobody listens.
     pub fn run(mut self, mut tell: impl FnMut(News) -> bool) {
         let mut is_active = false;
         loop {
+            if !(is_active && self.prompt.is_spent()) {
+                priority::immediate();
+            }
             self.wait(is_active);
             let (news, is_waiting) = self.watch.take();
             is_active = is_waiting || news.events > 0;
             self.take_news(news);
+            self.take_mappings();
             self.take_answers();
             // First of all: a process of a new image may shake hands in the next millisecond.
             for image in std::mem::take(&mut self.found) {
@@ -219,7 +276,12 @@ impl Follower {
             }
             self.take_written();
             self.take_requests();
-            if Instant::now() >= self.next_sweep {
+            let is_due = self.sweeping.is_none() && Instant::now() >= self.next_sweep;
+            // To look at everything takes long. Of a storm of events nobody waits for one, either.
+            if is_due || is_active && self.prompt.is_spent() {
+                priority::raise();
+            }
+            if is_due {
                 self.sweep();
             }
             if self.wants_report() && !tell(News::Picture(self.report())) {
@@ -230,34 +292,43 @@ impl Follower {
 
     fn wants_report(&self) -> bool {
         let now = Instant::now();
-        // Before everything was looked at, a report would say too little; but a machine may never be idle.
-        let is_ready = self.planners.is_idle() && self.later.is_empty();
-        if self.is_first && !is_ready && now < self.last_sweep + FIRST {
+        let is_due =
+            self.is_urgent && now >= self.not_before || self.has_changed && now >= self.next_report;
+        is_due && !self.is_report_held(now)
+    }
+
+    /// Before everything was looked at, a report would say too little; but a machine may never be idle.
+    fn is_report_held(&self, now: Instant) -> bool {
+        if !self.is_first || self.first_until.is_some_and(|until| now >= until) {
             return false;
         }
-        self.is_urgent && now >= self.not_before || self.has_changed && now >= self.next_report
+        let are_read = self.sweeping.is_none() && !self.looks_again;
+        !(are_read && self.planners.is_idle() && self.later.is_empty())
     }
 
     fn wait(&mut self, is_active: bool) {
         let now = Instant::now();
-        let mut until = self.next_sweep;
+        // The next one begins when all of the present one are read.
+        let mut until = if self.sweeping.is_some() { now + SWEEP } else { self.next_sweep };
         if self.is_first {
-            until = until.min(self.last_sweep + FIRST);
+            until = self.first_until.map_or(until, |first| until.min(first));
         }
         if is_active {
             until = until.min(now + COALESCE);
         }
-        if self.is_urgent {
+        // What holds a report ends with an answer, which wakes by itself.
+        let is_held = self.is_report_held(now);
+        if self.is_urgent && !is_held {
             until = until.min(self.not_before);
         }
-        if self.has_changed {
+        if self.has_changed && !is_held {
             until = until.min(self.next_report.max(now + COALESCE));
         }
         until = self.rewritten.iter().map(|file| file.at + SETTLED).fold(until, Instant::min);
         if !self.later.is_empty() {
             until = until.min(self.later_since + PATIENCE);
         }
-        if let Some(patience) = self.planners.patience() {
+        for patience in [self.planners.patience(), self.readers.patience()].into_iter().flatten() {
             until = until.min(now + patience);
         }
         let is_prompt = !is_active || self.prompt.take(now);
@@ -265,6 +336,7 @@ impl Follower {
         let mut files = vec![
             PollFd::from_borrowed_fd(self.asked.wake.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.planners.answers(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.readers.answers(), PollFlags::IN),
         ];
         let written = self.written.iter().map(|written| written.as_fd());
         files.extend(written.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
@@ -301,8 +373,9 @@ impl Follower {
         self.bury();
     }
 
-    fn submit(&mut self, job: Job) {
-        let (file, is_check) = (job.look.mapped.file, job.copy.is_some());
+    fn submit(&mut self, mut job: Job) {
+        job.look.is_named = self.named.contains(&job.look.pid);
+        let (file, is_check) = (job.look.mapped.file, job.is_check());
         if !self.planners.submit(job) && !is_check {
             self.watch.settle(file, None);
         }
@@ -335,17 +408,23 @@ impl Follower {
                 if self.later.is_empty() {
                     self.later_since = Instant::now();
                 }
-                self.later.push(job);
+                self.later.push(Job { stage: Stage::First, ..job });
                 continue;
             }
-            has_ended = true;
+            has_ended |= matches!(job.stage, Stage::Plan);
             let path = job.look.mapped.path.clone();
             let class = match answer {
+                Answer::Found(Seen::New(file)) => {
+                    let held = self.planners.waiting() + self.later.len();
+                    let file = job.file.or((held < OPEN).then_some(file));
+                    self.submit(Job { file, stage: Stage::Plan, ..job });
+                    continue;
+                }
                 Answer::Found(Seen::Image(found)) => self.found(&job.look, found),
                 Answer::Found(Seen::Copy(found, copy)) => {
                     let file = Some(Arc::clone(&found.file));
                     let class = self.found(&job.look, found);
-                    self.checks.push(Job { file, copy: Some(copy), ..job.clone() });
+                    self.checks.push(Job { file, stage: Stage::Check(copy), ..job.clone() });
                     class
                 }
                 Answer::Found(Seen::Same | Seen::Later) => continue,
@@ -357,7 +436,9 @@ impl Follower {
                     continue;
                 }
                 // It is captured all the same.
-                Answer::Stuck | Answer::Slow if job.copy.is_some() => continue,
+                Answer::Stuck | Answer::Slow | Answer::Found(Seen::Silent) if job.is_check() => {
+                    continue;
+                }
                 Answer::Slow => {
                     warn!(%path, "planning it takes too long: it is not captured for now");
                     Some(Class::Nothing(boot_time()))
@@ -367,7 +448,7 @@ impl Follower {
                     self.unreachable(&job.look);
                     None
                 }
-                Answer::Stuck => {
+                Answer::Stuck | Answer::Found(Seen::Silent) => {
                     let (id, is_new) = self.registry.unanswered(&path, job.look.mapped.file);
                     self.is_urgent |= is_new;
                     id.map(Class::Image)
@@ -392,6 +473,7 @@ impl Follower {
         // What was there before us is looked at by another process that has it, if there is one.
         if self.watch.is_used_by_another(mapped.file, *pid) {
             self.next_sweep = self.next_sweep.min(self.again);
+            self.looks_again = self.looked_again < LOOKS_AGAIN;
             return;
         }
         let gone = self.gone.iter().find(|gone| gone.process.pid == *pid);
@@ -405,20 +487,36 @@ impl Follower {
 
     fn found(&mut self, look: &Look, found: Found) -> Option<Class> {
         let path = Path::new(look.mapped.path.raw());
-        debug!(key = ?look.mapped.file, identity = ?found.identity, "found");
+        let planned = found.identity;
         let Some((id, is_new)) = self.registry.found(path, found) else {
             return Some(Class::Nothing(boot_time()));
         };
+        debug!(image = ?id, path = %look.mapped.path, key = ?look.mapped.file, identity = ?planned, "found");
         if is_new {
             self.is_urgent = true;
+            if self.was_written_to(id, &planned) {
+                self.watch.settle(look.mapped.file, Some(Class::Image(id)));
+                self.look_again(id, "it was written to while it was planned");
+                return None;
+            }
             self.found.extend(self.registry.image(id));
             if let Some(since) = look.since {
                 self.registry.files().set_first_mapping(id, since);
                 let took = Duration::from_nanos(boot_time().saturating_sub(since));
-                debug!(path = %look.mapped.path, "planned {took:?} after its first mapping");
+                debug!(path = %look.mapped.path, image = id.0, "planned {took:?} after its first mapping");
             }
         }
         Some(Class::Image(id))
+    }
+
+    /// Begins to watch an image for writes, before anything is attached to it. Whether there was one before that, since
+    /// the file was looked at: its other times are those of a chmod or unlink too.
+    fn was_written_to(&mut self, id: ImageId, planned: &FileIdentity) -> bool {
+        let Some((file, _)) = self.registry.files().get(id) else { return false };
+        if let Some(Err(error)) = self.written.as_mut().map(|written| written.add(id, &file)) {
+            debug!(?id, %error, "cannot be watched for writes");
+        }
+        file.metadata().is_ok_and(|now| FileIdentity::of(&now).has_other_contents(planned))
     }
 
     /// Forgets what was known of an image, and looks at it again soon.
@@ -444,7 +542,7 @@ impl Follower {
             let mut keys = keys.into_iter();
             let key = keys.next().unwrap_or(FileKey { device: (0, 0), inode: 0, generation: None });
             let mapped = Mapped { file: key, start: 0, length: 0, path };
-            let look = Look { pid: 0, mapped, is_program: true, since: None };
+            let look = Look { pid: 0, mapped, is_program: true, is_named: false, since: None };
             self.submit(Job { aliases: keys.collect(), file: Some(file), ..Job::new(look) });
         }
     }
@@ -462,7 +560,8 @@ impl Follower {
             warn!(%error, "a CPU cannot be watched");
         }
         let began = boot_time();
-        let pids = match process::all_pids() {
+        self.looked_again += u32::from(std::mem::take(&mut self.looks_again));
+        let mut pids = match process::all_pids() {
             Ok(pids) => pids,
             Err(error) => {
                 // Not that nobody runs.
@@ -471,7 +570,9 @@ impl Follower {
                 return;
             }
         };
-        let mut parents = Vec::new();
+        // A file is looked at by the first who has it.
+        pids.sort_by_key(|pid| !self.named.contains(pid));
+        let (mut parents, mut asked) = (Vec::new(), Vec::new());
         for (number, pid) in pids.into_iter().enumerate() {
             // What happens meanwhile must not fill the rings.
             if number % 64 == 63 {
@@ -490,18 +591,39 @@ impl Follower {
                 }
             };
             parents.push((pid, process.parent));
-            let own = pid == std::process::id();
-            let maps = if own { Vec::new() } else { maps::executable(pid).unwrap_or_default() };
-            let maps: Vec<Mapped> = maps.into_iter().map(|mapping| mapping.as_mapped()).collect();
-            let threads = process::threads(pid).unwrap_or(1);
-            for look in self.watch.seen(&process, &maps, threads, began) {
-                self.submit(Job::new(look));
+            self.watch.seen(&process, process::threads(pid).unwrap_or(1), began);
+            if pid != std::process::id() {
+                let Process { start_ticks, exe, .. } = process;
+                asked.push(Asked { pid, start_ticks, exe });
             }
         }
         self.watch.all_seen(&parents, began);
-        debug!("{} processes were looked at in {:?}", parents.len(), started.elapsed());
-        self.has_changed = true;
-        self.plan_sweep(started);
+        self.sweeping = Some(started);
+        self.readers.submit(asked);
+        self.take_mappings();
+    }
+
+    /// What processes have mapped that ran before.
+    fn take_mappings(&mut self) {
+        for (asked, answer) in self.readers.take() {
+            let Asked { pid, exe, .. } = &asked;
+            let readers::Answer::Read(Executable { mappings, is_whole }, began) = answer else {
+                warn!(pid, ?exe, "its mappings cannot be read: the kernel waits for its memory");
+                continue;
+            };
+            if !is_whole {
+                warn!(pid, ?exe, "it has too many mappings: not all were read");
+            }
+            let maps: Vec<Mapped> = mappings.iter().map(Mapping::as_mapped).collect();
+            for look in self.watch.has_mapped(&asked, &maps, began) {
+                self.submit(Job::new(look));
+            }
+        }
+        if let Some(started) = self.sweeping.take_if(|_| self.readers.is_idle()) {
+            debug!("all processes were looked at in {:?}", started.elapsed());
+            self.has_changed = true;
+            self.plan_sweep(started);
+        }
     }
 
     /// When the next sweep is due, after one that began then. Looking must not become all that is done.
@@ -511,6 +633,7 @@ impl Follower {
         self.again = self.last_sweep + SWEEP_AGAIN.max(rest);
         let pause = if self.watch.is_live() { SWEEP } else { SWEEP_BLIND };
         self.next_sweep = self.last_sweep + pause.max(rest);
+        self.first_until = self.first_until.or(self.last_sweep.checked_add(self.patience));
     }
 
     fn report(&mut self) -> Scan {

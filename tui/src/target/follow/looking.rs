@@ -12,13 +12,16 @@ use std::time::{Duration, Instant};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-use super::planners::{Job, Progress};
+use super::planners::{Job, Progress, Stage};
 use super::record::{FileKey, Mapped};
 use super::watch::{Look, Watch};
 use crate::priority;
+use crate::target::aside;
 use crate::target::cache::{FileIdentity, PlanCache};
 use crate::target::copies::{self, Copy, Head};
-use crate::target::libcrypto::with_version;
+use crate::target::image::plan_image;
+use crate::target::libcrypto::{self, with_version};
+use crate::target::mounts;
 use crate::target::plan::ImagePlan;
 use crate::target::tokens::with_tokens;
 
@@ -40,6 +43,8 @@ pub struct Found {
     pub used: Arc<ImagePlan>,
     /// The softokens that have its keys, and their paths.
     pub tokens: Vec<(PathBuf, Found)>,
+    /// What its file system says of it is what the kernel says.
+    pub is_honest: bool,
 }
 
 /// What a look found.
@@ -53,10 +58,14 @@ pub enum Seen {
     Same,
     /// It only looked like it.
     Other,
+    /// Nothing is known of it: it has to be planned.
+    New(Arc<File>),
     /// Another thread plans what looks like it: later it may be known.
     Later,
     /// No TLS code.
     Nothing,
+    /// Its file system does not answer.
+    Silent,
     /// The file cannot be reached: whoever had it mapped is gone, and its path names another one.
     Unreachable,
 }
@@ -111,8 +120,12 @@ impl Drop for Plans<'_> {
 impl Looker {
     /// Looks at a file.
     pub fn look_at(&self, job: &Job, progress: &Progress<'_>) -> Seen {
+        if job.file.is_none() && mounts::may_never_answer(job.look.pid, job.look.mapped.file.device)
+        {
+            return self.look_aside(&job.look, progress);
+        }
         let opened = match &job.file {
-            Some(file) => identify(Some(&self.watch), file).map(|id| (Arc::clone(file), id)),
+            Some(file) => self.identify(file, &job.look.mapped).map(|id| (Arc::clone(file), id.0)),
             None => self.open(&job.look),
         };
         let Ok((file, identity)) = opened else { return Seen::Unreachable };
@@ -123,27 +136,75 @@ impl Looker {
         // The first read, after which the file system is known to answer.
         let _ = std::os::unix::fs::FileExt::read_at(&*file, &mut [0; 64], 0);
         progress.opened();
-        if let Some(copy) = &job.copy {
+        if let Stage::Check(copy) = &job.stage {
             priority::lower();
             let is_copy = PlanCache::is_copy(&self.plans, &file, identity, copy);
-            priority::raise();
             return if is_copy { Seen::Same } else { Seen::Other };
         }
         if let Some(copy) = PlanCache::copy_of(&self.plans, &file, &identity, path) {
             let found = self.found(&job.look, file, identity, Arc::clone(&copy.plan));
             return Seen::Copy(found, copy);
         }
-        let head = copies::head(&file, identity.size, path);
-        let _plans = match head.map(|head| self.planning.begin(head)) {
-            Some(None) => return Seen::Later,
-            plans => plans,
+        let known = PlanCache::known_of(&self.plans, &identity);
+        if known.is_none() && matches!(job.stage, Stage::First) {
+            return Seen::New(file);
+        }
+        let planned = match known {
+            Some(planned) => planned,
+            None => {
+                let head = copies::head(&file, identity.size, path);
+                let is_small = head.is_some();
+                let _plans = match head.map(|head| self.planning.begin(head)) {
+                    Some(None) => return Seen::Later,
+                    plans => plans,
+                };
+                // Of what is small others may be waiting for the plan: copies of it that run once.
+                if is_small {
+                    priority::raise()
+                } else {
+                    priority::lower()
+                }
+                PlanCache::plan_beside(&self.plans, &file, identity, path)
+            }
         };
-        priority::lower();
-        let planned = PlanCache::plan_beside(&self.plans, &file, identity, path);
-        priority::raise();
         match planned {
             Ok(plan) if plan.is_tls() => Seen::Image(self.found(&job.look, file, identity, plan)),
             Err(error) if error.is_io() => Seen::Unreachable,
+            _ => Seen::Nothing,
+        }
+    }
+
+    /// Looks at a copy of a file that another process reads for us. What is beside it is not looked at.
+    fn look_aside(&self, look: &Look, progress: &Progress<'_>) -> Seen {
+        let Look { pid, mapped, .. } = look;
+        let link = map_files(*pid, mapped);
+        // This alone asks nobody, nor does the attach of probes by it.
+        let opened = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&link);
+        let copied = aside::copy(Path::new(&link), || progress.opened());
+        let (file, copy) = match (opened, copied) {
+            (Ok(file), Ok(copy)) => (Arc::new(file), copy),
+            (_, Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
+                progress.silent();
+                return Seen::Silent;
+            }
+            _ => return Seen::Unreachable,
+        };
+        progress.opened();
+        let Ok(metadata) = copy.metadata() else { return Seen::Unreachable };
+        let FileKey { device, inode, .. } = mapped.file;
+        // The time of the change of its inode is not known, and nobody else's that is looked at so.
+        let identity = FileIdentity { changed: 0, ..FileIdentity::of(&metadata) };
+        let identity = identity.with_inode(device, inode);
+        priority::lower();
+        // Not one that was made before: a server can say of any file that it has not changed.
+        let planned = plan_image(&copy, Path::new(mapped.path.raw()));
+        priority::raise();
+        match planned.map(Arc::new) {
+            Ok(plan) if plan.is_tls() => {
+                let used = Arc::clone(&plan);
+                let (tokens, is_honest) = (Vec::new(), false);
+                Seen::Image(Found { file, identity, plan, used, tokens, is_honest })
+            }
             _ => Seen::Nothing,
         }
     }
@@ -156,23 +217,28 @@ impl Looker {
         identity: FileIdentity,
         plan: Arc<ImagePlan>,
     ) -> Found {
+        let device = look.mapped.file.device;
+        let is_honest = mounts::is_honest(look.pid, device);
         let path = Path::new(look.mapped.path.raw());
         let folder = path.parent().and_then(|folder| folder.strip_prefix("/").ok());
         let root = PathBuf::from(format!("/proc/{}/root", look.pid));
         let folder = folder.map(|folder| root.join(folder));
         let folder = folder.as_deref();
+        if plan.wants_token() || libcrypto::is_needed(&plan, path) {
+            // To look at other files takes longer.
+            priority::raise();
+        }
         let used = with_version(Arc::clone(&plan), path, folder);
         let (used, tokens) = with_tokens(used, path, folder, &self.plans, Some(&self.watch));
-        Found { file, identity, plan, used, tokens }
+        Found { file, identity, plan, used, tokens, is_honest }
     }
 
     /// Opens the file itself. A process that ended is no hindrance while the path names the same file.
     fn open(&self, look: &Look) -> io::Result<(Arc<File>, FileIdentity)> {
         let Look { pid, mapped, .. } = look;
-        let end = mapped.start.saturating_add(mapped.length);
         let path = mapped.path.raw();
         let ways = [
-            format!("/proc/{pid}/map_files/{:x}-{end:x}", mapped.start),
+            map_files(*pid, mapped),
             format!("/proc/{pid}/root{path}"),
             path.to_owned(),
             format!("/proc/{pid}/exe"),
@@ -191,12 +257,40 @@ impl Looker {
 
     fn open_if_same(&self, path: &Path, mapped: &Mapped) -> io::Result<(Arc<File>, FileIdentity)> {
         let file = open_regular(path)?;
-        let (identity, key) = identify_with_key(Some(&self.watch), &file)?;
-        if mapped.file.generation.is_some() && key.is_some_and(|key| key != mapped.file) {
+        let (identity, key) = self.identify(&file, mapped)?;
+        if mapped.file.generation.is_some() && !is_mapped(mapped.file, key, &identity) {
             return Err(io::ErrorKind::NotFound.into());
         }
         Ok((Arc::new(file), identity))
     }
+
+    /// [`identify`], but one that shows the numbers of the record is not asked for again what the kernel calls it.
+    fn identify(
+        &self,
+        file: &File,
+        mapped: &Mapped,
+    ) -> io::Result<(FileIdentity, Option<FileKey>)> {
+        let identity = FileIdentity::of(&file.metadata()?);
+        match mapped.file.generation {
+            Some(_) if is_mapped(mapped.file, None, &identity) => Ok((identity, Some(mapped.file))),
+            _ => identify_with_key(Some(&self.watch), file),
+        }
+    }
+}
+
+/// Whether an opened file is the one of a record. What the kernel calls it may not have been learnt: then it is only
+/// believed when it shows the same numbers, for a path names another file by now where a process was replaced.
+fn is_mapped(record: FileKey, learnt: Option<FileKey>, identity: &FileIdentity) -> bool {
+    match learnt {
+        Some(key) => key == record,
+        None => identity.is_same_inode(&identity.with_inode(record.device, record.inode)),
+    }
+}
+
+/// The link to what a process has mapped, whatever the path of it names by now.
+fn map_files(pid: u32, mapped: &Mapped) -> String {
+    let end = mapped.start.saturating_add(mapped.length);
+    format!("/proc/{pid}/map_files/{:x}-{end:x}", mapped.start)
 }
 
 /// Opens a regular file, and never anything else: opening a device does something.
@@ -264,4 +358,21 @@ fn learn(watch: &Watch, file: &File) -> Option<FileKey> {
     // SAFETY: it was mapped above with this length, and nobody has a reference into it.
     let _ = unsafe { munmap(start, PAGE) };
     key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_learnt_is_not_taken_for_the_mapped_one() {
+        let file = tempfile::tempfile().unwrap();
+        let identity = FileIdentity::of(&file.metadata().unwrap());
+        let device = (rustix::fs::major(identity.device), rustix::fs::minor(identity.device));
+        let key = |inode| FileKey { device, inode, generation: Some(7) };
+        assert!(is_mapped(key(identity.inode), None, &identity));
+        assert!(!is_mapped(key(identity.inode + 1), None, &identity));
+        assert!(is_mapped(key(5), Some(key(5)), &identity), "an overlay shows other numbers");
+        assert!(!is_mapped(key(5), Some(key(6)), &identity));
+    }
 }

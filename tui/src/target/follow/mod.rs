@@ -6,6 +6,7 @@
 pub mod follower;
 pub mod looking;
 pub mod planners;
+pub mod readers;
 pub mod record;
 pub mod rings;
 pub mod table;

@@ -16,8 +16,8 @@ use super::watch::Look;
 use crate::priority;
 use crate::target::copies::Copy;
 
-/// Threads that look at a time: one for each CPU of a small machine, and one for what is small while they are at
-/// something large.
+/// Threads that plan at a time: one for each CPU of a small machine, and one for what is small while they are at
+/// something large. One more only looks which file it is: that is short, and a process of a copy cannot wait longer.
 const THREADS: usize = 3;
 /// Code of this many bytes is large: it takes more than some 50 ms. Of these, all threads but one look at a time.
 const LARGE: u64 = 8 << 20;
@@ -41,14 +41,38 @@ pub struct Job {
     pub aliases: Vec<FileKey>,
     /// The file itself, where we have it open.
     pub file: Option<Arc<File>>,
-    /// What it looked like: only that is to be checked.
-    pub copy: Option<Copy>,
+    /// What is to be found out.
+    pub stage: Stage,
+}
+
+/// What a look is to find out.
+#[derive(Clone, Debug)]
+pub enum Stage {
+    /// Which file it is, and whether its plan is known.
+    First,
+    /// Its plan.
+    Plan,
+    /// Whether it is what it looked like, which is captured already.
+    Check(Copy),
 }
 
 impl Job {
     /// A file that nobody has looked at.
     pub fn new(look: Look) -> Self {
-        Self { look, aliases: Vec::new(), file: None, copy: None }
+        Self { look, aliases: Vec::new(), file: None, stage: Stage::First }
+    }
+
+    /// Whether only this is to be found out: is it what it looked like.
+    pub fn is_check(&self) -> bool {
+        matches!(self.stage, Stage::Check(_))
+    }
+
+    fn is_first(&self) -> bool {
+        matches!(self.stage, Stage::First)
+    }
+
+    fn is_large(&self) -> bool {
+        !self.is_first() && self.look.mapped.length >= LARGE
     }
 }
 
@@ -63,13 +87,19 @@ pub enum Answer<T> {
     Slow,
 }
 
-/// Waits in the heap: what is only to be checked last, programs of processes before libraries, small before large,
-/// first come first.
+/// Waits in the heap: what the user waits for first, what is to be looked at before what is to be planned, what is only to
+/// be checked last; programs of processes before libraries, small before large, first come first.
 struct Waiting<J>(u64, J);
 
 impl Waiting<Job> {
-    fn rank(&self) -> (bool, bool, u64, u64) {
-        (self.1.copy.is_some(), !self.1.look.is_program, self.1.look.mapped.length, self.0)
+    fn rank(&self) -> (u8, bool, bool, u64, u64) {
+        let Look { is_program, is_named, mapped, .. } = &self.1.look;
+        let stage = match self.1.stage {
+            Stage::First => 0,
+            Stage::Plan => 1,
+            Stage::Check(_) => 2,
+        };
+        (stage, !is_named, !is_program, mapped.length, self.0)
     }
 }
 
@@ -98,6 +128,16 @@ struct Busy {
     job: Job,
     until: Instant,
     is_open: bool,
+    by: Which,
+}
+
+/// Which files a thread looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Which {
+    /// Those of which it is not known which they are.
+    First,
+    /// Any.
+    Any,
 }
 
 struct State<T> {
@@ -110,12 +150,15 @@ struct State<T> {
     silent: HashMap<(u32, u32), u32>,
     threads: u64,
     stuck: usize,
+    /// The thread that only looks which file it is has nothing to do.
+    first_waits: bool,
     closed: bool,
 }
 
 struct Shared<T> {
     state: Mutex<State<T>>,
     wake: Condvar,
+    wake_first: Condvar,
     answers: OwnedFd,
     limits: [Duration; 2],
 }
@@ -125,19 +168,35 @@ impl<T> Shared<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Wakes a thread for a job.
+    fn wake_for(&self, is_first: bool, state: &mut State<T>) {
+        match is_first && std::mem::take(&mut state.first_waits) {
+            true => self.wake_first.notify_one(),
+            false => self.wake.notify_one(),
+        }
+    }
+
     fn signal(&self) {
         // Only a counter that is full, which wakes as well, can refuse.
         let _ = rustix::io::write(&self.answers, &1u64.to_ne_bytes());
     }
 }
 
-/// Tells that the file was opened, which has its own limit.
-pub struct Progress<'a>(&'a dyn Fn());
+/// Tells how far a look is.
+pub struct Progress<'a> {
+    opened: &'a dyn Fn(),
+    silent: &'a dyn Fn(),
+}
 
 impl Progress<'_> {
-    /// The file is open.
+    /// The file is open: what comes has its own limit.
     pub fn opened(&self) {
-        (self.0)();
+        (self.opened)();
+    }
+
+    /// Its mount does not answer, and nobody waits for it.
+    pub fn silent(&self) {
+        (self.silent)();
     }
 }
 
@@ -173,18 +232,25 @@ impl<T: Send + 'static> Planners<T> {
             silent: HashMap::new(),
             threads: 0,
             stuck: 0,
+            first_waits: false,
             closed: false,
         };
         let answers = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let shared = Shared { state: Mutex::new(state), wake: Condvar::new(), answers, limits };
+        let shared = Shared {
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+            wake_first: Condvar::new(),
+            answers,
+            limits,
+        };
         let planners = Self { shared: Arc::new(shared), look_at: Arc::new(look_at) };
-        for _ in 0..THREADS {
-            planners.start_thread()?;
+        for which in [Which::Any; THREADS].into_iter().chain([Which::First]) {
+            planners.start_thread(which)?;
         }
         Ok(planners)
     }
 
-    fn start_thread(&self) -> io::Result<()> {
+    fn start_thread(&self, which: Which) -> io::Result<()> {
         let (shared, look_at) = (Arc::clone(&self.shared), Arc::clone(&self.look_at));
         let id = {
             let mut state = shared.lock();
@@ -192,8 +258,10 @@ impl<T: Send + 'static> Planners<T> {
             state.threads
         };
         let work = move || {
-            priority::raise();
-            while work(&shared, &*look_at, id) {}
+            priority::immediate();
+            while work(&shared, &*look_at, id, which) {
+                priority::immediate();
+            }
         };
         thread::Builder::new().name("plan".to_owned()).spawn(work)?;
         Ok(())
@@ -216,9 +284,9 @@ impl<T: Send + 'static> Planners<T> {
             return false;
         }
         state.count += 1;
-        let count = state.count;
+        let (count, is_first) = (state.count, job.is_first());
         state.queue.push(Waiting(count, job));
-        self.shared.wake.notify_one();
+        self.shared.wake_for(is_first, &mut state);
         true
     }
 
@@ -230,19 +298,19 @@ impl<T: Send + 'static> Planners<T> {
         let mut state = self.shared.lock();
         let late: Vec<u64> =
             state.busy.iter().filter(|(_, busy)| busy.until <= now).map(|(id, _)| *id).collect();
-        let mut replaced = 0;
+        let mut replaced = Vec::new();
         for id in late {
-            let Some(Busy { job, is_open, .. }) = state.busy.remove(&id) else { continue };
+            let Some(Busy { job, is_open, by, .. }) = state.busy.remove(&id) else { continue };
             // A file that was opened is on a mount that did answer.
             let answer = if is_open { Answer::Slow } else { Answer::Stuck };
             if !is_open {
                 *state.silent.entry(job.look.mapped.file.device).or_default() += 1;
             }
             state.stuck += 1;
-            replaced += usize::from(state.stuck <= STUCK);
+            replaced.extend((state.stuck <= STUCK).then_some(by));
             state.done.push((job, answer));
         }
-        if replaced > 0 {
+        if !replaced.is_empty() {
             let waiting = std::mem::take(&mut state.queue).into_vec();
             let (dead, alive) =
                 waiting.into_iter().partition(|w: &Waiting<Job>| state.is_dead(&w.1));
@@ -253,9 +321,9 @@ impl<T: Send + 'static> Planners<T> {
         }
         let done = std::mem::take(&mut state.done);
         drop(state);
-        for _ in 0..replaced {
+        for which in replaced {
             // Without it there is a thread less.
-            let _ = self.start_thread();
+            let _ = self.start_thread(which);
         }
         done
     }
@@ -277,6 +345,11 @@ impl<T: Send + 'static> Planners<T> {
         true
     }
 
+    /// How many files wait.
+    pub fn waiting(&self) -> usize {
+        self.shared.lock().queue.len()
+    }
+
     /// Whether everything was answered and taken.
     pub fn is_idle(&self) -> bool {
         let state = self.shared.lock();
@@ -289,6 +362,7 @@ impl<T> Drop for Planners<T> {
         // They are not waited for: one may be stuck.
         self.shared.lock().closed = true;
         self.shared.wake.notify_all();
+        self.shared.wake_first.notify_all();
     }
 }
 
@@ -298,13 +372,16 @@ impl<T> State<T> {
     }
 
     /// The next one; a large one only while another thread is left for small ones.
-    fn next(&mut self) -> Option<Job> {
-        let is_large = |job: &Job| job.look.mapped.length >= LARGE;
-        let large = self.busy.values().filter(|busy| is_large(&busy.job)).count();
-        if large + 1 < THREADS {
+    fn next(&mut self, which: Which) -> Option<Job> {
+        let is_first = self.queue.peek()?.1.is_first();
+        if which == Which::First && !is_first {
+            return None;
+        }
+        let large = self.busy.values().filter(|busy| busy.job.is_large()).count();
+        if is_first || large + 1 < THREADS {
             return self.queue.pop().map(|Waiting(_, job)| job);
         }
-        let is_small = |w: &&Waiting<Job>| !is_large(&w.1);
+        let is_small = |w: &&Waiting<Job>| !w.1.is_large();
         let next = self.queue.iter().filter(is_small).max()?.0;
         let mut found = None;
         let waiting = std::mem::take(&mut self.queue).into_vec().into_iter();
@@ -322,19 +399,27 @@ impl<T> State<T> {
 }
 
 /// One file. `false`: the thread is not needed any more.
-fn work<T>(shared: &Shared<T>, look_at: &LookAt<T>, id: u64) -> bool {
+fn work<T>(shared: &Shared<T>, look_at: &LookAt<T>, id: u64, which: Which) -> bool {
     let mut state = shared.lock();
     let job = loop {
         if state.closed {
             return false;
         }
-        if let Some(job) = state.next() {
+        if let Some(job) = state.next(which) {
             break job;
         }
-        state = shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state = match which {
+            Which::Any => shared.wake.wait(state),
+            Which::First => {
+                state.first_waits = true;
+                shared.wake_first.wait(state)
+            }
+        }
+        .unwrap_or_else(PoisonError::into_inner);
+        state.first_waits &= which == Which::Any;
     };
     let until = Instant::now() + shared.limits[0];
-    state.busy.insert(id, Busy { job: job.clone(), until, is_open: false });
+    state.busy.insert(id, Busy { job: job.clone(), until, is_open: false, by: which });
     // Whoever waits must know until when.
     drop(state);
     let opened = || {
@@ -342,7 +427,10 @@ fn work<T>(shared: &Shared<T>, look_at: &LookAt<T>, id: u64) -> bool {
             (busy.until, busy.is_open) = (Instant::now() + shared.limits[1], true);
         }
     };
-    let found = look_at(&job, &Progress(&opened));
+    let silent = || {
+        *shared.lock().silent.entry(job.look.mapped.file.device).or_default() += 1;
+    };
+    let found = look_at(&job, &Progress { opened: &opened, silent: &silent });
     let mut state = shared.lock();
     if state.busy.remove(&id).is_none() {
         // It was given up, and did answer in the end: there is another thread in its place.
@@ -359,102 +447,4 @@ fn work<T>(shared: &Shared<T>, look_at: &LookAt<T>, id: u64) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use super::super::record::Mapped;
-    use super::*;
-
-    fn job(device: u32, inode: u64, length: u64, is_program: bool) -> Job {
-        let file = FileKey { device: (device, 0), inode, generation: None };
-        let mapped = Mapped { file, start: 0, length, path: "x".into() };
-        let look = Look { pid: 1, mapped, is_program, since: None };
-        Job::new(look)
-    }
-
-    fn all<T: Send + 'static>(planners: &Planners<T>) -> Vec<(Job, Answer<T>)> {
-        let mut done = Vec::new();
-        let end = Instant::now() + Duration::from_secs(30);
-        while !planners.is_idle() && Instant::now() < end {
-            done.extend(planners.take());
-            thread::yield_now();
-        }
-        done
-    }
-
-    #[test]
-    fn a_mount_that_does_not_answer_holds_up_nothing_else() {
-        let (_never, hangs) = mpsc::channel::<()>();
-        let hangs = Mutex::new(hangs);
-        let look_at = move |job: &Job, _: &Progress<'_>| {
-            if job.look.mapped.file.device.0 == 9 {
-                let _ = hangs.lock().unwrap().recv();
-            }
-            job.look.mapped.file.inode
-        };
-        let limits = [Duration::from_millis(50), Duration::from_secs(60)];
-        let planners = Planners::with_limits(look_at, limits).unwrap();
-        for inode in 0..200 {
-            assert!(planners.submit(job(9, inode, 1, false)));
-            assert!(planners.submit(job(1, inode, 1, false)));
-        }
-        let done = all(&planners);
-        let stuck = done.iter().filter(|(_, answer)| matches!(answer, Answer::Stuck)).count();
-        assert_eq!((done.len(), stuck), (400, 200));
-        assert!(planners.shared.lock().stuck <= THREADS + DEAD as usize);
-        // Known by now: not tried.
-        assert!(planners.submit(job(9, 7, 1, false)));
-        assert!(matches!(planners.take()[..], [(_, Answer::Stuck)]));
-    }
-
-    #[test]
-    fn a_file_that_takes_long_to_plan_is_not_stuck() {
-        let (go, may_go) = mpsc::channel::<()>();
-        let may_go = Mutex::new(may_go);
-        let look_at = move |_: &Job, progress: &Progress<'_>| {
-            progress.opened();
-            may_go.lock().unwrap().recv().is_ok()
-        };
-        let limits = [Duration::ZERO, Duration::from_secs(600)];
-        let planners = Planners::with_limits(look_at, limits).unwrap();
-        planners.submit(job(1, 1, 1, false));
-        while planners.patience().is_none_or(|left| left < Duration::from_secs(60)) {
-            thread::yield_now();
-        }
-        assert!(planners.take().is_empty());
-        go.send(()).unwrap();
-        assert!(matches!(all(&planners)[..], [(_, Answer::Found(true))]));
-    }
-
-    #[test]
-    fn programs_and_small_files_go_first() {
-        let (go, may_go) = mpsc::channel::<()>();
-        let may_go = Mutex::new(may_go);
-        let order = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&order);
-        let look_at = move |job: &Job, _: &Progress<'_>| {
-            seen.lock().unwrap().push(job.look.mapped.file.inode);
-            let _ = may_go.lock().unwrap().recv();
-        };
-        let planners = Planners::start(look_at).unwrap();
-        let began = || order.lock().unwrap().len();
-        // All threads are busy, though only some with what is large.
-        for inode in 0..THREADS as u64 + 1 {
-            planners.submit(job(1, inode, LARGE, false));
-        }
-        planners.submit(job(1, 10, 1, false));
-        while began() < THREADS {
-            thread::yield_now();
-        }
-        for (inode, length, is_program) in [(20, 300, false), (21, 200, false), (22, 900, true)] {
-            planners.submit(job(1, inode, length, is_program));
-        }
-        drop(go);
-        all(&planners);
-        let order = order.lock().unwrap().clone();
-        assert!(order[..THREADS].contains(&10), "{order:?}");
-        let place = |inode| order.iter().position(|found| *found == inode).unwrap();
-        assert!(place(22) < place(21) || place(22).abs_diff(place(21)) == 1, "{order:?}");
-        assert_eq!(order.len(), THREADS + 5);
-    }
-}
+mod tests;

@@ -150,28 +150,30 @@ impl Table {
         }
     }
 
-    /// `/proc` shows this process with these files and threads; it was read from `began` on. The files that somebody
-    /// has to look at.
-    pub fn seen(
-        &mut self,
-        pid: u32,
-        files: Vec<FileKey>,
-        threads: u32,
-        began: u64,
-    ) -> Vec<FileKey> {
-        let looks: Vec<FileKey> =
-            files.iter().copied().filter(|file| self.class(*file, began).is_none()).collect();
-        let mut files: BTreeSet<FileKey> = files.into_iter().take(FILES_OF_ONE).collect();
-        let mut threads = threads.max(1);
-        if let Some(entry) = self.processes.get(&pid)
-            && entry.changed >= began
-        {
+    /// `/proc` shows this process with so many threads; it was read from `began` on.
+    pub fn seen(&mut self, pid: u32, threads: u32, began: u64) {
+        match self.processes.get_mut(&pid) {
             // What the records say is newer.
-            files.extend(entry.files.iter());
-            threads = entry.threads;
+            Some(entry) if entry.changed >= began => {}
+            Some(entry) => entry.threads = threads.max(1),
+            None => {
+                self.insert(pid, Arc::default(), threads.max(1), 0);
+            }
         }
-        let time = self.processes.get(&pid).map_or(0, |entry| entry.changed);
-        self.insert(pid, Arc::new(files.into_iter().collect()), threads, time);
+    }
+
+    /// `/proc` shows a process with these files; it was read from `began` on. The files that somebody has to look at.
+    pub fn has_mapped(&mut self, pid: u32, files: Vec<FileKey>, began: u64) -> Vec<FileKey> {
+        // It ended since.
+        let Some(entry) = self.processes.get(&pid) else { return Vec::new() };
+        let (threads, changed) = (entry.threads, entry.changed);
+        // What the records say is newer.
+        let newer = (changed >= began).then(|| Arc::clone(&entry.files));
+        let looks = files.iter().copied().filter(|file| self.class(*file, began).is_none());
+        let looks: Vec<FileKey> = looks.collect();
+        let mut files: BTreeSet<FileKey> = files.into_iter().take(FILES_OF_ONE).collect();
+        files.extend(newer.iter().flat_map(|files| files.iter()));
+        self.insert(pid, Arc::new(files.into_iter().collect()), threads, changed);
         looks
     }
 
@@ -312,19 +314,22 @@ mod tests {
     #[test]
     fn what_is_read_does_not_undo_what_was_recorded_since() {
         let mut table = Table::default();
-        assert_eq!(table.seen(5, vec![file(1)], 2, 100), [file(1)]);
+        table.seen(5, 2, 100);
+        assert_eq!(table.has_mapped(5, vec![file(1)], 100), [file(1)]);
         table.settle(file(1), Some(Class::Image(ImageId(1))));
         table.fork(5, 1, 150);
         table.exec(5, 151);
         table.map(5, file(2), 152);
         // Read before the exec, and told after it.
-        assert_eq!(table.seen(5, vec![file(1)], 2, 140), []);
+        table.seen(5, 2, 140);
+        assert_eq!(table.has_mapped(5, vec![file(1)], 140), []);
         assert!(table.exit(5, 160).is_some(), "the threads are those of the new program");
         table.fork(6, 1, 150);
         table.map(6, file(1), 150);
-        assert!(table.seen(6, Vec::new(), 1, 200).is_empty());
+        assert!(table.has_mapped(6, Vec::new(), 200).is_empty());
         assert_eq!(targets(&table), [], "what was unmapped since is gone");
         assert_eq!(table.older_than(151), [6]);
+        assert_eq!(table.has_mapped(7, vec![file(3)], 300), [], "it ended since");
     }
 
     #[test]
@@ -339,7 +344,8 @@ mod tests {
         }
         assert_eq!(table.processes[&5].files.len(), FILES_OF_ONE);
         for inode in 0..2 * FILES as u64 {
-            table.seen(6, vec![file(inode)], 1, 2);
+            table.seen(6, 1, 2);
+            table.has_mapped(6, vec![file(inode)], 2);
         }
         assert_eq!(table.classes.len(), FILES);
     }

@@ -8,11 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::time::{ClockId, clock_gettime};
 
+use super::readers::Asked;
 use super::record::{Event, FileKey, Mapped, What};
 use super::rings::{Order, Rings};
 use super::table::{Class, Table};
 use crate::model::target::{Ancestor, Birth, ImageId, Process};
-use crate::target::lineage::Lineage;
+use crate::priority;
+use crate::target::lineage::{Lineage, Moment};
+use crate::target::past::Program;
 use crate::target::process;
 use crate::text::Foreign;
 
@@ -30,6 +33,8 @@ pub struct Look {
     pub mapped: Mapped,
     /// It is the program of the process, and no library.
     pub is_program: bool,
+    /// The user named the process.
+    pub is_named: bool,
     /// When it was mapped (nanoseconds of `CLOCK_BOOTTIME`); `None` of one that was mapped before we looked.
     pub since: Option<u64>,
 }
@@ -70,7 +75,6 @@ struct Inner {
     own_pid: u32,
     news: News,
     lost: u64,
-    ticks: u64,
 }
 
 /// A handle to it, cheap to clone.
@@ -86,10 +90,18 @@ impl std::fmt::Debug for Watch {
 impl Watch {
     /// Begins to watch. Where the kernel refuses, nothing is ever reported, and the error says why.
     pub fn start() -> (Self, Option<io::Error>) {
-        let (rings, error) = match Rings::open() {
-            Ok(rings) => (Some(rings), None),
-            Err(error) => (None, Some(error)),
-        };
+        match Rings::open() {
+            Ok(rings) => (Self::of(Some(rings)), None),
+            Err(error) => (Self::blind(), Some(error)),
+        }
+    }
+
+    /// One to which nothing is ever reported.
+    pub fn blind() -> Self {
+        Self::of(None)
+    }
+
+    fn of(rings: Option<Rings>) -> Self {
         let inner = Inner {
             rings,
             order: Order::default(),
@@ -100,14 +112,18 @@ impl Watch {
             own_pid: std::process::id(),
             news: News::default(),
             lost: 0,
-            ticks: 1_000_000_000 / rustix::param::clock_ticks_per_second().max(1),
         };
-        (Self(Arc::new(Mutex::new(inner))), error)
+        Self(Arc::new(Mutex::new(inner)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A panic in the middle of an update leaves at the worst a process that is not up to date.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread that follows may wait for the lock, and cannot wait for long.
+    fn at_once<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
+        priority::immediately(|| work(&mut self.lock()))
     }
 
     /// Whether the kernel reports what happens.
@@ -137,22 +153,48 @@ impl Watch {
         (std::mem::take(&mut inner.news), inner.order.is_waiting())
     }
 
-    /// The process that an event of now came from, and where it comes from itself; `None` when nothing is known of it.
+    /// The process that had this id at that time (nanoseconds of `CLOCK_BOOTTIME`), as it was then, and where it comes
+    /// from itself; `None` when nothing is known of it.
+    pub fn process_at(&self, pid: u32, time: u64) -> Option<Arc<Process>> {
+        let known = self.at_once(|inner| {
+            inner.catch_up();
+            let moment = inner.lineage.at(pid, time)?;
+            Some(match (moment.is_present, &moment.node.process) {
+                (true, Some(process)) => Ok(Arc::clone(process)),
+                (true, None) => Err(moment.node.start_ticks),
+                (false, _) => Ok(Arc::new(inner.past(pid, &moment))),
+            })
+        });
+        let started = match known? {
+            Ok(process) => return Some(process),
+            Err(started) => started,
+        };
+        let (read, began) = read(pid);
+        self.at_once(|inner| {
+            // While it was looked at, it may have ended or become another program.
+            inner.catch_up();
+            let moment = inner.lineage.at(pid, time)?;
+            if !moment.is_present {
+                return Some(Arc::new(inner.past(pid, &moment)));
+            }
+            Some(inner.describe(pid, started, read.map(|read| (read, began))))
+        })
+    }
+
+    /// The process that has this id now, or had it last, and where it comes from itself; `None` when nothing is known of
+    /// it.
     pub fn process(&self, pid: u32) -> Option<Arc<Process>> {
-        let started = {
-            let mut inner = self.lock();
+        let known = self.at_once(|inner| {
             inner.catch_up();
             let node = inner.lineage.get(pid)?;
-            if let Some(process) = &node.process {
-                return Some(Arc::clone(process));
-            }
-            node.start_ticks
+            Some(node.process.clone().ok_or(node.start_ticks))
+        });
+        let started = match known? {
+            Ok(process) => return Some(process),
+            Err(started) => started,
         };
-        // Without the lock: it is slower than everything else here.
-        let began = boot_time();
-        let read = process::read(pid).ok();
-        let mut inner = self.lock();
-        Some(inner.describe(pid, started, read.map(|read| (read, began))))
+        let (read, began) = read(pid);
+        Some(self.at_once(|inner| inner.describe(pid, started, read.map(|read| (read, began)))))
     }
 
     /// The ancestors of a process, the nearest first.
@@ -198,19 +240,32 @@ impl Watch {
         (inner.table.untracked.max(inner.lineage.untracked), lost)
     }
 
-    /// What `/proc` shows of a process, read from `began` on. The files that nobody has looked at yet.
-    pub fn seen(&self, process: &Process, maps: &[Mapped], threads: u32, began: u64) -> Vec<Look> {
+    /// What `/proc` shows of a process, read from `began` on.
+    pub fn seen(&self, process: &Process, threads: u32, began: u64) {
         let mut inner = self.lock();
         // A thread that ended since `/proc` was read must not be counted twice.
         inner.catch_up();
         inner.lineage.seen(process, began);
+        inner.table.seen(process.pid, threads, began);
+    }
+
+    /// The mappings of a process, read from `began` on. The files that nobody has looked at yet.
+    pub fn has_mapped(&self, asked: &Asked, maps: &[Mapped], began: u64) -> Vec<Look> {
+        let mut inner = self.lock();
+        inner.catch_up();
+        let node = inner.lineage.get(asked.pid);
+        // Not those of one that ended since, nor for another one with its id.
+        if node.is_none_or(|node| node.start_ticks != asked.start_ticks) {
+            return Vec::new();
+        }
         let files = maps.iter().map(|mapped| mapped.file).collect();
         let files: HashSet<FileKey> =
-            inner.table.seen(process.pid, files, threads, began).into_iter().collect();
+            inner.table.has_mapped(asked.pid, files, began).into_iter().collect();
         inner.news.changed = true;
         let look = |mapped: &Mapped| Look {
-            pid: process.pid,
-            is_program: process.exe.as_ref() == Some(&mapped.path),
+            pid: asked.pid,
+            is_program: asked.exe.as_ref() == Some(&mapped.path),
+            is_named: false,
             mapped: mapped.clone(),
             since: None,
         };
@@ -259,7 +314,38 @@ impl Watch {
     }
 }
 
+/// What `/proc` says of a process, and since when. Without the lock: it is slower than everything else here.
+fn read(pid: u32) -> (Option<Process>, u64) {
+    let began = boot_time();
+    (process::read(pid).ok(), began)
+}
+
 impl Inner {
+    /// A process that has ended, or is another program by now, as it was.
+    fn past(&self, pid: u32, moment: &Moment<'_>) -> Process {
+        let node = moment.node;
+        let (comm, exe) = match moment.program() {
+            Some(Program { process: Some(known), .. }) => {
+                return Process { is_past: true, ..Process::clone(&known) };
+            }
+            Some(Program { comm, exe, process: None }) => (comm, exe),
+            None => (Foreign::default(), None),
+        };
+        let ancestors = self.lineage.ancestors_of(moment);
+        Process {
+            pid,
+            parent: ancestors.first().map_or(0, |parent| parent.pid),
+            start_ticks: node.start_ticks,
+            comm,
+            exe,
+            container: node.container.clone(),
+            is_container_known: node.is_container_known,
+            inner_pid: None,
+            is_past: true,
+            ancestors: ancestors.into(),
+        }
+    }
+
     /// Takes what is in the rings, and applies it.
     fn catch_up(&mut self) {
         let Some(rings) = &mut self.rings else { return };
@@ -277,9 +363,7 @@ impl Inner {
     fn apply(&mut self, Event { time, pid, what }: Event) {
         match what {
             What::Fork { parent } => {
-                // The process is some microseconds older than its record.
-                let is_exact = time % self.ticks > self.ticks / 5;
-                self.lineage.fork(pid, parent, time / self.ticks, is_exact);
+                self.lineage.fork_at(pid, parent, time);
                 self.news.changed |= self.table.fork(pid, parent, time);
             }
             What::Thread => self.table.thread(pid, time),
@@ -316,7 +400,10 @@ impl Inner {
         self.news.changed |= is_target || matches!(class, Some(Class::Image(_)));
         if class.is_none() {
             match self.news.looks.len() < NEWS {
-                true => self.news.looks.push(Look { pid, mapped, is_program, since: Some(time) }),
+                true => {
+                    let (is_named, since) = (false, Some(time));
+                    self.news.looks.push(Look { pid, mapped, is_program, is_named, since });
+                }
                 false => {
                     self.table.settle(mapped.file, None);
                     self.news.incomplete = true;
@@ -328,7 +415,7 @@ impl Inner {
     fn ended(&mut self, pid: u32, at: u64) {
         match self.table.remove(pid) {
             Some(left) => self.left(pid, left.files, left.was_target, at),
-            None => self.lineage.exit(pid),
+            None => self.lineage.exit_at(pid, at),
         }
     }
 
@@ -338,7 +425,7 @@ impl Inner {
             let process = self.describe(pid, 0, None);
             self.news.gone.push(Gone { process, files, at });
         }
-        self.lineage.exit(pid);
+        self.lineage.exit_at(pid, at);
     }
 
     /// What is known of a process, with what `/proc` said of it from a moment on, if that is the same one: it started at
@@ -356,6 +443,7 @@ impl Inner {
                 container: None,
                 is_container_known: false,
                 inner_pid: None,
+                is_past: true,
                 ancestors,
             };
             return Arc::new(read.map_or(nothing, |(read, _)| read));
@@ -390,6 +478,7 @@ impl Inner {
                 container: node.container.clone(),
                 is_container_known: node.is_container_known,
                 inner_pid: None,
+                is_past: false,
                 ancestors,
             }),
         }
@@ -411,7 +500,7 @@ mod tests {
     fn what_was_read_before_an_exec_is_not_kept() {
         let (watch, _) = Watch::start();
         let mut inner = watch.lock();
-        inner.lineage.fork(5, 1, 10, true);
+        inner.lineage.fork_at(5, 1, 10 * process::tick());
         inner.lineage.exec(5, "curl".into(), 100);
         let shell = Process {
             pid: 5,
@@ -422,6 +511,7 @@ mod tests {
             container: None,
             is_container_known: true,
             inner_pid: None,
+            is_past: false,
             ancestors: [].into(),
         };
         let early = inner.describe(5, 10, Some((shell.clone(), 99)));
@@ -430,5 +520,31 @@ mod tests {
         let late = inner.describe(5, 10, Some((Process { comm: "curl".into(), ..shell }, 101)));
         assert_eq!(late.comm.raw(), "curl");
         assert!(inner.lineage.get(5).unwrap().process.is_some());
+    }
+
+    #[test]
+    fn an_event_is_of_the_program_and_the_process_of_its_time() {
+        // No real process has this id (`PID_MAX_LIMIT` of linux/threads.h).
+        const PID: u32 = (1 << 22) + 1;
+        let (watch, _) = Watch::start();
+        let born = 1000 * process::tick();
+        {
+            let lineage = &mut watch.lock().lineage;
+            lineage.fork_at(PID, 1, born);
+            lineage.exec(PID, "sh".into(), born + 10);
+            lineage.exec(PID, "curl".into(), born + 20);
+            lineage.exit_at(PID, born + 30);
+            lineage.fork_at(PID, 1, 2 * born);
+            lineage.exec(PID, "wget".into(), 2 * born + 10);
+        }
+        let at = |time| {
+            let process = watch.process_at(PID, time)?;
+            Some((process.comm.to_string(), process.start_ticks, process.is_past))
+        };
+        assert_eq!(at(born - 1), None);
+        assert_eq!(at(born + 15), Some(("sh".to_owned(), 1000, true)));
+        assert_eq!(at(born + 25), Some(("curl".to_owned(), 1000, true)));
+        assert_eq!(at(born + 31), None, "nobody had the id then");
+        assert_eq!(at(2 * born + 15), Some(("wget".to_owned(), 2000, false)));
     }
 }

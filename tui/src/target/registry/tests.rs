@@ -86,17 +86,6 @@ fn the_image_that_was_unmapped_for_the_longest_makes_room() {
 }
 
 #[test]
-fn a_look_that_failed_is_not_remembered() {
-    let mut seen = HashMap::new();
-    let gone = || Err(io::ErrorKind::NotFound.into());
-    assert_eq!(look_once(&mut seen, 1, gone), None);
-    assert_eq!(look_once(&mut seen, 1, || Ok(Some(ImageId(4)))), Some(ImageId(4)));
-    assert_eq!(look_once(&mut seen, 1, gone), Some(ImageId(4)));
-    assert_eq!(look_once(&mut seen, 2, || Ok(None)), None);
-    assert_eq!(look_once(&mut seen, 2, || Ok(Some(ImageId(4)))), None);
-}
-
-#[test]
 fn what_is_left_out_is_that_file_and_not_another_ones_path() {
     let folder = tempfile::tempdir().unwrap();
     let (ours, theirs) = (folder.path().join("libssl.so"), folder.path().join("other"));

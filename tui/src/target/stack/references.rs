@@ -19,8 +19,10 @@ const BEHIND: u64 = 4 * 1024;
 const CALLERS: u64 = 1 << 20;
 /// Calls that are kept.
 const MAX_TARGETS: usize = 4_096;
-/// How many of those functions' starts must agree on where the instructions are.
+/// How many of those functions must start where an instruction does, behind one that does not go on, out of the nearest
+/// so many: what looks like a call may be none.
 const STARTS: usize = 4;
+const MAX_STARTS: usize = 32;
 
 /// What may be instructions that load one of `addresses`, up to `most`.
 ///
@@ -59,7 +61,8 @@ pub struct Body {
 
 impl Body {
     /// Decodes the code around `address`: the function that holds it, or without an unwind table what follows the
-    /// nearest address before that something calls, if decoding from the ones before that too comes to `address`.
+    /// nearest address before that something calls and where a function may start, if decoding from further ones comes
+    /// to both.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -111,18 +114,36 @@ impl Body {
         targets.retain(|&(_, is_called)| is_called);
         targets.sort_unstable_by_key(|&(target, _)| std::cmp::Reverse(target));
         targets.dedup();
-        let starts: Vec<u64> = targets.iter().take(STARTS).map(|target| target.0).collect();
-        let Some(&first) = starts.first().filter(|_| starts.len() == STARTS) else {
+        let nearest = || targets.iter().take(MAX_STARTS).map(|target| target.0);
+        let Some(farthest) = nearest().next_back() else {
             return Ok(None);
         };
-        for &start in &starts[1..] {
-            if Self::decoded(program, start..address)?.is_none_or(|body| body.range.end != address)
-            {
-                return Ok(None);
-            }
+        let Some(before) = Self::decoded(program, farthest..address)? else {
+            return Ok(None);
+        };
+        let mut starts = nearest().filter(|&start| before.may_start(start)).peekable();
+        let Some(&first) = starts.peek() else {
+            return Ok(None);
+        };
+        if before.range.end != address || starts.count() < STARTS {
+            return Ok(None);
         }
         let body = Self::decoded(program, first..address.saturating_add(BEHIND))?;
         Ok(body.filter(|body| body.at(address).is_some()))
+    }
+
+    /// Whether one of the instructions starts at `address`, and the one before does not go on to it: so a function may
+    /// start there.
+    fn may_start(&self, address: u64) -> bool {
+        let Some((index, _)) = self.at(address) else {
+            return false;
+        };
+        let before = index.checked_sub(1).map(|index| &self.insns[index]);
+        before.is_none_or(|insn| match insn.flow {
+            Flow::Next => insn.is_nop(),
+            Flow::Branch(_) => false,
+            Flow::Jump(_) | Flow::Call(_) | Flow::End => true,
+        })
     }
 
     /// Decodes from a start at least to the end of the range, or as far as there are instructions.

@@ -9,7 +9,7 @@
 //! The compiler may have put the labels into the code (uv) or into a table of pointers (deno).
 
 use memchr::memmem;
-use tlskeytop_common::{Operand, RecordConfig};
+use tlskeytop_common::{Operand, RecordConfig, SECRET_MAX};
 
 use super::references::{Body, loaded, references};
 use super::{Clues, Found};
@@ -76,7 +76,7 @@ pub fn find(program: &mut Program<'_, '_>, clues: &Clues<'_>) -> Result<Option<F
     let tables = tables(program, slices)?;
     let addresses = slices.iter().map(|slice| slice.address).chain(tables.iter().copied());
     let references = references(program, addresses.collect(), MAX_REFERENCES)?;
-    let mut search = Search { slices, tables: &tables, taps: Vec::new(), all_of_13: false };
+    let mut search = Search::new(slices, &tables);
     let mut body: Option<Body> = None;
     for &reference in &references {
         if !body.as_ref().is_some_and(|body| body.range.contains(&reference)) {
@@ -85,6 +85,11 @@ pub fn find(program: &mut Program<'_, '_>, clues: &Clues<'_>) -> Result<Option<F
         if let Some(body) = &body {
             search.look(program, body, reference)?;
         }
+    }
+    search.finish();
+    // Others use the labels and the word, too.
+    if version.is_none() && search.taps.is_empty() {
+        return Ok(None);
     }
     let reason = search.reason(references.len());
     let labels = if search.taps.is_empty() { Vec::new() } else { slices.clone() };
@@ -169,8 +174,10 @@ struct Search<'s> {
     slices: &'s [LabelAt],
     tables: &'s [u64],
     taps: Vec<Tap>,
-    /// A tap gets every label of TLS 1.3 from a table.
-    all_of_13: bool,
+    /// Instructions that different code reaches with different arguments: they are not probed.
+    refused: Vec<u64>,
+    /// Which label which instruction has.
+    proved: Vec<(u64, Passed)>,
 }
 
 /// Which label a call passes.
@@ -180,7 +187,11 @@ enum Passed {
     FromTable,
 }
 
-impl Search<'_> {
+impl<'s> Search<'s> {
+    fn new(slices: &'s [LabelAt], tables: &'s [u64]) -> Self {
+        Self { slices, tables, taps: Vec::new(), refused: Vec::new(), proved: Vec::new() }
+    }
+
     /// Looks at what the code does with a label after a reference to it or to a table.
     fn look(
         &mut self,
@@ -213,7 +224,10 @@ impl Search<'_> {
             let logs = state.get(CLIENT_RANDOM_LENGTH) == Known::Constant(RANDOM);
             match (logs, passed) {
                 (true, Passed::This(TLS12)) => {
+                    // Other code may come to this call with another label.
                     let record = RecordConfig {
+                        label: Operand::register(LABEL.0),
+                        label_length: Operand::register(LABEL_LENGTH.0),
                         client_random: Operand::register(CLIENT_RANDOM.0),
                         secret: Operand::register(SECRET.0),
                         secret_length: Operand::memory(STACK.0, 0),
@@ -250,15 +264,15 @@ impl Search<'_> {
         passed: Passed,
         asked: &Exact<'_>,
     ) -> Result<(), ReadError> {
-        let Some(jump) = jump_behind(program, body, call)? else {
+        let Some((jump, yes)) = jump_behind(program, body, call)? else {
             return Ok(());
         };
         let mut slots = Vec::new();
-        let mut records = logged(program, &jump, passed, asked, &[], &mut slots)?;
+        let mut records = logged(program, yes, passed, asked, &[], &mut slots)?;
         if records.is_empty() && !slots.is_empty() {
             // The compiler may call other modules' functions through pointers.
             let pointers = pointers(program, &slots)?;
-            records = logged(program, &jump, passed, asked, &pointers, &mut slots)?;
+            records = logged(program, yes, passed, asked, &pointers, &mut slots)?;
         }
         match records[..] {
             [record] => self.add(program, body, &jump, passed, record),
@@ -285,15 +299,20 @@ impl Search<'_> {
             return Ok(());
         };
         let labels: &'static [&'static str] = match passed {
-            Passed::This(label) => match LABELS.iter().find(|labels| labels[0] == label) {
-                Some(labels) => labels,
-                None => return Ok(()),
-            },
-            Passed::FromTable => &[],
+            Passed::This(label) if record.label.is_there == 0 => {
+                match LABELS.iter().find(|labels| labels[0] == label) {
+                    Some(labels) => labels,
+                    None => return Ok(()),
+                }
+            }
+            Passed::This(_) | Passed::FromTable => &[],
         };
-        self.all_of_13 |= passed == Passed::FromTable;
         let site = Site { address: insn.address, file_offset, kind };
         let arguments = Arguments::Operands(Operands { record, labels });
+        let mut others = self.taps.iter().filter(|tap| tap.arguments != arguments);
+        if others.any(|tap| tap.sites.contains(&site)) {
+            self.refused.push(site.address);
+        }
         match self.taps.iter_mut().find(|tap| tap.arguments == arguments) {
             Some(tap) if tap.sites.contains(&site) => {}
             Some(tap) => tap.sites.push(site),
@@ -302,15 +321,26 @@ impl Search<'_> {
                 self.taps.push(Tap { function, symbol: None, arguments, sites: vec![site] });
             }
         }
+        self.proved.push((site.address, passed));
         Ok(())
+    }
+
+    /// Takes back the sites that are refused, and all that they proved.
+    fn finish(&mut self) {
+        let refused = &self.refused;
+        for tap in &mut self.taps {
+            tap.sites.retain(|site| !refused.contains(&site.address));
+        }
+        self.taps.retain(|tap| !tap.sites.is_empty());
+        self.proved.retain(|(address, _)| !refused.contains(address));
     }
 
     fn reason(&self, references: usize) -> String {
         let has = |label: &str| {
-            self.all_of_13 && label != TLS12
-                || self.taps.iter().any(|tap| {
-                    matches!(&tap.arguments, Arguments::Operands(operands) if operands.labels == [label])
-                })
+            self.proved.iter().any(|(_, passed)| match passed {
+                Passed::This(this) => *this == label,
+                Passed::FromTable => label != TLS12,
+            })
         };
         let known = |label: &&str| self.slices.iter().any(|slice| slice.name == *label);
         let labels = LABELS.iter().map(|labels| labels[0]).filter(known);
@@ -335,11 +365,11 @@ impl Search<'_> {
     }
 }
 
-/// From where the calls of `log` behind a jump take their arguments, if those have the label that `asked` has; `slots`
-/// are the pointers in the file that other calls go through.
+/// From where the calls of `log` take their arguments to which it goes from `yes`, if all of those have the label that
+/// `asked` has; `slots` are the pointers in the file that other calls go through.
 fn logged(
     program: &mut Program<'_, '_>,
-    jump: &Insn,
+    yes: u64,
     passed: Passed,
     asked: &Exact<'_>,
     pointers: &[(u64, u64)],
@@ -348,20 +378,20 @@ fn logged(
     let arch = program.arch;
     let mut records = Vec::new();
     let start = Exact::new(&[]).with_pointers(pointers);
-    follow(program, jump.address, start, TO_LOG, |call, state| {
+    follow(program, yes, start, TO_LOG, |call, state| {
         slots.extend(slot_of(call).filter(|_| slots.len() < MAX_SLOTS));
         let label = asked.before_call(arch, state.get(LABEL));
-        let is_same = label != Known::Unknown && label == asked.get(LABEL);
-        if !is_same || state.get(CLIENT_RANDOM_LENGTH) != Known::Constant(RANDOM) {
+        if state.get(CLIENT_RANDOM_LENGTH) != Known::Constant(RANDOM) {
             return;
         }
-        if let Some(record) = record(state, passed)
-            && !records.contains(&record)
-        {
+        let is_same = label != Known::Unknown && label == asked.get(LABEL);
+        let record = record(state, passed).filter(|_| is_same);
+        if !records.contains(&record) {
             records.push(record);
         }
     })?;
-    Ok(records)
+    // Whatever is logged has to be the same, or a hit does not tell what it would be.
+    Ok(records.into_iter().collect::<Option<_>>().unwrap_or_default())
 }
 
 /// What the file's relocations put into pointers.
@@ -379,22 +409,31 @@ fn pointers(program: &mut Program<'_, '_>, slots: &[u64]) -> Result<Vec<(u64, u6
     Ok(found)
 }
 
-/// The conditional jump behind a call that tests what it returned.
+/// The conditional jump behind a call that tests whether it returned true, and where it goes on if so.
 fn jump_behind(
     program: &mut Program<'_, '_>,
     body: &Body,
     call: &Insn,
-) -> Result<Option<Insn>, ReadError> {
+) -> Result<Option<(Insn, u64)>, ReadError> {
     let Some((index, test)) = body.at(call.next()) else {
         return Ok(None);
     };
-    let is_test = program.bytes_at(test.address)?.is_some_and(|bytes| bytes.starts_with(&TEST));
+    if !program.bytes_at(test.address)?.is_some_and(|bytes| bytes.starts_with(&TEST)) {
+        return Ok(None);
+    }
     let mut behind = body.insns.iter().skip(index + 1).take(TO_JUMP);
-    let jump = behind.find(|insn| insn.flow != Flow::Next);
-    Ok(jump.filter(|jump| is_test && matches!(jump.flow, Flow::Branch(_))).copied())
+    let Some(jump) = behind.find(|insn| insn.flow != Flow::Next) else {
+        return Ok(None);
+    };
+    let bytes = program.bytes_at(jump.address)?.unwrap_or_default();
+    Ok(match (jump.flow, bytes) {
+        (Flow::Branch(_), [0x74, ..] | [0x0f, 0x84, ..]) => Some((*jump, jump.next())),
+        (Flow::Branch(to), [0x75, ..] | [0x0f, 0x85, ..]) => Some((*jump, to)),
+        _ => None,
+    })
 }
 
-/// Where the arguments of `log` come from.
+/// Where the arguments of `log` come from, which are what they will be when the probe is hit.
 fn record(state: &Exact<'_>, passed: Passed) -> Option<RecordConfig> {
     let pointer = |known| match known {
         Known::At(operand) => Some(operand),
@@ -404,13 +443,17 @@ fn record(state: &Exact<'_>, passed: Passed) -> Option<RecordConfig> {
         Known::Constant(length) => Some(Operand::constant(i32::try_from(length).ok()?)),
         _ => pointer(known),
     };
+    let read = |register, length| {
+        pointer(state.get(register)).filter(|operand| state.is_untouched(operand, length))
+    };
     let mut record = RecordConfig {
-        client_random: pointer(state.get(CLIENT_RANDOM))?,
-        secret: pointer(state.get(SECRET))?,
+        client_random: read(CLIENT_RANDOM, RANDOM)?,
+        secret: read(SECRET, SECRET_MAX as u64)?,
         secret_length: length(state.load(STACK, 0))?,
         ..RecordConfig::default()
     };
-    if passed == Passed::FromTable {
+    // Behind the jump it is the same whoever comes there, or it is in registers, for each its own.
+    if passed == Passed::FromTable || !matches!(state.get(LABEL), Known::Constant(_)) {
         record.label = pointer(state.get(LABEL))?;
         record.label_length = length(state.get(LABEL_LENGTH))?;
     }

@@ -12,7 +12,7 @@ use tlskeytop_common::{Operand, RecordConfig};
 
 use super::references::{Body, loaded, references};
 use super::{Clues, Found};
-use crate::target::arch::{Flow, Insn, Reg};
+use crate::target::arch::{Addresses, Flow, Insn, Reg};
 use crate::target::elf::ElfError;
 use crate::target::machine::{State, Value};
 use crate::target::plan::{Arguments, Library, Operands, Tap};
@@ -34,6 +34,8 @@ const MAX_FUNCTIONS: usize = 128;
 const LIMITS: Limits = Limits { path: 600, walk: 6_000 };
 /// Indirect jumps of a function that are looked behind.
 const MAX_TABLES: usize = 8;
+/// Pieces of code of a function that may be what a table leads to.
+const MAX_CASES: usize = 256;
 /// Bytes of a client random and of a master secret.
 const RANDOM: u64 = 32;
 const MASTER: u64 = 48;
@@ -201,18 +203,20 @@ fn messages(program: &mut Program<'_, '_>) -> Result<[Vec<u64>; 2], ReadError> {
     // Both contain it.
     let common = memmem::Finder::new("tls/s2n_");
     let segments = program.elf.segments.iter().filter(|segment| !segment.executable);
+    let mut left = MAX_MESSAGES;
     for segment in segments {
         let mut at_sources = Vec::new();
         program.window.scan(segment.offset, segment.size, 32, |offset, bytes, own| {
             for at in common.find_iter(bytes).take_while(|at| *at < own) {
                 let source =
                     SOURCES.iter().position(|source| bytes[at..].starts_with(source.as_bytes()));
-                if let Some(source) = source {
+                if let Some(source) = source.filter(|_| at_sources.len() < left) {
                     at_sources.push((source, offset + at as u64));
                 }
             }
-            at_sources.len() < MAX_MESSAGES
+            at_sources.len() < left
         })?;
+        left -= at_sources.len();
         for (source, offset) in at_sources {
             let from = offset.saturating_sub(MAX_MESSAGE).max(segment.offset);
             let before = program.window.read(from, offset - from)?;
@@ -234,6 +238,7 @@ fn functions(
     messages: &[Vec<u64>; 2],
 ) -> Result<Vec<(u64, bool, Habits)>, ReadError> {
     let mut found: Vec<(u64, bool, Habits)> = Vec::new();
+    let [of_logging, of_deriving] = messages.clone().map(Addresses::new);
     let mut body: Option<Body> = None;
     for &reference in references {
         if body.as_ref().is_some_and(|body| body.range.contains(&reference)) {
@@ -243,11 +248,11 @@ fn functions(
         let Some(body) = &body else {
             continue;
         };
-        let loads = |messages: &Vec<u64>| {
-            body.insns.iter().filter_map(loaded).any(|address| messages.contains(&address))
+        let loads = |messages: &Addresses| {
+            body.insns.iter().filter_map(loaded).any(|address| messages.contains(address))
         };
-        let logs = loads(&messages[0]);
-        if (logs || loads(&messages[1])) && found.len() < MAX_FUNCTIONS {
+        let logs = loads(&of_logging);
+        if (logs || loads(&of_deriving)) && found.len() < MAX_FUNCTIONS {
             found.push((body.range.start, logs, habits(program, body)?));
         }
     }
@@ -278,13 +283,16 @@ fn habits(program: &mut Program<'_, '_>, body: &Body) -> Result<Habits, ReadErro
     // What only a jump table leads to follows an instruction that does not go on.
     let borders =
         body.insns.windows(2).filter(|pair| matches!(pair[0].flow, Flow::End | Flow::Jump(_)));
-    let cases: Vec<u64> =
-        borders.map(|pair| pair[1].address).filter(|address| !seen.contains(address)).collect();
+    let cases = borders.map(|pair| pair[1].address).filter(|address| !seen.contains(address));
+    let cases: Vec<u64> = cases.take(MAX_CASES).collect();
     for (address, state) in ends {
         if !program.bytes_at(address)?.is_some_and(jumps_through_register) {
             continue;
         }
         for &case in &cases {
+            if program.budget == 0 {
+                return Ok(habits);
+            }
             program.walk(case, state.clone(), LIMITS, key, |insn, state| {
                 if !body.range.contains(&insn.address) {
                     return Path::End;

@@ -162,7 +162,9 @@ fn creation(program: &mut Program<'_, '_>, create: u64) -> Result<Option<Creatio
     let given = Value::Initial { root: arguments[GIVEN], offset: 0 };
     let mut history: Vec<Insn> = Vec::new();
     let mut found: Vec<(u64, u32)> = Vec::new();
+    // Offsets of what is set to zero; objects are not on the stack.
     let mut cleared = Vec::new();
+    let stack = program.arch.stack();
     program.walk(
         create,
         State::new(),
@@ -173,7 +175,9 @@ fn creation(program: &mut Program<'_, '_>, create: u64) -> Result<Option<Creatio
                 history.clear();
             }
             if let Effect::Store(place, source) = insn.effect {
-                if let (4, Source::Constant(0)) = (place.size, source) {
+                if let (4, Source::Constant(0)) = (place.size, source)
+                    && place.base != Some(stack)
+                {
                     cleared.push(place.offset);
                 }
                 if let (8, Source::Reg(register)) = (place.size, source)

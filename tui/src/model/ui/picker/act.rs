@@ -9,14 +9,14 @@ impl App {
     pub(in crate::model::ui) fn act_in_picker(&mut self, now: Time, action: Action) -> Vec<Effect> {
         let targets = &self.model.targets;
         let picker = &mut self.ui.picker;
-        picker.refresh(targets);
+        picker.refresh_unseen(targets);
         match action {
-            Action::Up => picker.up(1),
-            Action::Down => picker.down(1),
-            Action::PageUp => picker.up(self.ui.pages.picker),
-            Action::PageDown => picker.down(self.ui.pages.picker),
-            Action::First => picker.go_to(0),
-            Action::Last => picker.go_to(usize::MAX),
+            Action::Up => picker.up(targets, 1),
+            Action::Down => picker.down(targets, 1),
+            Action::PageUp => picker.up(targets, self.ui.pages.picker),
+            Action::PageDown => picker.down(targets, self.ui.pages.picker),
+            Action::First => picker.go_to(targets, 0),
+            Action::Last => picker.go_to(targets, usize::MAX),
             Action::Tree => picker.toggle_tree(),
             Action::Mark => {
                 if let Err(why) = picker.toggle(targets) {

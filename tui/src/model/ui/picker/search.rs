@@ -7,6 +7,8 @@ use crate::model::target::{Target, Targets};
 
 /// A match in a name counts as much as one in a path that is better by so many points (a letter is worth 16).
 const NAME_BONUS: u32 = 8;
+/// Who types a whole process id means that process, whatever has its digits in a name or a path.
+const PID_BONUS: u32 = 1 << 20;
 
 /// What is searched: each word has to be found in one of the fields, a word that begins with `!` in none.
 #[derive(Clone, Debug)]
@@ -64,6 +66,8 @@ impl Search {
         let mut buffer = Vec::new();
         let mut sum = 0;
         for word in &self.words {
+            let is_pid = word.whole.needle_text().chars().eq(whole[0].chars());
+            sum += if is_pid && !word.whole.negative { PID_BONUS } else { 0 };
             let texts = fuzzy.iter().map(|text| (&word.fuzzy, text));
             let texts = texts.chain(whole.iter().map(|text| (&word.whole, text)));
             let mut best = None;
@@ -115,7 +119,7 @@ impl<'a> Highlighter<'a> {
 mod tests {
     use super::*;
     use crate::model::fixture::scan;
-    use crate::model::target::Selection;
+    use crate::model::target::{Process, Selection};
 
     fn found(text: &str) -> Vec<u32> {
         let mut targets = Targets::new(Selection::default());
@@ -140,6 +144,16 @@ mod tests {
         assert_eq!(found("openssl node"), [901]);
         assert_eq!(found("boring !crab"), [1201]);
         assert!(Search::new("  ").is_none());
+    }
+
+    #[test]
+    fn a_process_id_comes_before_its_digits_elsewhere() {
+        let mut scan = scan();
+        let named = &mut scan.targets[0].process;
+        *named = std::sync::Arc::new(Process { comm: "run-1203".into(), ..(**named).clone() });
+        let mut targets = Targets::new(Selection::default());
+        targets.merge(scan);
+        assert_eq!(Search::new("1203").unwrap().find(&targets), [1203, 7]);
     }
 
     #[test]

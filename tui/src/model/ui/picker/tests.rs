@@ -42,7 +42,11 @@ fn lines(app: &App) -> Vec<String> {
 }
 
 fn cursor(app: &App) -> Row {
-    app.ui.picker.cursor()
+    app.ui.picker.cursor().unwrap()
+}
+
+fn told(app: &App) -> &str {
+    app.ui.toast.as_ref().map_or("", |toast| &toast.text)
 }
 
 /// The fixture's scan without some processes, and with parents.
@@ -149,7 +153,70 @@ fn a_search_that_is_given_up_leaves_the_cursor_where_it_was() {
     assert_eq!((cursor(&app), app.ui.picker.matches()), (Row::Process(7), 6));
     act(&mut app, Action::Search);
     type_in(&mut app, "nothing like this");
-    assert_eq!((cursor(&app), app.ui.picker.matches()), (Row::Everything, 0));
+    assert_eq!((app.ui.picker.cursor(), app.ui.picker.matches()), (None, 0));
+    for action in [Action::Confirm, Action::Mark, Action::Confirm] {
+        act(&mut app, action);
+    }
+    assert!(app.model.targets.selection.is_empty() && !app.ui.picker.has_marks());
+    assert_eq!((told(&app), app.ui.view), ("no process matches the search", View::Picker));
+}
+
+/// On a busy machine the keys come before the first look at it. Everything was marked then.
+#[test]
+fn a_search_before_the_processes_are_known_marks_what_it_finds_then() {
+    let mut app = started(Selection::default());
+    app.settle(PAGES);
+    act(&mut app, Action::Search);
+    type_in(&mut app, "1203");
+    act(&mut app, Action::Confirm);
+    receive(&mut app, Msg::Scanned(scan()));
+    assert_eq!(cursor(&app), Row::Process(1203));
+    act(&mut app, Action::Search);
+    for _ in 0..4 {
+        app.edit(InputRequest::DeletePrevChar);
+    }
+    type_in(&mut app, "901");
+    act(&mut app, Action::Confirm);
+    act(&mut app, Action::Mark);
+    act(&mut app, Action::Confirm);
+    let selection = &app.model.targets.selection;
+    assert_eq!((selection.all, &selection.pids), (false, &[(901, 901)].into()));
+}
+
+/// The processes change between two frames, or just when the user presses the key.
+#[test]
+fn no_key_is_about_a_process_that_the_user_did_not_see_under_the_cursor() {
+    let another = |app: &mut App| {
+        let mut scan = scan();
+        let target = scan.targets.iter_mut().find(|target| target.process.pid == 7).unwrap();
+        let process = Process { start_ticks: 5000, ..(*target.process).clone() };
+        target.process = std::sync::Arc::new(process);
+        app.receive(at(9), Msg::Scanned(scan));
+    };
+    let ended = |app: &mut App| {
+        let Msg::Scanned(scan) = scan_with(&[7], &[]) else { panic!() };
+        app.receive(at(9), Msg::Scanned(scan));
+    };
+    for change in [&another as &dyn Fn(&mut App), &ended] {
+        for (key, is_drawn) in
+            [(Action::Mark, true), (Action::Mark, false), (Action::Confirm, false)]
+        {
+            let mut app = app(Selection::default());
+            act(&mut app, Action::Down);
+            assert_eq!(cursor(&app), Row::Process(7));
+            change(&mut app);
+            if is_drawn {
+                app.settle(PAGES);
+            }
+            let effects = act(&mut app, key);
+            assert!(effects.is_empty() && !app.ui.picker.has_marks(), "{effects:?}");
+            assert!(told(&app).starts_with("what was under the cursor is gone"), "{}", told(&app));
+            assert_eq!(app.ui.view, View::Picker);
+            // Now the user knows.
+            act(&mut app, Action::Confirm);
+            assert_eq!(app.model.targets.selection.pids.len(), 1);
+        }
+    }
 }
 
 #[test]

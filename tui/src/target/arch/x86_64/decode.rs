@@ -24,6 +24,7 @@ pub fn decode(bytes: &[u8], address: u64) -> Option<Insn> {
         effect: Effect::None,
         clobbers: Regs::default(),
         reads: None,
+        writes_elsewhere: false,
         flow: flow(&instruction),
     };
     if matches!(insn.flow, Flow::Next) {
@@ -44,11 +45,13 @@ pub fn decode(bytes: &[u8], address: u64) -> Option<Insn> {
                 insn.clobbers.insert(register);
             }
         }
-        if matches!(insn.effect, Effect::None)
-            && info.used_memory().iter().any(|memory| writes(memory.access()))
-            && let Some(place) = place(&instruction)
-        {
-            insn.effect = Effect::Store(place, Source::Unknown);
+        if info.used_memory().iter().any(|memory| writes(memory.access())) {
+            match (insn.effect, place(&instruction)) {
+                (Effect::Store(..) | Effect::Push(_), _) => {}
+                (Effect::None, Some(place)) => insn.effect = Effect::Store(place, Source::Unknown),
+                // `pop` into memory, or a place that is not followed.
+                _ => insn.writes_elsewhere = true,
+            }
         }
     } else if matches!(insn.flow, Flow::Call(_)) && has_memory(&instruction) {
         insn.reads = place(&instruction);
@@ -85,8 +88,11 @@ fn effect(instruction: &Instruction) -> Effect {
             },
             _ => Effect::None,
         },
+        // Into 32 bits it is no address.
         Mnemonic::Lea => match (whole(instruction, 0), place(instruction)) {
-            (Some(to), Some(place)) => Assign(to, Source::Address(Place { size: 0, ..place })),
+            (Some(to), Some(place)) if instruction.op0_register().is_gpr64() => {
+                Assign(to, Source::Address(Place { size: 0, ..place }))
+            }
             _ => Effect::None,
         },
         Mnemonic::Xor | Mnemonic::Sub
@@ -102,6 +108,10 @@ fn effect(instruction: &Instruction) -> Effect {
         Mnemonic::Add | Mnemonic::Sub | Mnemonic::Inc | Mnemonic::Dec => sum(instruction),
         // Aligning the stack pointer keeps every slot that is used afterwards distinct: treat it as no change.
         Mnemonic::And if whole(instruction, 0) == Some(RSP) => Assign(RSP, Source::Reg(RSP)),
+        // Of 16 bits they move the stack pointer by 2: no compiler makes them, and it is not followed.
+        Mnemonic::Push | Mnemonic::Pop if instruction.stack_pointer_increment().abs() != 8 => {
+            Effect::None
+        }
         Mnemonic::Push => Push(source(instruction, 0)),
         Mnemonic::Pop => match whole(instruction, 0) {
             Some(to) => Pop(to),
@@ -308,6 +318,31 @@ mod tests {
         // leave changes rsp and rbp
         let insn = one(&[0xc9]);
         assert!(insn.clobbers.contains(RSP) && insn.clobbers.contains(RBP));
+    }
+
+    #[test]
+    fn writes_that_are_not_followed_are_told() {
+        // rep movsq; rep stosb; mov fs:[rax], rcx
+        for bytes in [&[0xf3, 0x48, 0xa5][..], &[0xf3, 0xaa], &[0x64, 0x48, 0x89, 0x08]] {
+            let insn = one(bytes);
+            assert_eq!((insn.effect, insn.writes_elsewhere), (Effect::None, true), "{bytes:x?}");
+        }
+        // pop qword [rsp+0x20]
+        let insn = one(&[0x8f, 0x44, 0x24, 0x20]);
+        assert!(insn.writes_elsewhere && matches!(insn.effect, Effect::Assign(RSP, _)));
+        // push ax; pop ax
+        for bytes in [&[0x66, 0x50][..], &[0x66, 0x58]] {
+            assert!(one(bytes).clobbers.contains(RSP), "{bytes:x?}");
+        }
+        // movups [rsp+0x10], xmm0
+        let insn = one(&[0x0f, 0x11, 0x44, 0x24, 0x10]);
+        let place = Place { size: 16, ..offset_from(RSP, 0x10) };
+        assert_eq!(insn.effect, Effect::Store(place, Source::Unknown));
+        assert!(!insn.writes_elsewhere);
+        // lea eax, [rsp+8] is no address.
+        let insn = one(&[0x8d, 0x44, 0x24, 0x08]);
+        assert_eq!(insn.effect, Effect::None);
+        assert!(insn.clobbers.contains(RAX));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use memchr::{memchr_iter, memchr2_iter};
+use memchr::{memchr_iter, memchr2_iter, memmem};
 
 use crate::target::arch::{Addresses, Code, Mention};
 use crate::target::bytes::u32_at;
@@ -117,12 +117,10 @@ pub fn mentions(code: Code<'_>, wanted: u64, found: &mut Vec<Mention>) {
     // address + start + 6 + operand == wanted, modulo 2^32: the images are smaller than that.
     let goal = (wanted.wrapping_sub(address) as u32).wrapping_sub(6);
     let constant = if fixed { u32::try_from(wanted).ok() } else { None };
-    for (start, window) in bytes.windows(6).enumerate().take(own) {
+    for start in operands(bytes, own, goal, constant) {
+        let window = &bytes[start..start + 6];
         let operand = u32::from_le_bytes([window[2], window[3], window[4], window[5]]);
         let relative = operand.wrapping_add(start as u32) == goal;
-        if !relative && constant != Some(operand) {
-            continue;
-        }
         // The padding before a function often ends in four zeros, which would be an operand with this target: an
         // operand counts only after bytes that can come before one.
         let call = relative && matches!(window[1], CALL | JUMP);
@@ -133,6 +131,34 @@ pub fn mentions(code: Code<'_>, wanted: u64, found: &mut Vec<Mention>) {
         }
     }
     short_jumps(code, wanted, found);
+}
+
+/// Each of the first `own` offsets of `bytes` that has, 2 bytes further, the operand that makes `goal` with the offset,
+/// or `constant`; in their order.
+fn operands(bytes: &[u8], own: usize, goal: u32, constant: Option<u32>) -> Vec<usize> {
+    let own = own.min(bytes.len().saturating_sub(5));
+    let mut found = Vec::new();
+    let mut from = 0;
+    while from < own {
+        // The third byte of the operand is the same for 64 KiB of code: it is what is searched for.
+        let operand = goal.wrapping_sub(from as u32);
+        let to = own.min(from + usize::from(operand as u16) + 1);
+        for at in memchr_iter((operand >> 16) as u8, &bytes[from + 4..to + 4]) {
+            let start = from + at;
+            if u32_at(bytes, start + 2) == Some(goal.wrapping_sub(start as u32)) {
+                found.push(start);
+            }
+        }
+        from = to;
+    }
+    if let Some(constant) = constant
+        && own > 0
+    {
+        found.extend(memmem::find_iter(&bytes[2..own + 5], &constant.to_le_bytes()));
+        found.sort_unstable();
+        found.dedup();
+    }
+    found
 }
 
 /// `jmp rel8`, conditional jumps and loops: they reach 128 bytes, so that only code beside `wanted` is looked at.
@@ -226,6 +252,28 @@ mod tests {
         found.clear();
         references(code(&bytes, false), &wanted, &mut found);
         assert!(found.is_empty());
+    }
+
+    #[test]
+    fn operands_are_found_across_the_steps_of_the_search() {
+        let mut bytes = vec![0x90; 3 << 16];
+        let own = bytes.len() - 9;
+        let goal = 0x1_2345_u32;
+        let starts = [0, 0x2344, 0x2345, 0x2346, 0x1_2345, 0x1_2346, 0x2_fff0, own - 1, own];
+        let starts = starts.into_iter().filter(|start| start % 4 == 0);
+        for start in starts.clone() {
+            let operand = goal.wrapping_sub(start as u32);
+            bytes[start + 2..start + 6].copy_from_slice(&operand.to_le_bytes());
+        }
+        bytes[0x300..0x304].copy_from_slice(&0x0048_4801_u32.to_le_bytes());
+        let expected = |start: usize, operand| {
+            operand == goal.wrapping_sub(start as u32) || operand == 0x0048_4801
+        };
+        let naive = |start: &usize| expected(*start, u32_at(&bytes, start + 2).unwrap());
+        let naive: Vec<usize> = (0..own).filter(naive).collect();
+        assert!(naive.len() >= 4, "{naive:x?}");
+        assert_eq!(operands(&bytes, own, goal, Some(0x0048_4801)), naive);
+        assert_eq!(operands(&bytes[..5], 5, goal, Some(1)), [0usize; 0]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Go's crypto/tls and its forks (utls): `(*Config).writeKeyLog(label string, clientRandom, secret []byte)`, which is
+//! Go's crypto/tls and its forks (utls, qtls): `(*Config).writeKeyLog(label string, clientRandom, secret []byte)`, which is
 //! always called; whether there is a key log it asks itself.
 //!
 //! The function is found by its name in Go's own table of functions. From Go 1.17 on arguments are in registers; that,
@@ -23,8 +23,8 @@ use crate::target::site;
 use crate::target::walk::Program;
 use crate::target::window::ReadError;
 
-/// What the names of the function end in, behind the path of their package.
-const FUNCTION: &str = ".(*Config).writeKeyLog";
+/// What the names of the function end in, behind the path of their package: as in crypto/tls and utls, and as in qtls.
+const FUNCTIONS: [&str; 2] = [".(*Config).writeKeyLog", ".(*config).writeKeyLog"];
 /// The label of TLS 1.2, which every version logs.
 const LABEL_12: &str = "CLIENT_RANDOM";
 /// The registers of arguments, a word each, in order: rax, rbx, rcx, rdi, rsi, r8, r9, r10, r11
@@ -66,10 +66,12 @@ pub fn find(program: &mut Program<'_, '_>, clues: &Clues<'_>) -> Result<Option<F
             search.refuse("its table of functions does not say where the code starts");
             continue;
         };
-        for named in table.functions(program.window, program.elf, text, FUNCTION)? {
-            match named {
-                Named::Function(function) => search.add(program, function)?,
-                Named::NameAlone => search.refuse("its table of functions has the name alone"),
+        for name in FUNCTIONS {
+            for named in table.functions(program.window, program.elf, text, name)? {
+                match named {
+                    Named::Function(function) => search.add(program, function)?,
+                    Named::NameAlone => search.refuse("its table of functions has the name alone"),
+                }
             }
         }
     }
@@ -137,7 +139,7 @@ fn check(
             Flow::Branch(target)
                 if is_bounded && (function.entry..function.end).contains(&target) =>
             {
-                return Ok(match keeps_words(program, target)? {
+                return Ok(match keeps_words(program, target, function.entry)? {
                     true => Ok(()),
                     false => Err("it does not take nine words in registers"),
                 });
@@ -148,23 +150,51 @@ fn check(
     Ok(Err("it does not begin as Go 1.17 and later do, which pass arguments in registers"))
 }
 
-/// Whether the code at `address` stores all words, in their order, and then calls.
-fn keeps_words(program: &mut Program<'_, '_>, mut address: u64) -> Result<bool, ReadError> {
+/// Whether the code at `address` stores all words in their order, calls, loads them again, and goes to `entry`: there the
+/// function starts then.
+fn keeps_words(
+    program: &mut Program<'_, '_>,
+    mut address: u64,
+    entry: u64,
+) -> Result<bool, ReadError> {
     let stack = program.arch.stack();
-    for (slot, word) in (1i64..).zip(WORDS) {
-        let stores = |insn: &Insn| match insn.effect {
-            Effect::Store(place, Source::Reg(register)) => {
-                register == word && is_at(&place, stack, 8 * slot)
-            }
-            _ => false,
-        };
-        match program.decode(address)? {
-            Some(insn) if stores(&insn) => address = insn.next(),
-            _ => return Ok(false),
+    let is_slot = |place: &Place, number: usize| is_at(place, stack, 8 * (number as i64 + 1));
+    let stores = |insn: &Insn, number: usize| match insn.effect {
+        Effect::Store(place, Source::Reg(word)) => word == WORDS[number] && is_slot(&place, number),
+        _ => false,
+    };
+    let loads = |insn: &Insn, number: usize| match insn.effect {
+        Effect::Assign(word, Source::Load(place)) => {
+            word == WORDS[number] && is_slot(&place, number)
         }
-    }
+        _ => false,
+    };
     // With a tenth word there would be another store.
-    Ok(program.decode(address)?.is_some_and(|insn| matches!(insn.flow, Flow::Call(Some(_)))))
+    const CALL: usize = WORDS.len();
+    const JUMP: usize = 2 * WORDS.len() + 1;
+    for step in 0..=JUMP {
+        let Some(mut insn) = program.decode(address)? else {
+            return Ok(false);
+        };
+        // Some processors want the jump aligned.
+        if step == JUMP
+            && insn.is_nop()
+            && let Some(next) = program.decode(insn.next())?
+        {
+            insn = next;
+        }
+        let is_as_expected = match step {
+            ..CALL => stores(&insn, step),
+            CALL => matches!(insn.flow, Flow::Call(Some(_))),
+            JUMP => insn.flow == Flow::Jump(entry),
+            _ => loads(&insn, step - CALL - 1),
+        };
+        if !is_as_expected {
+            return Ok(false);
+        }
+        address = insn.next();
+    }
+    Ok(true)
 }
 
 fn is_at(place: &Place, base: Reg, offset: i64) -> bool {

@@ -200,13 +200,15 @@ impl Table {
     fn module_text(&self, window: &mut Window<'_>, elf: &Elf) -> Result<Option<u64>, ElfError> {
         let needle = self.address.to_le_bytes();
         let finder = memmem::Finder::new(&needle);
+        let mut left = MAX_POINTERS;
         for segment in elf.segments.iter().filter(|segment| segment.writable) {
             let mut found = Vec::new();
             window.scan(segment.offset, segment.size, 7, |offset, bytes, own| {
                 let starts = finder.find_iter(bytes).take_while(|&at| at < own);
-                found.extend(starts.map(|at| offset + at as u64));
-                found.len() < MAX_POINTERS
+                found.extend(starts.take(left - found.len()).map(|at| offset + at as u64));
+                found.len() < left
             })?;
+            left -= found.len();
             for offset in found {
                 if segment.offset + segment.size - offset < MODULE {
                     continue;
@@ -301,6 +303,7 @@ impl Table {
         let mut found = Vec::new();
         window.scan(records, end - records, 3, |offset, bytes, own| {
             let starts = finder.find_iter(bytes).take_while(|&at| at < own);
+            let starts = starts.take(MAX_RECORDS - found.len());
             found.extend(starts.filter_map(|at| (offset + at as u64).checked_sub(before)));
             found.len() < MAX_RECORDS
         })?;

@@ -23,8 +23,16 @@ const RECORDS: usize = 0x80;
 const OURS: &str = "crypto/tls.(*Config).writeKeyLog";
 const FORK: &str = "github.com/refraction-networking/utls.(*Config).writeKeyLog";
 
+const QTLS: &str = "github.com/marten-seemann/qtls-go1-19.(*config).writeKeyLog";
+
 /// A function as Go 1.17 and later begin it: `cmp rsp, [r14+0x10]; jbe`, and what it jumps to.
 fn function(words: usize) -> Vec<u8> {
+    // push rbp; pop rbp; ret
+    grows(vec![0x49, 0x3b, 0x66, 0x10, 0x76, 0x03, 0x55, 0x5d, 0xc3], words)
+}
+
+/// The same with the code that the function begins with: what keeps the words, grows the stack, and starts again.
+fn grows(mut code: Vec<u8>, words: usize) -> Vec<u8> {
     // mov [rsp+8*n], register: prefix, opcode, register and form.
     const STORES: [[u8; 3]; 9] = [
         [0x48, 0x89, 0x44],
@@ -37,14 +45,19 @@ fn function(words: usize) -> Vec<u8> {
         [0x4c, 0x89, 0x54],
         [0x4c, 0x89, 0x5c],
     ];
-    // push rbp; pop rbp; ret
-    let mut code = vec![0x49, 0x3b, 0x66, 0x10, 0x76, 0x03, 0x55, 0x5d, 0xc3];
     for (slot, store) in (1u8..).zip(STORES.iter().take(words)) {
         code.extend(store);
         code.extend([0x24, 8 * slot]);
     }
-    // call; jmp
-    code.extend([0xe8, 0, 0, 0, 0, 0xeb, 0xb0]);
+    code.extend([0xe8, 0, 0, 0, 0]);
+    // mov register, [rsp+8*n]
+    for (slot, [prefix, _, form]) in (1u8..).zip(STORES.into_iter().take(words)) {
+        code.extend([prefix, 0x8b, form, 0x24, 8 * slot]);
+    }
+    // jmp to the start
+    let back = -(code.len() as i32 + 5);
+    code.push(0xe9);
+    code.extend(back.to_le_bytes());
     code
 }
 
@@ -153,6 +166,21 @@ fn forks_are_tapped_too() {
     let plan = Image { names: vec![OURS, FORK], ..Image::new() }.plan();
     assert_eq!(functions(&plan), [FUNCTION, FUNCTION + 0x100], "{}", plan.reason);
     assert_eq!(plan.taps[1].symbol.as_deref(), Some(FORK));
+    let plan = Image { names: vec![OURS, QTLS], ..Image::new() }.plan();
+    assert_eq!(functions(&plan), [FUNCTION, FUNCTION + 0x100], "{}", plan.reason);
+    assert_eq!(plan.taps[1].symbol.as_deref(), Some(QTLS));
+}
+
+#[test]
+fn an_entry_within_the_first_instruction_is_refused() {
+    // lea r12, [rsp-0x80]; cmp r12, [r14+0x10]; jbe; ret. One byte further on it is lea esp, [rsp-0x80].
+    let large =
+        grows(vec![0x4c, 0x8d, 0x64, 0x24, 0x80, 0x4d, 0x3b, 0x66, 0x10, 0x76, 0x01, 0xc3], 9);
+    let plan = Image { code: large.clone(), ..Image::new() }.plan();
+    assert_eq!(functions(&plan), [FUNCTION + 0x100], "{}", plan.reason);
+    let code = large[1..].to_vec();
+    let plan = Image { code, ..Image::new() }.plan();
+    assert!(plan.taps.is_empty(), "{}", plan.reason);
 }
 
 #[test]
@@ -222,7 +250,7 @@ proptest! {
 
     #[test]
     fn damaged_code_is_never_probed_in_the_middle_of_an_instruction(
-        changes in proptest::collection::vec((0..63usize, any::<u8>()), 1..6),
+        changes in proptest::collection::vec((0..114usize, any::<u8>()), 1..6),
     ) {
         let mut image = Image::new();
         for (at, value) in changes {

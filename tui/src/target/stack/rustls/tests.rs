@@ -81,7 +81,10 @@ fn labels_in_the_code() {
     assert_eq!(record.secret, Operand::register(4).plus(0x20));
     assert_eq!(record.secret_length, Operand::memory(4, 0x40));
     assert_eq!((logged.sites[0].address, logged.sites[0].kind), (call, SiteKind::Inside));
-    assert_eq!(operands(logged).labels, ["CLIENT_RANDOM"]);
+    // Whoever comes to the call passes its own label.
+    let Operands { record, labels } = operands(logged);
+    assert!(labels.is_empty());
+    assert_eq!((record.label, record.label_length), (Operand::register(6), Operand::register(2)));
     assert_eq!(found.labels.len(), 2);
 }
 
@@ -106,6 +109,90 @@ fn labels_in_a_table() {
     let Operands { record, labels } = operands(&found.taps[0]);
     assert!(labels.is_empty());
     assert_eq!((record.label, record.label_length), (Operand::register(15), Operand::register(12)));
+}
+
+const SERVER_LABEL: u64 = 0x2060;
+
+/// With `SERVER_HANDSHAKE_TRAFFIC_SECRET` as well.
+fn with_two_labels() -> Sample {
+    let mut sample = empty();
+    let text = b"SERVER_HANDSHAKE_TRAFFIC_SECRET";
+    sample.constants.resize(0x80, b'x');
+    sample.constants[0x60..0x60 + text.len()].copy_from_slice(text);
+    sample
+}
+
+/// mov rsi, r12; mov rdx, r13
+fn from_registers(sample: &mut Sample) {
+    sample.raw(&[0x4c, 0x89, 0xe6, 0x4c, 0x89, 0xea]);
+}
+
+#[test]
+fn one_jump_for_two_labels_reads_the_label() {
+    let mut sample = with_two_labels();
+    // test edi, edi; je 1f; lea rsi, B; mov r12, rsi; jmp 2f; 1: lea rsi, A; mov r12, rsi; 2: mov r13d, 31
+    sample.raw(&[0x85, 0xff, 0x74, 12]);
+    sample.lea_rsi(SERVER_LABEL).raw(&[0x49, 0x89, 0xf4, 0xeb, 10]);
+    sample.lea_rsi(HANDSHAKE_LABEL).raw(&[0x49, 0x89, 0xf4]);
+    sample.raw(&[0x41, 0xbd, 31, 0, 0, 0]);
+    let jump = asks(&mut sample, from_registers, &[]);
+    sample.raw(&[0xc3]);
+    let found = found_in(&sample, find).unwrap();
+    assert_eq!(found.taps.len(), 1, "{}", found.reason);
+    assert_eq!(found.taps[0].sites.len(), 1);
+    assert_eq!(found.taps[0].sites[0].address, jump);
+    let Operands { record, labels } = operands(&found.taps[0]);
+    assert!(labels.is_empty());
+    assert_eq!((record.label, record.label_length), (Operand::register(12), Operand::register(13)));
+}
+
+#[test]
+fn one_jump_before_two_logs_is_refused() {
+    let mut sample = with_two_labels();
+    handshake(&mut sample);
+    sample.raw(&[0xff, 0x10]).raw(&TEST_AND_JE);
+    let jump = sample.here();
+    // test edi, edi; je the second
+    sample.raw(&[0x85, 0xff, 0x74, 0]);
+    let between = sample.here();
+    for label in [HANDSHAKE_LABEL, SERVER_LABEL] {
+        if label == SERVER_LABEL {
+            let length = (sample.here() - between) as u8;
+            sample.code[(between - CODE) as usize - 1] = length;
+        }
+        // lea rcx, [rsp+0x10]; mov r8d, 32; lea r9, [rsp+0x20]; call [rbx]
+        sample.lea_rsi(label).raw(&[0xba, 0x1f, 0, 0, 0]);
+        sample.raw(&[0x48, 0x8d, 0x4c, 0x24, 0x10, 0x41, 0xb8, 32, 0, 0, 0]);
+        sample.raw(&[0x4c, 0x8d, 0x4c, 0x24, 0x20, 0xff, 0x13]);
+    }
+    let length = (sample.here() - jump) as u8;
+    sample.code[(jump - CODE) as usize - 1] = length;
+    sample.raw(&[0xc3]);
+    assert_eq!(found_in(&sample, find).unwrap().taps, []);
+}
+
+#[test]
+fn what_is_written_only_behind_the_jump_is_refused() {
+    for between in [
+        // movups [rsp+0x20], xmm0, and [rsp+0x50]: into the secret. Into its end:
+        &[0x0f, 0x11, 0x44, 0x24, 0x20][..],
+        &[0x0f, 0x11, 0x44, 0x24, 0x50],
+        // mov [rsp+0x2f], al: into the client random's end, and what comes before the secret.
+        &[0x88, 0x44, 0x24, 0x2f],
+        // rep movsb; mov [rdi], rax: anywhere.
+        &[0xf3, 0xa4],
+        &[0x48, 0x89, 0x07],
+    ] {
+        let mut sample = empty();
+        let _ = asks(&mut sample, handshake, between);
+        sample.raw(&[0xc3]);
+        assert_eq!(found_in(&sample, find).unwrap().taps, [], "{between:x?}");
+    }
+    // movups [rsp+0x60], xmm0: behind both.
+    let mut sample = empty();
+    let _ = asks(&mut sample, handshake, &[0x0f, 0x11, 0x44, 0x24, 0x60]);
+    sample.raw(&[0xc3]);
+    assert_eq!(found_in(&sample, find).unwrap().taps.len(), 1);
 }
 
 #[test]

@@ -1,0 +1,138 @@
+//! What tlskeytop takes for itself: time to be ready, processor, memory.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use tlskeytop_tests::{Lab, Screen, Tlskeytop, until};
+
+use crate::effort::Effort;
+use crate::row::{Goal, Row, Unit};
+use crate::sample::Sample;
+use crate::workload::{Program, Work, Workload};
+
+/// From its start to the line that says that all is attached.
+///
+/// # Errors
+/// When it does not come up.
+pub fn starts(lab: &Lab, program: &Program, effort: &Effort) -> Result<Vec<Row>> {
+    let workload = program.start(lab, "own")?;
+    let pid = workload.pid().to_string();
+    let mut rows = Vec::new();
+    for (args, most, what) in [
+        (&["--pid", &pid][..], 200.0, "from start to ready, one pid"),
+        (&["--all"], 1000.0, "from start to ready, the whole machine"),
+    ] {
+        let mut times = Vec::new();
+        for _ in 0..effort.starts {
+            let start = Instant::now();
+            let tlskeytop = Tlskeytop::keylog_to(lab, "starts", args)?;
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+            tlskeytop.stop()?;
+        }
+        let sample = Sample::of(times).context("no starts")?;
+        rows.push(Row::median(what, Unit::Milliseconds, Goal::AtMost(most), &sample));
+    }
+    Ok(rows)
+}
+
+/// Its share of a processor, idle and at work, without the interface and with it; and its memory.
+///
+/// # Errors
+/// When it does not come up.
+pub fn usage(lab: &Lab, program: &Program, effort: &Effort) -> Result<Vec<Row>> {
+    let idle: Vec<Workload> =
+        (0..effort.processes).map(|_| program.start(lab, "idle")).collect::<Result<_>>()?;
+    let mut maker = program.start(lab, "own")?;
+    let mut rows = Vec::new();
+    {
+        let tlskeytop = Tlskeytop::keylog_to(lab, "usage", ["--all"])?;
+        rows.extend(measure(tlskeytop.process.pid(), &mut maker, "", effort)?);
+        tlskeytop.stop()?;
+    }
+    {
+        let screen = Screen::open(lab, 160, 50)?;
+        let pid = interface(lab, &screen)?;
+        rows.extend(measure(pid, &mut maker, ", with the interface", effort)?);
+        screen.press("q")?;
+        screen.press("y")?;
+        until("the interface's end", || Ok((!fs::exists(format!("/proc/{pid}"))?).then_some(())))?;
+    }
+    drop(idle);
+    Ok(rows)
+}
+
+/// The interface in a terminal, once it has attached to all; its process id.
+fn interface(lab: &Lab, screen: &Screen) -> Result<u32> {
+    let file = lab.path("interface");
+    let binary = Tlskeytop::binary()?;
+    screen.type_line(&format!("echo $$ > {}; exec {} --all", file.display(), binary.display()))?;
+    let pid = until("the interface's process id", || {
+        Ok(fs::read_to_string(&file).ok().and_then(|text| text.trim().parse().ok()))
+    })?;
+    screen.wait_for("the interface", |line| has_attached(line).then_some(()))?;
+    Ok(pid)
+}
+
+fn measure(pid: u32, maker: &mut Workload, what: &str, effort: &Effort) -> Result<Vec<Row>> {
+    let seconds = f64::from(effort.steady);
+    let memory = resident(pid)?;
+    let before = processor(pid)?;
+    // This one thing is time itself: what it does while nothing happens.
+    thread::sleep(Duration::from_secs_f64(seconds));
+    let idle = 100.0 * (processor(pid)? - before) / seconds;
+    let before = processor(pid)?;
+    let work = Work::Handshakes { version: "1.3", loopback: false, resumed: false, rate: 1000 };
+    let section = maker.work(work, seconds)?;
+    let busy = 100.0 * (processor(pid)? - before) / section.seconds;
+    let rate = section.rate();
+    let processes = effort.processes;
+    Ok(vec![
+        Row::one(
+            format!("own share of a processor, idle{what}"),
+            Unit::Percent,
+            Goal::AtMost(0.5),
+            idle,
+        ),
+        Row::one(
+            format!("own share of a processor at {rate:.0} handshakes/s{what}"),
+            Unit::Percent,
+            Goal::AtMost(5.0),
+            busy,
+        ),
+        Row::one(
+            format!("resident memory, no sessions, {processes} more processes with libssl{what}"),
+            Unit::Mebibytes,
+            Goal::AtMost(40.0),
+            memory,
+        ),
+    ])
+}
+
+/// Seconds of all processors that the threads of a process had.
+fn processor(pid: u32) -> Result<f64> {
+    let mut nanoseconds = 0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // One that has ended meanwhile.
+        let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
+        let time = text.split(' ').next().and_then(|time| time.parse::<u64>().ok());
+        nanoseconds += time.context("schedstat")?;
+    }
+    Ok(nanoseconds as f64 / 1e9)
+}
+
+/// Mebibytes that a process has in memory.
+///
+/// # Errors
+/// When it has ended.
+pub fn resident(pid: u32) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kibibytes / 1024.0)
+}
+
+fn has_attached(line: &str) -> bool {
+    line.contains(" attached: ") && !line.contains(" attached: 0 ")
+}

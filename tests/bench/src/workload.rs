@@ -1,0 +1,246 @@
+//! tests/peers/workload.c: both ends of TLS in one process, measured section by section.
+
+use std::cell::Cell;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tlskeytop_tests::{KeyLog, Lab, Process, peer_script};
+
+/// The built program.
+pub struct Program(PathBuf);
+
+/// What it does in a section.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Work {
+    /// Handshakes.
+    Handshakes {
+        /// `1.2` or `1.3`.
+        version: &'static str,
+        /// Over a socket, and not from memory to memory.
+        loopback: bool,
+        /// Of a session that was there before: hardly anything but the hits.
+        resumed: bool,
+        /// So many a second; 0 for as many as it can.
+        rate: u32,
+    },
+    /// From the client to the server over TLS 1.3, in memory, in records of so many bytes.
+    Bulk(u32),
+    /// KeyUpdates: one new secret on each end, and little else.
+    Updates,
+}
+
+impl Work {
+    /// Whole handshakes in memory, as many as it can.
+    pub const fn handshakes(version: &'static str) -> Self {
+        Self::Handshakes { version, loopback: false, resumed: false, rate: 0 }
+    }
+
+    fn command(self, seconds: f64) -> String {
+        match self {
+            Self::Handshakes { version, loopback, resumed, rate } => {
+                let wire = if loopback { "loopback" } else { "memory" };
+                let kind = if resumed { "resumed" } else { "full" };
+                format!("handshakes {version} {wire} {kind} {seconds} {rate}")
+            }
+            Self::Bulk(size) => format!("bulk memory {size} {seconds}"),
+            Self::Updates => format!("updates {seconds}"),
+        }
+    }
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Handshakes { version, loopback, resumed, .. } => {
+                let resumed = if *resumed { "resumed " } else { "" };
+                let wire = if *loopback { ", over the loopback" } else { "" };
+                write!(f, "{resumed}handshakes, TLS {version}{wire}")
+            }
+            Self::Bulk(size) => write!(f, "bulk, {} KiB", size / 1024),
+            Self::Updates => f.write_str("KeyUpdates"),
+        }
+    }
+}
+
+/// What one section did.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Section {
+    /// Handshakes, records or KeyUpdates.
+    pub count: u64,
+    /// Of the clock on the wall.
+    pub seconds: f64,
+    /// Of all processors.
+    pub cpu: f64,
+}
+
+impl Section {
+    /// How many in a second.
+    pub fn rate(&self) -> f64 {
+        self.count as f64 / self.seconds
+    }
+
+    /// Seconds of a processor for each.
+    pub fn cost(&self) -> f64 {
+        self.cpu / self.count as f64
+    }
+}
+
+/// Every answer has its number.
+#[derive(Deserialize)]
+struct Numbered {
+    answer: usize,
+}
+
+/// What its own key log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Log {
+    /// None: the library's function returns at once.
+    None,
+    /// In memory, with the moment of each line, until it is saved.
+    Memory,
+    /// A file, line by line, as programs do with `SSLKEYLOGFILE`.
+    File,
+}
+
+/// A running workload.
+pub struct Workload {
+    process: Process,
+    answers: Cell<usize>,
+    keylog: PathBuf,
+}
+
+impl Program {
+    /// Builds it in the lab.
+    ///
+    /// # Errors
+    /// When there is no compiler, or no libssl-dev.
+    pub fn build(lab: &Lab) -> Result<Self> {
+        let program = lab.path("workload");
+        let mut gcc = Command::new("gcc");
+        gcc.args(["-O2", "-o"]).arg(&program).arg(peer_script("workload.c"));
+        gcc.args(["-lssl", "-lcrypto", "-lpthread"]);
+        Process::run_ok(&mut gcc).context("the workload needs gcc and libssl-dev")?;
+        Ok(Self(program))
+    }
+
+    /// Starts one, whose key log has this name in the lab, and waits until it waits.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start(&self, lab: &Lab, keylog: &str) -> Result<Workload> {
+        let keylog = lab.path(keylog);
+        let mut command = Command::new(&self.0);
+        command.arg(&lab.certificate.certificate).arg(&lab.certificate.key).arg(&keylog);
+        let process = Process::start(&mut command)?;
+        let workload = Workload { process, answers: Cell::new(0), keylog };
+        workload.answer::<serde_json::Value>()?;
+        Ok(workload)
+    }
+}
+
+impl Workload {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Works for so long, and says how much that was.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn work(&mut self, work: Work, seconds: f64) -> Result<Section> {
+        self.begin(work, seconds)?;
+        self.end()
+    }
+
+    /// Begins to work, beside others.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn begin(&mut self, work: Work, seconds: f64) -> Result<()> {
+        self.process.say(&work.command(seconds))
+    }
+
+    /// Waits for the end of what was begun.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn end(&self) -> Result<Section> {
+        let section: Section = self.answer()?;
+        if section.count == 0 {
+            bail!("the workload did nothing: the section is too short");
+        }
+        Ok(section)
+    }
+
+    /// Changes what its own key log is.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn log(&mut self, log: Log) -> Result<()> {
+        let name = match log {
+            Log::None => "none",
+            Log::Memory => "memory",
+            Log::File => "file",
+        };
+        self.process.say(&format!("log {name}"))?;
+        self.answer::<serde_json::Value>().map(drop)
+    }
+
+    /// What it logged in memory.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn truth(&mut self) -> Result<KeyLog> {
+        self.save()?;
+        KeyLog::truth(&self.keylog)
+    }
+
+    /// The moment of each line that it logged in memory, in nanoseconds of `CLOCK_MONOTONIC`, beside the line.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn moments(&mut self) -> Result<Vec<(String, u64)>> {
+        self.save()?;
+        let read = |path: &Path| {
+            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+        };
+        let lines = read(&self.keylog)?;
+        let times = read(&self.keylog.with_extension("times"))?;
+        let parse = |(line, time): (&str, &str)| {
+            Ok((line.to_owned(), time.parse().context("the moment of a line")?))
+        };
+        lines.lines().zip(times.lines()).map(parse).collect()
+    }
+
+    fn save(&mut self) -> Result<()> {
+        self.process.say("save")?;
+        self.answer::<serde_json::Value>().map(drop)
+    }
+
+    /// The next line that it says.
+    fn answer<T: DeserializeOwned>(&self) -> Result<T> {
+        let number = self.answers.get();
+        let said = |line: &str| {
+            let is_it =
+                serde_json::from_str(line).is_ok_and(|said: Numbered| said.answer == number);
+            let is_error = line.starts_with("{\"error\"");
+            (is_it || is_error).then(|| line.to_owned())
+        };
+        let line = self.process.wait_stdout("answer", said)?;
+        self.answers.set(number + 1);
+        serde_json::from_str(&line).with_context(|| format!("the workload: {line}"))
+    }
+}
+
+impl Drop for Workload {
+    fn drop(&mut self) {
+        self.process.close_stdin();
+        // One that does not end so is killed with its process.
+        let _ = self.process.wait();
+    }
+}
