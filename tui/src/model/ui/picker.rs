@@ -157,8 +157,8 @@ impl Picker {
         self.refresh(targets);
         if self.before_search.0 == text {
             self.cursor = self.before_search.1;
-            // It may be gone.
-            self.lines_of = None;
+            // What was under it meanwhile counts no more; and it may be gone itself.
+            (self.is_astray, self.lines_of) = (false, None);
             self.refresh(targets);
         } else if self.search.is_some() {
             self.go_to_best(targets);

@@ -161,6 +161,22 @@ fn a_search_that_is_given_up_leaves_the_cursor_where_it_was() {
     assert_eq!((told(&app), app.ui.view), ("no process matches the search", View::Picker));
 }
 
+/// On the way to it the cursor is on others, which the user never meant.
+#[test]
+fn the_same_search_once_more_marks_what_it_finds() {
+    let mut app = app(Selection::default());
+    for _ in 0..2 {
+        act(&mut app, Action::Search);
+        app.edit(InputRequest::DeleteLine);
+        app.settle(PAGES);
+        type_in(&mut app, "1202");
+        act(&mut app, Action::Confirm);
+        assert_eq!(cursor(&app), Row::Process(1202));
+    }
+    act(&mut app, Action::Mark);
+    assert!(app.ui.picker.has_marks(), "{}", told(&app));
+}
+
 /// On a busy machine the keys come before the first look at it. Everything was marked then.
 #[test]
 fn a_search_before_the_processes_are_known_marks_what_it_finds_then() {
