@@ -124,7 +124,7 @@ const FORBIDDEN: &[libc::c_long] = &[
 /// Refuses [`FORBIDDEN`] with EPERM to all threads of this process, for good. What it runs would inherit that: to be
 /// called when the command has been started.
 pub fn forbid_calls() {
-    let result = filter().and_then(|filter| Ok(seccompiler::apply_filter_all_threads(&filter)?));
+    let result = filter().and_then(|filter| seccompiler::apply_filter_all_threads(&filter));
     if let Err(error) = result {
         tracing::warn!(%error, "system calls that are not needed cannot be forbidden");
     }

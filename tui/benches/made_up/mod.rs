@@ -119,6 +119,7 @@ fn process(n: u32) -> Arc<Process> {
         container: None,
         is_container_known: true,
         inner_pid: None,
+        is_past: false,
         ancestors: [Ancestor { pid: 1, start_ticks: 1 }].into(),
     })
 }
