@@ -28,7 +28,8 @@ fn probes(pid: u32, wanted: bool) -> Result<Held> {
     let held = until(what, || {
         let held = Held::by(pid)?;
         Ok((held.probes.is_empty() != wanted).then_some(held))
-    })?;
+    })
+    .with_context(|| format!("{:?}", Held::by(pid)))?;
     let listed = Listed::now()?;
     ensure!(held.programs.is_subset(&listed.programs), "bpftool does not see {held:?}: {listed:?}");
     Ok(held)

@@ -110,6 +110,7 @@ impl Model {
                 let ended = std::mem::take(&mut scan.ended);
                 let unread = std::mem::take(&mut scan.unread);
                 effects.extend(self.targets.merge(scan).into_iter().map(Effect::Capture));
+                effects.extend(self.targets.may_have_ended().then_some(Effect::Report));
                 self.missed.ended(&ended, &self.targets);
                 self.missed.unread(&unread, &self.targets);
                 if self.targets.selection.take_overflow() {

@@ -161,6 +161,8 @@ pub enum Effect {
     StartCommand,
     /// Look at the machine now.
     Rescan,
+    /// Ask for what is known of the machine, without another look at it.
+    Report,
     /// End the program.
     Quit,
 }

@@ -324,6 +324,13 @@ impl Targets {
         Some(Change::Attach(id))
     }
 
+    /// Whether one that was chosen or excluded by its id was missing in the last picture: the next one decides.
+    pub fn may_have_ended(&self) -> bool {
+        let Selection { pids, excluded, .. } = &self.selection;
+        let named = [pids, &excluded.pids, &excluded.pardoned];
+        self.missing.iter().any(|pid| named.iter().any(|pids| pids.contains_key(pid)))
+    }
+
     /// Drops what was chosen or excluded by its id and has ended, since the id may be given to another process. What
     /// two scans did not find has ended, and what it sent before has been read. Its descendants stay.
     fn look_at_families(&mut self, living: &BTreeSet<u32>, births: &BTreeMap<u32, Birth>) {

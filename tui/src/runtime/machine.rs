@@ -262,6 +262,7 @@ impl Engine for Machine {
             Effect::Warn(text) => warn!("{text}"),
             Effect::StartCommand => self.start_command(),
             Effect::Rescan => self.scanner.request(),
+            Effect::Report => self.scanner.report(),
             Effect::LookAt { pid, start_ticks } => {
                 self.own.extend(self.looker.look_at(pid, start_ticks));
             }
