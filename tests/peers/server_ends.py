@@ -1,9 +1,10 @@
 """A TLS server that tells whom it met: server_ends.py HOST 1.3|1.2 CERT KEY.
 
-Prints `ACCEPT PORT` once it listens, and for each connection `MET ADDRESS NAME`, as its own socket and its own library
+Prints `ACCEPT PORT` once it listens, and for each connection `MET NUMBER ADDRESS NAME`, as its own socket and its own library
 say: the address that it accepted, and the name that the client asked for, or `-`.
 """
 import ipaddress
+import itertools
 import socket
 import ssl
 import sys
@@ -26,7 +27,7 @@ if host == "::":
 listener.bind((host, 0))
 listener.listen()
 print(f"ACCEPT {listener.getsockname()[1]}", flush=True)
-while True:
+for number in itertools.count():
     connection, (address, port, *_) = listener.accept()
     address = ipaddress.ip_address(address)
     address = getattr(address, "ipv4_mapped", None) or address
@@ -40,4 +41,4 @@ while True:
             tls.unwrap()
     except (OSError, ssl.SSLError) as error:
         print(error, file=sys.stderr, flush=True)
-    print(f"MET {shown} {name or '-'}", flush=True)
+    print(f"MET {number} {shown} {name or '-'}", flush=True)

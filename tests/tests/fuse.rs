@@ -120,6 +120,24 @@ fn a_mount_that_is_dead_at_the_start() -> Result<()> {
     Ok(())
 }
 
+/// The user named it: that is told, and nothing waits.
+#[test]
+fn a_named_image_on_a_dead_mount() -> Result<()> {
+    let Some(scene) = Scene::open()? else {
+        return Ok(());
+    };
+    scene.fuse.answer_only("nobody");
+    let image = scene.fuse.file();
+    let start = Instant::now();
+    let mut command = Tlskeytop::command(&scene.bench.lab)?;
+    command.args(["--mode", "keylog", "--all", "--image"]).arg(&image);
+    let ended = Process::start(&mut command)?.wait()?;
+    ensure!(ended.status.code() == Some(1), "{}", ended.status);
+    ensure!(ended.stderr.contains("does not answer"), "{}", ended.stderr);
+    ensure!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    Ok(())
+}
+
 /// It answers the process that maps the file, and nobody else.
 #[test]
 fn a_mount_that_is_dead_for_us_while_it_is_followed() -> Result<()> {

@@ -46,12 +46,11 @@ impl Server {
 
     /// The connection with this number, from 0.
     fn met(&self, number: usize) -> Result<Met> {
-        let count = std::cell::Cell::new(0);
         self.process.wait_stdout("MET", |line| {
-            let (address, name) = line.strip_prefix("MET ")?.split_once(' ')?;
-            let is_it = count.replace(count.get() + 1) == number;
+            let line = line.strip_prefix(&format!("MET {number} "))?;
+            let (address, name) = line.split_once(' ')?;
             let name = Some(name.to_owned()).filter(|name| name != "-");
-            is_it.then(|| Met { address: address.to_owned(), name })
+            Some(Met { address: address.to_owned(), name })
         })
     }
 }

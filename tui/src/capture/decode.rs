@@ -80,7 +80,7 @@ impl Decoder {
             let may_be_updated = matches!(label, Label::ClientTraffic0 | Label::ServerTraffic0);
             into.push(Msg::Secret(Captured {
                 time: self.clock.to_realtime(event.time_ns),
-                process: self.processes.get(event.pid, &event.comm, event.time_ns),
+                process: self.processes.get(event.pid, event.tid, &event.comm, event.time_ns),
                 image: slot.image,
                 method: Method::Walk,
                 client_random: reading.client_random,
@@ -136,7 +136,7 @@ impl Decoder {
         let facts = slot.facts(&event.facts);
         Msg::Secret(Captured {
             time: self.clock.to_realtime(event.time_ns),
-            process: self.processes.get(event.pid, &event.comm, event.time_ns),
+            process: self.processes.get(event.pid, event.tid, &event.comm, event.time_ns),
             image: slot.image,
             method: Method::Tap,
             client_random,

@@ -39,15 +39,11 @@ struct Known {
 }
 
 impl Processes {
-    /// The process that had this id at that time (nanoseconds of `CLOCK_BOOTTIME`). When it has ended already, all that
-    /// is known is its thread's name.
-    pub fn get(&mut self, pid: u32, thread: &ThreadName, time: u64) -> Arc<Process> {
+    /// The process that had this id at that time (nanoseconds of `CLOCK_BOOTTIME`), by one of its threads. When it has
+    /// ended already, all that is known is the thread's name.
+    pub fn get(&mut self, pid: u32, tid: u32, thread: &ThreadName, time: u64) -> Arc<Process> {
         if let Some(process) = self.watch.as_ref().and_then(|watch| watch.process_at(pid, time)) {
-            // It has been too many programs since: the event itself has the name.
-            return match process.comm.raw().is_empty() {
-                true => Arc::new(Process { comm: thread_name(thread), ..Process::clone(&process) }),
-                false => process,
-            };
+            return named(process, pid == tid, thread);
         }
         let found = self.look(pid, thread, Instant::now(), process::read_with_ancestors);
         at_time(found, thread, time)
@@ -97,6 +93,19 @@ impl Processes {
                 self.known.clear();
             }
         }
+    }
+}
+
+/// The process by the name that the event has. A process is called as its main thread is: where that has another name than
+/// is known, the record of an exec was lost; where none is known, it has been too many programs since.
+fn named(process: Arc<Process>, is_main: bool, thread: &ThreadName) -> Arc<Process> {
+    let name = thread_name(thread);
+    match process.comm.raw() {
+        "" => Arc::new(Process { comm: name, ..Process::clone(&process) }),
+        known if is_main && known != name.raw() => {
+            Arc::new(Process { comm: name, exe: None, ..Process::clone(&process) })
+        }
+        _ => process,
     }
 }
 
@@ -158,6 +167,18 @@ mod tests {
         assert_eq!(comm(processes.look(5, &name("curl"), now, unread)), "curl");
         // Back again: the name was that of an earlier program.
         assert_eq!(comm(processes.look(5, &name("sh"), now, |_| program("sh"))), "sh");
+    }
+
+    #[test]
+    fn of_a_lost_exec_the_main_thread_tells_the_name() {
+        let known = Arc::new(Process { exe: Some("/bin/sh".into()), ..program("sh").unwrap() });
+        let as_seen = |is_main, thread| {
+            let Process { comm, exe, .. } = &*named(Arc::clone(&known), is_main, &name(thread));
+            (comm.to_string(), exe.is_some())
+        };
+        assert_eq!(as_seen(true, "curl"), ("curl".to_owned(), false));
+        assert_eq!(as_seen(true, "sh"), ("sh".to_owned(), true));
+        assert_eq!(as_seen(false, "worker"), ("sh".to_owned(), true));
     }
 
     #[test]

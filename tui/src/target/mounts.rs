@@ -101,20 +101,39 @@ fn layers(options: &str) -> Option<Vec<PathBuf>> {
     (!layers.is_empty() && layers.iter().all(|layer| layer.is_absolute())).then_some(layers)
 }
 
+/// The mount that a path is on.
+fn nearest<'a>(path: &Path, mounts: &'a [Mount]) -> Option<&'a Mount> {
+    let above = mounts.iter().filter(|mount| path.starts_with(&mount.path));
+    // Of those at one path the last one hides the others.
+    above.max_by_key(|mount| mount.path.components().count())
+}
+
 /// Whether a folder is on a file system of this machine, and not on another overlay.
 fn is_local(folder: &Path, mounts: &[Mount]) -> bool {
-    let above = mounts.iter().filter(|mount| folder.starts_with(&mount.path));
-    // Of those at one path the last one hides the others.
-    let nearest = above.max_by_key(|mount| mount.path.components().count());
-    nearest.is_some_and(|mount| !mount.is_served() && mount.kind != "overlay")
+    nearest(folder, mounts).is_some_and(|mount| !mount.is_served() && mount.kind != "overlay")
+}
+
+/// Whether a mount is FUSE's, or an overlay over one of it.
+fn has_fuse(mount: &Mount, mounts: &[Mount]) -> bool {
+    let is_fuse = |folder: &PathBuf| nearest(folder, mounts).is_some_and(Mount::is_fuse);
+    let has_below = || layers(&mount.options).is_some_and(|layers| layers.iter().any(is_fuse));
+    mount.is_fuse() || mount.kind == "overlay" && has_below()
 }
 
 /// Whether whoever asks for a file of this device, which this process has mapped, may have to wait for a process for ever:
 /// it is FUSE's, or it is not known whose it is.
 pub fn may_never_answer(pid: u32, device: (u32, u32)) -> bool {
-    let is_it = |mount: &&Mount| mount.device == device;
-    let known = of(&pid.to_string()).iter().find(is_it).map(Mount::is_fuse);
-    known.or_else(|| of("self").iter().find(is_it).map(Mount::is_fuse)).unwrap_or(true)
+    let of_device = |mounts: &[Mount]| {
+        mounts.iter().find(|mount| mount.device == device).map(|mount| has_fuse(mount, mounts))
+    };
+    of_device(&of(&pid.to_string())).or_else(|| of_device(&of("self"))).unwrap_or(true)
+}
+
+/// The same for a path of ours, of which no symbolic link is followed: that asks already.
+pub fn path_may_never_answer(path: &Path) -> bool {
+    let mounts = of("self");
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    nearest(&path, &mounts).is_some_and(|mount| has_fuse(mount, &mounts))
 }
 
 #[cfg(test)]
@@ -153,6 +172,12 @@ mod tests {
         assert_eq!(layers("rw,lowerdir+=/a,lowerdir+=/b").unwrap().len(), 2);
         assert_eq!(layers("rw,lowerdir=l/A:l/B,upperdir=/e"), None);
         assert_eq!(layers("rw"), None);
+        let over = |lower: &str| {
+            let line = format!("4 1 0:42 / /mnt rw - overlay overlay rw,lowerdir=/usr:{lower}");
+            has_fuse(&parse(&line).unwrap(), &mounts)
+        };
+        assert!(over("/home/it/lower") && !over("/var/lib/one"));
+        assert!(nearest(Path::new("/home/it/x"), &mounts).unwrap().is_fuse());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::layout::Forced;
 use super::libcrypto::with_version;
 use super::plan::{ImagePlan, Ways};
 use super::tokens::with_tokens;
-use super::{loader_cache, mounts};
+use super::{aside, loader_cache, mounts};
 use crate::model::target::{Image, ImageId, ImageState, Scan, Target};
 use crate::text::Foreign;
 
@@ -260,6 +260,14 @@ impl Registry {
     /// [`ImageError`] says why it cannot be used.
     pub fn add_named(&mut self, path: &Path) -> Result<ImageId, ImageError> {
         let shown = Foreign::from(path.as_os_str());
+        if mounts::path_may_never_answer(path) {
+            // Whoever opens it himself cannot be stopped any more.
+            let copied = aside::copy(path, || ()).map_err(|error| error.kind());
+            if copied.is_err_and(|kind| kind == io::ErrorKind::TimedOut) {
+                let source = io::Error::other("its file system does not answer");
+                return Err(ImageError::Open { path: shown, source });
+            }
+        }
         let opened = open_regular(path).map_err(|source| match source.kind() {
             io::ErrorKind::InvalidInput => ImageError::NotAFile(shown.clone()),
             _ => ImageError::Open { path: shown.clone(), source },
