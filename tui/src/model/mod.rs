@@ -10,6 +10,7 @@ mod family;
 pub(crate) mod fixture;
 mod missed;
 mod msg;
+mod process;
 mod saving;
 pub mod selection;
 mod session;

@@ -2,23 +2,29 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::cache::{FileIdentity, PlanCache};
 use super::commands::Commands;
-use super::follow::looking::{Found, Looker, Planning, identify, open_regular};
+use super::follow::looking::{Found, Looker, Planning, identify};
 use super::follow::record::FileKey;
 use super::follow::watch::Watch;
 use super::layout::Forced;
 use super::libcrypto::with_version;
+use super::mounts;
 use super::plan::{ImagePlan, Ways};
 use super::tokens::with_tokens;
-use super::{aside, loader_cache, mounts};
 use crate::model::target::{Image, ImageId, ImageState, Scan, Target};
 use crate::text::Foreign;
+
+mod files;
+mod named;
+
+pub use files::ImageFiles;
+use named::ExcludedFile;
+pub use named::ImageError;
 
 /// Images known at a time; each holds a file descriptor, and its probes hold more.
 const LIMIT: usize = 1024;
@@ -27,77 +33,6 @@ const PLANS: usize = 16_384;
 
 /// How long one scan waits for the command lines of new processes.
 pub const COMMANDS: Duration = Duration::from_millis(50);
-
-/// Why a file that the user named cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ImageError {
-    /// It cannot be opened.
-    #[error("{path}: {source}")]
-    Open {
-        /// The file.
-        path: Foreign,
-        /// What happened.
-        source: io::Error,
-    },
-    /// It is a directory, a FIFO, a device.
-    #[error("{0}: not a regular file; name the library or the executable itself")]
-    NotAFile(Foreign),
-    /// It is no image that can be planned.
-    #[error("{path}: {reason}")]
-    Plan {
-        /// The file.
-        path: Foreign,
-        /// Why not.
-        reason: String,
-    },
-    /// There is nothing in it that could be probed.
-    #[error("{path}: {reason}; `tlskeytop scan` shows what can be captured")]
-    NothingToProbe {
-        /// The file.
-        path: Foreign,
-        /// Why not.
-        reason: String,
-    },
-    /// Too many images.
-    #[error("{path}: {max} images are in use already, and no more can be", max = LIMIT)]
-    TooMany {
-        /// The file.
-        path: Foreign,
-    },
-}
-
-/// An open file and its plan.
-type Planned = (Arc<File>, Arc<ImagePlan>);
-
-/// The files and plans of the images, for those who attach.
-#[derive(Clone, Debug, Default)]
-pub struct ImageFiles(Arc<Mutex<HashMap<ImageId, Planned>>>, Arc<Mutex<HashMap<ImageId, u64>>>);
-
-impl ImageFiles {
-    /// The open file of an image, and its plan.
-    pub fn get(&self, image: ImageId) -> Option<Planned> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&image).cloned()
-    }
-
-    /// When the first process mapped an image that was new then (nanoseconds of `CLOCK_BOOTTIME`), once.
-    pub fn take_first_mapping(&self, image: ImageId) -> Option<u64> {
-        self.1.lock().unwrap_or_else(PoisonError::into_inner).remove(&image)
-    }
-
-    /// Remembers that.
-    pub fn set_first_mapping(&self, image: ImageId, at: u64) {
-        self.1.lock().unwrap_or_else(PoisonError::into_inner).insert(image, at);
-    }
-
-    fn insert(&self, image: ImageId, file: Arc<File>, plan: Arc<ImagePlan>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(image, (file, plan));
-    }
-
-    fn remove(&self, image: ImageId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&image);
-        self.take_first_mapping(image);
-    }
-}
 
 /// An image, and how it is found again.
 #[derive(Debug)]
@@ -119,16 +54,6 @@ impl Known {
     fn is_kept(&self) -> bool {
         self.system || self.image.named
     }
-}
-
-/// A file that the user does not want.
-#[derive(Debug)]
-struct ExcludedFile {
-    path: PathBuf,
-    /// Without symbolic links.
-    real: PathBuf,
-    /// As it was at the start; `None` when it was not there.
-    identity: Option<FileIdentity>,
 }
 
 /// What was found so far.
@@ -195,103 +120,9 @@ impl Registry {
         Self { own, watch: Some(watch), ..Self::with_layout(forced) }
     }
 
-    /// Leaves these files out, by whatever name they are mapped, and what stands under their paths later.
-    pub fn exclude(&mut self, paths: &[PathBuf]) {
-        for path in paths {
-            let file = open_regular(path).ok();
-            self.excluded.push(ExcludedFile {
-                identity: file.and_then(|file| identify(self.watch.as_ref(), &file).ok()),
-                real: path.canonicalize().unwrap_or_else(|_| path.clone()),
-                path: path.clone(),
-            });
-        }
-    }
-
-    /// Whether a file is one of those, or stands now under the path of one.
-    fn is_excluded(&self, path: &Path, identity: &FileIdentity) -> bool {
-        let is_same = |known: &FileIdentity| known.is_same_inode(identity);
-        let is_it = |excluded: &ExcludedFile| excluded.identity.as_ref().is_some_and(is_same);
-        let has_path = |excluded: &ExcludedFile| path == excluded.path || path == excluded.real;
-        // A process in a root of its own has other files under our paths. Where we have none, it is the one that is meant.
-        let here = || match open_regular(path) {
-            Ok(file) => identify(self.watch.as_ref(), &file).is_ok_and(|here| is_same(&here)),
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
-        };
-        self.excluded.iter().any(is_it) || self.excluded.iter().any(has_path) && here()
-    }
-
     /// The files and plans, for those who attach.
     pub fn files(&self) -> ImageFiles {
         self.files.clone()
-    }
-
-    /// Adds the system's libraries from the loader's cache, so that they are ready before anybody uses
-    /// them. One that cannot be used is left out, and nothing is missed: it has no code to probe.
-    pub fn add_system_libraries(&mut self) {
-        self.add_lasting(loader_cache::tls_libraries());
-    }
-
-    /// Adds files that are to be ready before anybody uses them, and stay: what has no TLS code is left out.
-    pub fn add_lasting(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
-        for path in paths {
-            if let Ok(file) = open_regular(&path)
-                && let Ok(Some(id)) = self.add(&path, file, path.parent())
-                && let Some(known) = self.images.get_mut(&id)
-            {
-                known.system = true;
-            }
-        }
-        self.keep_tokens();
-    }
-
-    /// Keeps those that have the keys of a library as long as the library.
-    fn keep_tokens(&mut self) {
-        let kept = self.images.values().filter(|known| known.is_kept() && known.plan.wants_token());
-        let libraries: Vec<_> = kept.map(|known| known.plan.library.clone()).collect();
-        for known in self.images.values_mut().filter(|known| known.plan.is_token()) {
-            known.system |= libraries.contains(&known.plan.library);
-        }
-    }
-
-    /// Adds a file that the user named.
-    ///
-    /// # Errors
-    ///
-    /// [`ImageError`] says why it cannot be used.
-    pub fn add_named(&mut self, path: &Path) -> Result<ImageId, ImageError> {
-        let shown = Foreign::from(path.as_os_str());
-        if mounts::path_may_never_answer(path) {
-            // Whoever opens it himself cannot be stopped any more.
-            let copied = aside::copy(path, || ()).map_err(|error| error.kind());
-            if copied.is_err_and(|kind| kind == io::ErrorKind::TimedOut) {
-                let source = io::Error::other("its file system does not answer");
-                return Err(ImageError::Open { path: shown, source });
-            }
-        }
-        let opened = open_regular(path).map_err(|source| match source.kind() {
-            io::ErrorKind::InvalidInput => ImageError::NotAFile(shown.clone()),
-            _ => ImageError::Open { path: shown.clone(), source },
-        })?;
-        let id = match self.add(path, opened, path.parent()) {
-            Ok(Some(id)) => id,
-            Ok(None) if self.images.len() >= self.limit => {
-                return Err(ImageError::TooMany { path: shown });
-            }
-            Ok(None) => {
-                let reason = "it has no TLS code that is known".to_owned();
-                return Err(ImageError::NothingToProbe { path: shown, reason });
-            }
-            Err(reason) => return Err(ImageError::Plan { path: shown, reason }),
-        };
-        if let Some(Known { image, .. }) = self.images.get_mut(&id) {
-            image.named = true;
-            if !image.plan.is_captured(Ways::Auto) || image.plan.is_token() {
-                let reason = image.plan.reason.clone();
-                return Err(ImageError::NothingToProbe { path: shown, reason });
-            }
-        }
-        self.keep_tokens();
-        Ok(id)
     }
 
     /// Whether these are no TLS code by themselves: NSS's softoken is also in programs that have no TLS.

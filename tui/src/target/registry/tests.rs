@@ -3,6 +3,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::super::sample::{CLIENT_RANDOM, EXPORTER, FUNCTION, Sample};
 use super::*;
+use crate::target::follow::looking::open_regular;
 
 /// A file with a tap, whose function is `moved` bytes further on.
 fn sample(moved: u64) -> Vec<u8> {
