@@ -6,17 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::AsRawFd as _;
 
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
-use seccompiler::{
-    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
-    SeccompFilter, SeccompRule, TargetArch,
-};
-
-use crate::target::aside;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
 /// The capabilities that are kept, with what each is for. See capabilities(7).
 const KEPT: [(CapabilitySet, &str); 12] = [
@@ -70,10 +64,11 @@ pub fn keep_memory() {
     }
 }
 
-/// Calls that capture never makes: to run another program, to change the kernel, the mounts, the clock or another process, and
+/// Calls that capture never makes: to run something, to change the kernel, the mounts, the clock or another process, and
 /// to be reached from outside.
 const FORBIDDEN: &[libc::c_long] = &[
     libc::SYS_execve,
+    libc::SYS_execveat,
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
@@ -81,6 +76,7 @@ const FORBIDDEN: &[libc::c_long] = &[
     libc::SYS_finit_module,
     libc::SYS_delete_module,
     libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
     libc::SYS_reboot,
     libc::SYS_mount,
     libc::SYS_umount2,
@@ -131,28 +127,11 @@ pub fn forbid_calls() {
 }
 
 fn filter() -> Result<BpfProgram, seccompiler::Error> {
-    let mut rules: BTreeMap<i64, _> = FORBIDDEN.iter().map(|&call| (call, Vec::new())).collect();
-    rules.insert(libc::SYS_execveat, only_ourselves()?);
+    let rules: BTreeMap<i64, _> = FORBIDDEN.iter().map(|&call| (call, Vec::new())).collect();
     let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, architecture)?;
     Ok(BpfProgram::try_from(filter)?)
-}
-
-/// Refuses to run anything but our own executable, by its descriptor: see [`aside`].
-fn only_ourselves() -> Result<Vec<SeccompRule>, BackendError> {
-    let Ok(own) = aside::own_executable() else { return Ok(Vec::new()) };
-    let own = u64::from(own.as_raw_fd().unsigned_abs());
-    let no_path = aside::NO_PATH.as_ptr() as u64;
-    let by_descriptor = u64::from(libc::AT_EMPTY_PATH.unsigned_abs());
-    let other = |argument, length, value| {
-        SeccompRule::new(vec![SeccompCondition::new(argument, length, SeccompCmpOp::Ne, value)?])
-    };
-    Ok(vec![
-        other(0, SeccompCmpArgLen::Dword, own)?,
-        other(1, SeccompCmpArgLen::Qword, no_path)?,
-        other(4, SeccompCmpArgLen::Dword, by_descriptor)?,
-    ])
 }
 
 #[cfg(test)]

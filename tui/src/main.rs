@@ -2,13 +2,9 @@
 
 use std::process::ExitCode;
 
-use tlskeytop::target::aside;
 use tlskeytop::{cli, run};
 
 fn main() -> ExitCode {
-    if let Some(copied) = aside::copy_by_name(std::env::args_os()) {
-        return copied;
-    }
     match cli::parse(std::env::args_os()) {
         Ok(task) => run::run(task),
         Err(error) => {

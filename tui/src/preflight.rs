@@ -3,10 +3,8 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
 
-use crate::target::aside;
-use crate::target::mounts::{self, Mount};
+use crate::target::mounts;
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,27 +66,21 @@ pub fn checks() -> Vec<Check> {
     ]
 }
 
-/// Whether the servers of mounted file systems answer: what takes too long for each start.
+/// Where nothing is captured: whether a server of FUSE answers, only its answer would show.
 pub fn mounts() -> Check {
-    let served: Vec<Mount> = mounts::of("self").into_iter().filter(Mount::is_served).collect();
-    let answers = |mount: &&Mount| {
-        let asked = aside::copy(&mount.path, || {});
-        !asked.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut)
-    };
-    let (answering, silent): (Vec<&Mount>, Vec<&Mount>) = served.iter().partition(answers);
-    let (found, verdict) = match &silent[..] {
-        [] => (format!("{} that a server answers for", answering.len()), Verdict::Good),
-        silent => {
-            let paths: Vec<_> = silent.iter().map(|mount| mount.path.to_string_lossy()).collect();
-            (
-                format!("no answer from {}", crate::text::sanitize(&paths.join(", "))),
-                Verdict::Warning(
-                    "Programs and libraries that are there are not captured until it answers; \
-                     `umount --lazy --force` gives a mount up."
-                        .to_owned(),
-                ),
-            )
-        }
+    let mounts = mounts::of("self");
+    let served = mounts.iter().filter(|mount| mount.is_fuse());
+    let paths: Vec<_> = served.map(|mount| mount.path.to_string_lossy()).collect();
+    let (found, verdict) = match paths.is_empty() {
+        true => ("none of FUSE".to_owned(), Verdict::Good),
+        false => (
+            format!("FUSE on {}", crate::text::sanitize(&paths.join(", "))),
+            Verdict::Warning(
+                "Programs and libraries that are there are not captured: while a probe waits for \
+                 a server, no program of this machine can start."
+                    .to_owned(),
+            ),
+        ),
     };
     Check { name: "mounts", found, verdict }
 }

@@ -84,7 +84,7 @@ fn entries(bytes: &[u8]) -> Vec<(&[u8], PathBuf)> {
 }
 
 /// By the soname: `libssl.so.3`, `libgnutls.so.30`, `libs2n.so.1`, `libaws-lc-…`, `libboringssl…`.
-fn may_contain_tls(name: &[u8]) -> bool {
+pub fn may_contain_tls(name: &[u8]) -> bool {
     [&b"ssl"[..], b"tls", b"libs2n", b"aws-lc"]
         .iter()
         .any(|part| memchr::memmem::find(name, part).is_some())

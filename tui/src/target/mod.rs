@@ -1,7 +1,6 @@
 //! What runs here: processes, their maps, ELF images, library and version, and the plan for each image.
 
 pub mod arch;
-pub mod aside;
 mod bytes;
 pub mod cache;
 pub mod called;

@@ -1,11 +1,18 @@
 //! Which file system a device is: `/proc/PID/mountinfo` (proc(5)), which asks no server.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use rustix::fs::{MemfdFlags, memfd_create};
 
 /// Most bytes that are read of it: some 20,000 mounts.
 const LIMIT: u64 = 4 << 20;
+/// Symbolic links that are followed, as by the kernel (path_resolution(7)).
+const LINKS: u32 = 40;
 
 /// A mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,20 +127,71 @@ fn has_fuse(mount: &Mount, mounts: &[Mount]) -> bool {
     mount.is_fuse() || mount.kind == "overlay" && has_below()
 }
 
-/// Whether whoever asks for a file of this device, which this process has mapped, may have to wait for a process for ever:
-/// it is FUSE's, or it is not known whose it is.
-pub fn may_never_answer(pid: u32, device: (u32, u32)) -> bool {
+/// Why a file of this device, which this process has mapped, is neither read nor probed; `None` when it may be.
+///
+/// A server of FUSE may never answer. Whoever waits for one cannot be killed; and while a probe is placed on a page that
+/// has to be read first, no process of the machine can fork (`register_for_each_vma` of kernel/events/uprobes.c waits with
+/// `dup_mmap_sem` held).
+pub fn refusal(pid: u32, device: (u32, u32)) -> Option<&'static str> {
     let of_device = |mounts: &[Mount]| {
         mounts.iter().find(|mount| mount.device == device).map(|mount| has_fuse(mount, mounts))
     };
-    of_device(&of(&pid.to_string())).or_else(|| of_device(&of("self"))).unwrap_or(true)
+    match of_device(&of(&pid.to_string())).or_else(|| of_device(&of("self"))) {
+        Some(false) => None,
+        Some(true) => Some(FUSE),
+        None if memory_device() == Some(device) => None,
+        None => Some("its file system is not mounted any more, and may be one that never answers"),
+    }
 }
 
-/// The same for a path of ours, of which no symbolic link is followed: that asks already.
-pub fn path_may_never_answer(path: &Path) -> bool {
+/// What is said of a file on FUSE.
+pub const FUSE: &str = "it is on a FUSE file system: were its server not to answer, no program of this machine could start";
+
+/// The device of files that are memory alone, which is mounted nowhere: memfd_create(2).
+fn memory_device() -> Option<(u32, u32)> {
+    static DEVICE: OnceLock<Option<(u32, u32)>> = OnceLock::new();
+    *DEVICE.get_or_init(|| {
+        let file = File::from(memfd_create("device", MemfdFlags::CLOEXEC).ok()?);
+        let device = file.metadata().ok()?.dev();
+        Some((rustix::fs::major(device), rustix::fs::minor(device)))
+    })
+}
+
+/// Whether a folder, as this process sees it, is on FUSE.
+pub fn is_folder_on_fuse(pid: u32, folder: &Path) -> bool {
+    let mounts = of(&pid.to_string());
+    nearest(folder, &mounts).is_some_and(|mount| has_fuse(mount, &mounts))
+}
+
+/// Whether a path of ours, or what its symbolic links lead to, is on FUSE. No server is asked.
+pub fn is_on_fuse(path: &Path) -> bool {
     let mounts = of("self");
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    nearest(&path, &mounts).is_some_and(|mount| has_fuse(mount, &mounts))
+    leads_to_fuse(&path, &mounts)
+}
+
+fn leads_to_fuse(path: &Path, mounts: &[Mount]) -> bool {
+    let mut left: Vec<OsString> = path.iter().rev().map(OsStr::to_owned).collect();
+    let (mut at, mut links) = (PathBuf::new(), 0);
+    while let Some(next) = left.pop() {
+        if next == ".." {
+            at.pop();
+            continue;
+        }
+        // An absolute one begins anew.
+        let here = at.join(&next);
+        if nearest(&here, mounts).is_some_and(|mount| has_fuse(mount, mounts)) {
+            return true;
+        }
+        match std::fs::read_link(&here) {
+            Ok(target) if links < LINKS => {
+                links += 1;
+                left.extend(target.iter().rev().map(OsStr::to_owned));
+            }
+            _ => at = here,
+        }
+    }
+    false
 }
 
 #[cfg(test)]
@@ -186,8 +244,26 @@ mod tests {
         assert!(own.iter().any(|mount| mount.path == Path::new("/proc")), "{own:?}");
         let pid = std::process::id();
         let proc = own.iter().find(|mount| mount.kind == "proc").unwrap();
-        assert!(!may_never_answer(pid, proc.device) && is_honest(pid, proc.device));
-        assert!(may_never_answer(pid, (0, 999_999)) && !is_honest(pid, (0, 999_999)));
+        assert!(refusal(pid, proc.device).is_none() && is_honest(pid, proc.device));
+        assert!(refusal(pid, (0, 999_999)).is_some() && !is_honest(pid, (0, 999_999)));
+        assert!(refusal(pid, memory_device().unwrap()).is_none());
+    }
+
+    #[test]
+    fn links_are_followed_to_fuse_and_not_into_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = format!("2 1 0:40 / {}/served rw - fuse.sshfs it:/ rw", folder.path().display());
+        let mounts: Vec<Mount> =
+            ["1 1 254:0 / / rw - ext4 /dev/vda rw", &line].into_iter().filter_map(parse).collect();
+        let link = |name: &str, target: &str| {
+            std::os::unix::fs::symlink(target, folder.path().join(name)).unwrap();
+        };
+        link("relative", "there/../served");
+        link("absolute", &folder.path().join("relative").to_string_lossy());
+        link("round", "round");
+        let leads = |path: &str| leads_to_fuse(&folder.path().join(path), &mounts);
+        assert!(leads("served/x") && leads("relative/x") && leads("absolute/x/y"));
+        assert!(!leads("x") && !leads("round/x"));
     }
 
     proptest! {

@@ -234,20 +234,24 @@ impl Registry {
         }
     }
 
-    /// An image of which nothing is known, since its file system does not answer; `None` when there are too many.
-    /// Whether it is new.
-    pub fn unanswered(&mut self, path: &Foreign, key: FileKey) -> (Option<ImageId>, bool) {
+    /// An image of which nothing is known, for a reason; `None` when there are too many. Whether it is new.
+    pub fn unread(
+        &mut self,
+        path: &Foreign,
+        key: FileKey,
+        why: &'static str,
+    ) -> (Option<ImageId>, bool) {
         let identity = FileIdentity::unread().with_inode(key.device, key.inode);
         if let Some(known) = self.by_identity.get(&identity) {
             return (Some(*known), false);
         }
-        let plan = Arc::new(ImagePlan::nothing("its file system does not answer"));
+        let plan = Arc::new(ImagePlan::nothing(why));
         let id = self.insert_plan(path, identity, Arc::clone(&plan), plan);
         (id, id.is_some())
     }
 
-    /// Forgets the images whose file systems did not answer.
-    pub fn take_unanswered(&mut self) -> Vec<ImageId> {
+    /// Forgets the images of which nothing is known.
+    pub fn take_unread(&mut self) -> Vec<ImageId> {
         let unread = FileIdentity::unread();
         let is_unread =
             |known: &Known| unread.with_inode((0, 0), 0) == known.identity.with_inode((0, 0), 0);

@@ -436,7 +436,7 @@ impl Follower {
                     continue;
                 }
                 // It is captured all the same.
-                Answer::Stuck | Answer::Slow | Answer::Found(Seen::Silent) if job.is_check() => {
+                Answer::Stuck | Answer::Slow if job.is_check() => {
                     continue;
                 }
                 Answer::Slow => {
@@ -448,11 +448,8 @@ impl Follower {
                     self.unreachable(&job.look);
                     None
                 }
-                Answer::Stuck | Answer::Found(Seen::Silent) => {
-                    let (id, is_new) = self.registry.unanswered(&path, job.look.mapped.file);
-                    self.is_urgent |= is_new;
-                    id.map(Class::Image)
-                }
+                Answer::Stuck => self.unread(&job.look, "its file system does not answer"),
+                Answer::Found(Seen::Refused(why)) => self.unread(&job.look, why),
             };
             for file in job.aliases.iter().chain([&job.look.mapped.file]) {
                 self.has_changed |= self.watch.settle(*file, class);
@@ -465,6 +462,13 @@ impl Follower {
             }
         }
         self.bury();
+    }
+
+    /// A file of which nothing is known but why.
+    fn unread(&mut self, look: &Look, why: &'static str) -> Option<Class> {
+        let (id, is_new) = self.registry.unread(&look.mapped.path, look.mapped.file, why);
+        self.is_urgent |= is_new;
+        id.map(Class::Image)
     }
 
     /// A file went with its process before it was opened.
@@ -552,7 +556,7 @@ impl Follower {
         let started = Instant::now();
         // A mount that did not answer may do so by now.
         if self.planners.forgive() {
-            for id in self.registry.take_unanswered() {
+            for id in self.registry.take_unread() {
                 self.watch.forget(id);
             }
         }

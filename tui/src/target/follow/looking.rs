@@ -16,14 +16,12 @@ use super::planners::{Job, Progress, Stage};
 use super::record::{FileKey, Mapped};
 use super::watch::{Look, Watch};
 use crate::priority;
-use crate::target::aside;
 use crate::target::cache::{FileIdentity, PlanCache};
 use crate::target::copies::{self, Copy, Head};
-use crate::target::image::plan_image;
 use crate::target::libcrypto::{self, with_version};
-use crate::target::mounts;
 use crate::target::plan::ImagePlan;
 use crate::target::tokens::with_tokens;
+use crate::target::{loader_cache, mounts};
 
 /// Bytes of which a mapping is made to learn the inode; they are never read.
 const PAGE: usize = 4096;
@@ -64,8 +62,8 @@ pub enum Seen {
     Later,
     /// No TLS code.
     Nothing,
-    /// Its file system does not answer.
-    Silent,
+    /// It is not looked at, for this reason.
+    Refused(&'static str),
     /// The file cannot be reached: whoever had it mapped is gone, and its path names another one.
     Unreachable,
 }
@@ -120,9 +118,10 @@ impl Drop for Plans<'_> {
 impl Looker {
     /// Looks at a file.
     pub fn look_at(&self, job: &Job, progress: &Progress<'_>) -> Seen {
-        if job.file.is_none() && mounts::may_never_answer(job.look.pid, job.look.mapped.file.device)
+        if job.file.is_none()
+            && let Some(why) = mounts::refusal(job.look.pid, job.look.mapped.file.device)
         {
-            return self.look_aside(&job.look, progress);
+            return refused(&job.look, why);
         }
         let opened = match &job.file {
             Some(file) => self.identify(file, &job.look.mapped).map(|id| (Arc::clone(file), id.0)),
@@ -174,41 +173,6 @@ impl Looker {
         }
     }
 
-    /// Looks at a copy of a file that another process reads for us. What is beside it is not looked at.
-    fn look_aside(&self, look: &Look, progress: &Progress<'_>) -> Seen {
-        let Look { pid, mapped, .. } = look;
-        let link = map_files(*pid, mapped);
-        // This alone asks nobody, nor does the attach of probes by it.
-        let opened = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&link);
-        let copied = aside::copy(Path::new(&link), || progress.opened());
-        let (file, copy) = match (opened, copied) {
-            (Ok(file), Ok(copy)) => (Arc::new(file), copy),
-            (_, Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
-                progress.silent();
-                return Seen::Silent;
-            }
-            _ => return Seen::Unreachable,
-        };
-        progress.opened();
-        let Ok(metadata) = copy.metadata() else { return Seen::Unreachable };
-        let FileKey { device, inode, .. } = mapped.file;
-        // The time of the change of its inode is not known, and nobody else's that is looked at so.
-        let identity = FileIdentity { changed: 0, ..FileIdentity::of(&metadata) };
-        let identity = identity.with_inode(device, inode);
-        priority::lower();
-        // Not one that was made before: a server can say of any file that it has not changed.
-        let planned = plan_image(&copy, Path::new(mapped.path.raw()));
-        priority::raise();
-        match planned.map(Arc::new) {
-            Ok(plan) if plan.is_tls() => {
-                let used = Arc::clone(&plan);
-                let (tokens, is_honest) = (Vec::new(), false);
-                Seen::Image(Found { file, identity, plan, used, tokens, is_honest })
-            }
-            _ => Seen::Nothing,
-        }
-    }
-
     /// With what the files beside it say.
     fn found(
         &self,
@@ -222,7 +186,9 @@ impl Looker {
         let path = Path::new(look.mapped.path.raw());
         let folder = path.parent().and_then(|folder| folder.strip_prefix("/").ok());
         let root = PathBuf::from(format!("/proc/{}/root", look.pid));
-        let folder = folder.map(|folder| root.join(folder));
+        let is_asked =
+            |folder: &&Path| !mounts::is_folder_on_fuse(look.pid, &Path::new("/").join(folder));
+        let folder = folder.filter(is_asked).map(|folder| root.join(folder));
         let folder = folder.as_deref();
         if plan.wants_token() || libcrypto::is_needed(&plan, path) {
             // To look at other files takes longer.
@@ -275,6 +241,15 @@ impl Looker {
             Some(_) if is_mapped(mapped.file, None, &identity) => Ok((identity, Some(mapped.file))),
             _ => identify_with_key(Some(&self.watch), file),
         }
+    }
+}
+
+/// Of what is not looked at, only the programs and what is called as TLS libraries are is told.
+fn refused(look: &Look, why: &'static str) -> Seen {
+    let name = look.mapped.path.raw().rsplit('/').next().unwrap_or_default();
+    match look.is_program || loader_cache::may_contain_tls(name.as_bytes()) {
+        true => Seen::Refused(why),
+        false => Seen::Nothing,
     }
 }
 

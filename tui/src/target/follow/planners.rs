@@ -185,18 +185,12 @@ impl<T> Shared<T> {
 /// Tells how far a look is.
 pub struct Progress<'a> {
     opened: &'a dyn Fn(),
-    silent: &'a dyn Fn(),
 }
 
 impl Progress<'_> {
     /// The file is open: what comes has its own limit.
     pub fn opened(&self) {
         (self.opened)();
-    }
-
-    /// Its mount does not answer, and nobody waits for it.
-    pub fn silent(&self) {
-        (self.silent)();
     }
 }
 
@@ -427,10 +421,7 @@ fn work<T>(shared: &Shared<T>, look_at: &LookAt<T>, id: u64, which: Which) -> bo
             (busy.until, busy.is_open) = (Instant::now() + shared.limits[1], true);
         }
     };
-    let silent = || {
-        *shared.lock().silent.entry(job.look.mapped.file.device).or_default() += 1;
-    };
-    let found = look_at(&job, &Progress { opened: &opened, silent: &silent });
+    let found = look_at(&job, &Progress { opened: &opened });
     let mut state = shared.lock();
     if state.busy.remove(&id).is_none() {
         // It was given up, and did answer in the end: there is another thread in its place.

@@ -8,7 +8,7 @@ use crate::model::target::ImageId;
 use crate::target::cache::FileIdentity;
 use crate::target::follow::looking::{identify, open_regular};
 use crate::target::plan::Ways;
-use crate::target::{aside, loader_cache, mounts};
+use crate::target::{loader_cache, mounts};
 use crate::text::Foreign;
 
 /// Why a file that the user named cannot be used.
@@ -63,10 +63,14 @@ impl Registry {
     /// Leaves these files out, by whatever name they are mapped, and what stands under their paths later.
     pub fn exclude(&mut self, paths: &[PathBuf]) {
         for path in paths {
-            let file = open_regular(path).ok();
+            // There nothing is captured anyway.
+            let asked = Some(path).filter(|path| !mounts::is_on_fuse(path));
+            let file = asked.and_then(|path| open_regular(path).ok());
             self.excluded.push(ExcludedFile {
                 identity: file.and_then(|file| identify(self.watch.as_ref(), &file).ok()),
-                real: path.canonicalize().unwrap_or_else(|_| path.clone()),
+                real: asked
+                    .and_then(|path| path.canonicalize().ok())
+                    .unwrap_or_else(|| path.clone()),
                 path: path.clone(),
             });
         }
@@ -82,7 +86,8 @@ impl Registry {
             Ok(file) => identify(self.watch.as_ref(), &file).is_ok_and(|here| is_same(&here)),
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         };
-        self.excluded.iter().any(is_it) || self.excluded.iter().any(has_path) && here()
+        self.excluded.iter().any(is_it)
+            || self.excluded.iter().any(has_path) && !mounts::is_on_fuse(path) && here()
     }
 
     /// Adds the system's libraries from the loader's cache, so that they are ready before anybody uses
@@ -94,7 +99,8 @@ impl Registry {
     /// Adds files that are to be ready before anybody uses them, and stay: what has no TLS code is left out.
     pub fn add_lasting(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
         for path in paths {
-            if let Ok(file) = open_regular(&path)
+            if !mounts::is_on_fuse(&path)
+                && let Ok(file) = open_regular(&path)
                 && let Ok(Some(id)) = self.add(&path, file, path.parent())
                 && let Some(known) = self.images.get_mut(&id)
             {
@@ -120,13 +126,8 @@ impl Registry {
     /// [`ImageError`] says why it cannot be used.
     pub fn add_named(&mut self, path: &Path) -> Result<ImageId, ImageError> {
         let shown = Foreign::from(path.as_os_str());
-        if mounts::path_may_never_answer(path) {
-            // Whoever opens it himself cannot be stopped any more.
-            let copied = aside::copy(path, || ()).map_err(|error| error.kind());
-            if copied.is_err_and(|kind| kind == io::ErrorKind::TimedOut) {
-                let source = io::Error::other("its file system does not answer");
-                return Err(ImageError::Open { path: shown, source });
-            }
+        if mounts::is_on_fuse(path) {
+            return Err(ImageError::Plan { path: shown, reason: mounts::FUSE.to_owned() });
         }
         let opened = open_regular(path).map_err(|source| match source.kind() {
             io::ErrorKind::InvalidInput => ImageError::NotAFile(shown.clone()),
