@@ -152,7 +152,12 @@ impl Server {
             return;
         }
         if operation != INIT && !self.is_answered(thread) {
-            self.unanswered.fetch_add(1, Ordering::SeqCst);
+            // For that nobody waits, and the kernel does not say whose it is.
+            if operation != RELEASE {
+                let name = fs::read_to_string(format!("/proc/{thread}/comm"));
+                eprintln!("not answered: operation {operation} of {thread} ({name:?})");
+                self.unanswered.fetch_add(1, Ordering::SeqCst);
+            }
             return;
         }
         let result = match operation {

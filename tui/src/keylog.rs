@@ -15,6 +15,9 @@ use crate::tls::{LineId, ParsedLine, ValueTag, parse_line};
 /// Why a file is not written to.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyLogError {
+    /// It has lines, and none is a key log's.
+    #[error("{0}: has other contents than a key log; name another path")]
+    OtherContents(Foreign),
     /// It is the file of `--log-file`.
     #[error("{0} is the log: give the key log another file")]
     IsLog(Foreign),
@@ -180,10 +183,12 @@ impl KeyLog {
         if identity(&file).is_some_and(|file| LOG.get() == Some(&file)) {
             return Err(KeyLogError::IsLog(Foreign::from(path.as_os_str())));
         }
-        let (known, needs_newline) = read_lines(&file).map_err(|source| KeyLogError::Open {
-            path: Foreign::from(path.as_os_str()),
-            source,
+        let Lines { known, needs_newline, is_other } = read_lines(&file).map_err(|source| {
+            KeyLogError::Open { path: Foreign::from(path.as_os_str()), source }
         })?;
+        if is_other {
+            return Err(KeyLogError::OtherContents(Foreign::from(path.as_os_str())));
+        }
         let keylog = Self { path: path.to_owned(), owner, file, rest: None, needs_newline };
         Ok((keylog, known))
     }
@@ -273,8 +278,17 @@ impl KeyLog {
     }
 }
 
-/// The lines that are in a file, the last million of them, and whether its last one lacks a newline.
-fn read_lines(file: &File) -> io::Result<(Vec<KnownLine>, bool)> {
+/// What is in a file.
+struct Lines {
+    /// The last million of its key lines.
+    known: Vec<KnownLine>,
+    /// Its last line lacks a newline.
+    needs_newline: bool,
+    /// There are whole lines, and none is a key or a comment: a private key, perhaps.
+    is_other: bool,
+}
+
+fn read_lines(file: &File) -> io::Result<Lines> {
     /// Longer ones are no key lines: a label of 48, 64 and 128 digits.
     const LONGEST: u64 = 4096;
     let mut reader = BufReader::new(file);
@@ -282,6 +296,7 @@ fn read_lines(file: &File) -> io::Result<(Vec<KnownLine>, bool)> {
     let mut line = Zeroizing::new(Vec::new());
     let mut ends_with_newline = true;
     let mut in_long_line = false;
+    let (mut has_ours, mut has_others) = (false, false);
     loop {
         line.zeroize();
         if io::Read::take(&mut reader, LONGEST).read_until(b'\n', &mut line)? == 0 {
@@ -291,10 +306,14 @@ fn read_lines(file: &File) -> io::Result<(Vec<KnownLine>, bool)> {
         let whole = !in_long_line;
         in_long_line = !ends_with_newline && line.len() as u64 == LONGEST;
         // A last line without its newline may be cut; even a whole one is only repeated.
-        if whole
-            && ends_with_newline
-            && let ParsedLine::Key(key) = parse_line(&line)
-        {
+        if !(whole && ends_with_newline) {
+            continue;
+        }
+        let parsed = parse_line(&line);
+        let is_empty = line.trim_ascii().is_empty();
+        has_ours |= !is_empty && !matches!(parsed, ParsedLine::Foreign);
+        has_others |= matches!(parsed, ParsedLine::Foreign);
+        if let ParsedLine::Key(key) = parsed {
             let tag = ValueTag::new(&key.client_random, &key.secret);
             let id = LineId::new(&key.label, &key.client_random, &key.secret);
             known.push_back((id, tag));
@@ -303,7 +322,11 @@ fn read_lines(file: &File) -> io::Result<(Vec<KnownLine>, bool)> {
             }
         }
     }
-    Ok((known.into(), !ends_with_newline))
+    Ok(Lines {
+        known: known.into(),
+        needs_newline: !ends_with_newline,
+        is_other: has_others && !has_ours,
+    })
 }
 
 #[cfg(test)]
@@ -402,6 +425,25 @@ mod tests {
         fs::remove_file(&path).unwrap();
         symlink("/dev/null", &path).unwrap();
         assert!(matches!(keylog.write(&[line(3)]), Err(KeyLogError::Symlink(_))));
+    }
+
+    #[test]
+    fn a_file_of_something_else_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key.pem");
+        let opened = |text: &str| {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            KeyLog::open(&path, us()).map(|_| ())
+        };
+        let key = line(1).line.to_text();
+        for other in ["-----BEGIN PRIVATE KEY-----\nMIGHAgEA\n", "one\n\n", "one\ntwo"] {
+            assert!(matches!(opened(other), Err(KeyLogError::OtherContents(_))), "{other}");
+        }
+        let cut = &key[..20];
+        for ours in ["", "\n", "# SSL/TLS secrets\nother\n", cut, &*format!("other\n{}", *key)] {
+            opened(ours).unwrap();
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ use crate::model::{
 use crate::preflight::{self, Check};
 use crate::report;
 use crate::runtime::{self, Engine as _, Machine, finish, local_offset};
-use crate::target::follow::follower::Follower;
+use crate::target::follow::follower::{First, Follower};
 use crate::target::follow::watch::Watch;
 use crate::target::layout::Forced;
 use crate::target::process;
@@ -237,7 +237,11 @@ fn capture_logged(
         let start_ticks = process::start_ticks(pid).context("looking at ourselves")?;
         selection.root = Some(Ancestor { pid, start_ticks });
     }
-    let named = selection.pids.keys().copied().collect();
+    let first = First {
+        pids: selection.pids.keys().copied().collect(),
+        children: selection.children,
+        alone: !selection.pids.is_empty() && !selection.all && !selection.has_patterns(),
+    };
     let files = raise_file_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -254,7 +258,7 @@ fn capture_logged(
             false => AT_A_TIME,
         };
         let only_named = selection.only_named_images;
-        let mut machine = Machine::start(loaded, registry, watch, named, only_named)?;
+        let mut machine = Machine::start(loaded, registry, watch, first, only_named)?;
         let mut model = Model::new(selection, task.keylog.clone(), DEFAULT_SESSION_LIMIT);
         model.catching_up = CatchingUp::new(task.catch_up, at_a_time);
         if let Some(command) = command {

@@ -1,6 +1,5 @@
 //! The engine on a real machine: eBPF, `/proc`, the key log's file.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use crate::harden;
 use crate::model::target::Change;
 use crate::model::{Effect, Ending, KeyLogMsg, Msg, Time};
 use crate::priority;
+use crate::target::follow::follower::First;
 use crate::target::follow::watch::Watch;
 use crate::target::registry::Registry;
 
@@ -50,7 +50,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Starts the threads, which look first at the processes that were `named`; nothing is attached yet. To be called
+    /// Starts the threads, which look first at the processes for which the user waits; nothing is attached yet. To be called
     /// within a tokio runtime. With `only_named_images` those that are found later are not attached before it is decided
     /// on them.
     ///
@@ -61,7 +61,7 @@ impl Machine {
         mut loaded: Loaded,
         registry: Registry,
         watch: Watch,
-        named: BTreeSet<u32>,
+        first: First,
         only_named_images: bool,
     ) -> Result<Self, CaptureError> {
         priority::raise();
@@ -81,7 +81,7 @@ impl Machine {
             writer: Writer::start(sender.clone())?,
             exporter: Errands::start("export", sender.clone())?,
             looker: Errands::start("look", sender.clone())?,
-            scanner: Scanner::start(registry, watch, named, sender, ahead)?,
+            scanner: Scanner::start(registry, watch, first, sender, ahead)?,
             replies,
             tick,
             own: Vec::new(),

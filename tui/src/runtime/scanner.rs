@@ -1,7 +1,6 @@
 //! The thread that follows what the processes of this machine do. A file on a dead mount takes forever, and nothing here
 //! waits for it.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::thread;
 
@@ -9,7 +8,7 @@ use tokio::sync::mpsc::Sender;
 
 use crate::capture::Orders;
 use crate::model::Msg;
-use crate::target::follow::follower::{Follower, News, Requests};
+use crate::target::follow::follower::{First, Follower, News, Requests};
 use crate::target::follow::watch::Watch;
 use crate::target::registry::Registry;
 
@@ -20,7 +19,7 @@ pub struct Scanner {
 
 impl Scanner {
     /// Starts the thread; what it finds it reports to `replies`, and asks for probes at `ahead` at once. It looks first at
-    /// the processes that were `named`.
+    /// the processes for which the user waits.
     ///
     /// # Errors
     ///
@@ -28,12 +27,12 @@ impl Scanner {
     pub fn start(
         registry: Registry,
         watch: Watch,
-        named: BTreeSet<u32>,
+        first: First,
         replies: Sender<Msg>,
         ahead: Option<Orders>,
     ) -> io::Result<Self> {
         let mut follower = Follower::new(registry, watch)?;
-        follower.look_first_at(named);
+        follower.look_first_at(first);
         let requests = follower.requests();
         thread::Builder::new().name("follow".to_owned()).spawn(move || {
             follower.run(|news| match news {

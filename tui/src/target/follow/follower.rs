@@ -132,6 +132,33 @@ impl Prompt {
     }
 }
 
+/// The processes for which the user waits.
+#[derive(Debug, Default)]
+pub struct First {
+    /// By their ids.
+    pub pids: BTreeSet<u32>,
+    /// Their descendants, too.
+    pub children: bool,
+    /// Nobody else: the first report waits for them alone.
+    pub alone: bool,
+}
+
+impl First {
+    fn has(&self, pid: u32) -> bool {
+        self.pids.contains(&pid)
+    }
+
+    /// Takes in the descendants, among these processes with their parents.
+    fn take_children(&mut self, parents: &[(u32, u32)]) {
+        let mut has_grown = self.children;
+        while std::mem::take(&mut has_grown) {
+            for (pid, parent) in parents {
+                has_grown |= self.has(*parent) && self.pids.insert(*pid);
+            }
+        }
+    }
+}
+
 /// Follows what the processes of this machine do.
 pub struct Follower {
     registry: Registry,
@@ -167,8 +194,9 @@ pub struct Follower {
     last_sweep: Instant,
     /// When the next sweep may be, if there is a reason for one.
     again: Instant,
-    /// Processes that the user named: what they have mapped is looked at first.
-    named: BTreeSet<u32>,
+    first: First,
+    /// Those of them whose mappings are still to be read.
+    first_unread: BTreeSet<u32>,
     /// Until then the first report waits for what is being planned; `None` before the first sweep, and for ever.
     first_until: Option<Instant>,
     /// A file could not be opened by the process that was asked for it, and another one has it mapped: the first report
@@ -176,6 +204,8 @@ pub struct Follower {
     looks_again: bool,
     /// How often that was so.
     looked_again: u32,
+    /// Records were lost since the last sweep.
+    is_incomplete: bool,
     /// Of what was told: untracked, lost.
     told: (u64, u64),
 }
@@ -221,17 +251,19 @@ impl Follower {
             next_sweep: now,
             last_sweep: now,
             again: now,
-            named: BTreeSet::new(),
+            first: First::default(),
+            first_unread: BTreeSet::new(),
             first_until: None,
             looks_again: false,
             looked_again: 0,
+            is_incomplete: false,
             told: (0, 0),
         })
     }
 
     /// What these processes have mapped is looked at first.
-    pub fn look_first_at(&mut self, named: BTreeSet<u32>) {
-        self.named = named;
+    pub fn look_first_at(&mut self, first: First) {
+        self.first = first;
     }
 
     /// To ask it for something.
@@ -302,8 +334,13 @@ impl Follower {
         if !self.is_first || self.first_until.is_some_and(|until| now >= until) {
             return false;
         }
-        let are_read = self.sweeping.is_none() && !self.looks_again;
-        !(are_read && self.planners.is_idle() && self.later.is_empty())
+        let is_ours = |job: &Job| job.look.is_named || !self.first.alone;
+        let are_read = match self.first.alone {
+            true => self.first_unread.is_empty(),
+            false => self.sweeping.is_none(),
+        };
+        let are_known = !self.planners.are_at(is_ours) && !self.later.iter().any(is_ours);
+        self.looks_again || !are_read || !are_known
     }
 
     fn wait(&mut self, is_active: bool) {
@@ -359,6 +396,7 @@ impl Follower {
 
     fn take_news(&mut self, news: watch::News) {
         self.has_changed |= news.changed;
+        self.is_incomplete |= news.incomplete;
         if news.incomplete {
             self.next_sweep = self.next_sweep.min(self.again);
         }
@@ -374,7 +412,7 @@ impl Follower {
     }
 
     fn submit(&mut self, mut job: Job) {
-        job.look.is_named = self.named.contains(&job.look.pid);
+        job.look.is_named = self.first.has(job.look.pid);
         let (file, is_check) = (job.look.mapped.file, job.is_check());
         if !self.planners.submit(job) && !is_check {
             self.watch.settle(file, None);
@@ -563,9 +601,10 @@ impl Follower {
         if let Err(error) = self.watch.add_cpus() {
             warn!(%error, "a CPU cannot be watched");
         }
+        self.first_until = self.first_until.or(started.checked_add(self.patience));
         let began = boot_time();
         self.looked_again += u32::from(std::mem::take(&mut self.looks_again));
-        let mut pids = match process::all_pids() {
+        let pids = match process::all_pids() {
             Ok(pids) => pids,
             Err(error) => {
                 // Not that nobody runs.
@@ -574,8 +613,6 @@ impl Follower {
                 return;
             }
         };
-        // A file is looked at by the first who has it.
-        pids.sort_by_key(|pid| !self.named.contains(pid));
         let (mut parents, mut asked) = (Vec::new(), Vec::new());
         for (number, pid) in pids.into_iter().enumerate() {
             // What happens meanwhile must not fill the rings.
@@ -602,6 +639,14 @@ impl Follower {
             }
         }
         self.watch.all_seen(&parents, began);
+        self.is_incomplete = false;
+        if self.is_first {
+            self.first.take_children(&parents);
+        }
+        // A file is looked at by the first who has it.
+        asked.sort_by_key(|asked| !self.first.has(asked.pid));
+        let first = asked.iter().map(|asked| asked.pid).filter(|pid| self.first.has(*pid));
+        self.first_unread = first.collect();
         self.sweeping = Some(started);
         self.readers.submit(asked);
         self.take_mappings();
@@ -611,6 +656,7 @@ impl Follower {
     fn take_mappings(&mut self) {
         for (asked, answer) in self.readers.take() {
             let Asked { pid, exe, .. } = &asked;
+            self.first_unread.remove(pid);
             let readers::Answer::Read(Executable { mappings, is_whole }, began) = answer else {
                 warn!(pid, ?exe, "its mappings cannot be read: the kernel waits for its memory");
                 continue;
@@ -625,6 +671,7 @@ impl Follower {
         }
         if let Some(started) = self.sweeping.take_if(|_| self.readers.is_idle()) {
             debug!("all processes were looked at in {:?}", started.elapsed());
+            self.first_unread.clear();
             self.has_changed = true;
             self.plan_sweep(started);
         }
@@ -637,7 +684,6 @@ impl Follower {
         self.again = self.last_sweep + SWEEP_AGAIN.max(rest);
         let pause = if self.watch.is_live() { SWEEP } else { SWEEP_BLIND };
         self.next_sweep = self.last_sweep + pause.max(rest);
-        self.first_until = self.first_until.or(self.last_sweep.checked_add(self.patience));
     }
 
     fn report(&mut self) -> Scan {
@@ -654,7 +700,8 @@ impl Follower {
         let (mut scan, is_waiting) = self.registry.report(targets, patience);
         scan.ancestors = ancestors;
         scan.began = began;
-        scan.pids = Some(self.watch.pids());
+        // Of records that were lost, one may say that a process which seems to have ended lives.
+        scan.pids = (!self.is_incomplete).then(|| self.watch.pids());
         scan.births = self.watch.births();
         scan.ended = std::mem::take(&mut self.ended);
         scan.unread = std::mem::take(&mut self.unread);

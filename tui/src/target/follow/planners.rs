@@ -92,14 +92,10 @@ pub enum Answer<T> {
 struct Waiting<J>(u64, J);
 
 impl Waiting<Job> {
-    fn rank(&self) -> (u8, bool, bool, u64, u64) {
+    fn rank(&self) -> (bool, bool, bool, bool, u64, u64) {
         let Look { is_program, is_named, mapped, .. } = &self.1.look;
-        let stage = match self.1.stage {
-            Stage::First => 0,
-            Stage::Plan => 1,
-            Stage::Check(_) => 2,
-        };
-        (stage, !is_named, !is_program, mapped.length, self.0)
+        let is_first = self.1.is_first();
+        (self.1.is_check(), !is_named, !is_first, !is_program, mapped.length, self.0)
     }
 }
 
@@ -344,10 +340,12 @@ impl<T: Send + 'static> Planners<T> {
         self.shared.lock().queue.len()
     }
 
-    /// Whether everything was answered and taken.
-    pub fn is_idle(&self) -> bool {
+    /// Whether such a look was not answered, or not taken.
+    pub fn are_at(&self, is_one: impl Fn(&Job) -> bool) -> bool {
         let state = self.shared.lock();
-        state.queue.is_empty() && state.busy.is_empty() && state.done.is_empty()
+        let waiting = state.queue.iter().map(|Waiting(_, job)| job);
+        let busy = state.busy.values().map(|busy| &busy.job);
+        waiting.chain(busy).chain(state.done.iter().map(|(job, _)| job)).any(is_one)
     }
 }
 

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
+use tracing::warn;
 
 use super::watch::boot_time;
 use crate::priority;
@@ -140,6 +141,10 @@ impl<T: Send + 'static> Readers<T> {
             return;
         }
         if state.stuck.len() >= STUCK {
+            warn!(
+                left = state.queue.len(),
+                "too many processes wait for their memory: the others are not looked at"
+            );
             state.queue.clear();
             return;
         }
