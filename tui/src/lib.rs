@@ -9,6 +9,8 @@ pub mod cli;
 pub mod clipboard;
 pub mod command;
 pub mod config;
+#[doc(hidden)]
+pub mod doors;
 pub mod harden;
 pub mod headless;
 pub mod home;
