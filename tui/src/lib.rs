@@ -13,6 +13,7 @@ pub mod config;
 pub mod doors;
 pub mod harden;
 pub mod headless;
+pub mod hidden;
 pub mod home;
 pub mod json;
 pub mod keylog;
