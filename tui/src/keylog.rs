@@ -1,13 +1,17 @@
 //! The key log's file: private, append-only, one `write` a line (RFC 9850, the SSLKEYLOGFILE format).
 
+mod wiped;
+
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use zeroize::{Zeroize as _, Zeroizing};
 
+use self::wiped::WipedReader;
+use crate::hidden::Hidden;
 use crate::model::{KnownLine, LINES_REMEMBERED, PendingLine};
 use crate::text::Foreign;
 use crate::tls::{LineId, ParsedLine, ValueTag, parse_line};
@@ -154,7 +158,7 @@ pub struct KeyLog {
     owner: Owner,
     file: File,
     /// What is left of a line of which the disk took only a part, and which line that is.
-    rest: Option<(Zeroizing<Vec<u8>>, KnownLine)>,
+    rest: Option<(Hidden<Vec<u8>>, KnownLine)>,
     needs_newline: bool,
 }
 
@@ -247,13 +251,13 @@ impl KeyLog {
             self.file.write_all(b"\n")?;
             self.needs_newline = false;
         }
-        self.append(Zeroizing::new(line.to_text().as_bytes().to_vec()), name, false)
+        self.append(Zeroizing::new(line.to_text().as_bytes().to_vec()).into(), name, false)
     }
 
     /// One `write`; what the disk did not take is tried at once, and kept when that fails.
     fn append(
         &mut self,
-        mut bytes: Zeroizing<Vec<u8>>,
+        mut bytes: Hidden<Vec<u8>>,
         name: KnownLine,
         mut begun: bool,
     ) -> io::Result<()> {
@@ -291,9 +295,10 @@ struct Lines {
 fn read_lines(file: &File) -> io::Result<Lines> {
     /// Longer ones are no key lines: a label of 48, 64 and 128 digits.
     const LONGEST: u64 = 4096;
-    let mut reader = BufReader::new(file);
+    let mut reader = WipedReader::new(file);
     let mut known: std::collections::VecDeque<KnownLine> = std::collections::VecDeque::new();
-    let mut line = Zeroizing::new(Vec::new());
+    // With room for the longest, no copy is left behind by growing.
+    let mut line = Zeroizing::new(Vec::with_capacity(LONGEST as usize));
     let mut ends_with_newline = true;
     let mut in_long_line = false;
     let (mut has_ours, mut has_others) = (false, false);

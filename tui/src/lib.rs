@@ -9,8 +9,11 @@ pub mod cli;
 pub mod clipboard;
 pub mod command;
 pub mod config;
+#[doc(hidden)]
+pub mod doors;
 pub mod harden;
 pub mod headless;
+pub mod hidden;
 pub mod home;
 pub mod json;
 pub mod keylog;

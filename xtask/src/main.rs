@@ -5,7 +5,11 @@ mod bench;
 mod demo;
 mod dist;
 mod ebpf;
+mod fuzz;
+#[cfg(test)]
+mod licences;
 mod run;
+mod sanitize;
 mod setup;
 mod test;
 mod tool;
@@ -54,6 +58,21 @@ enum Task {
         #[arg(long)]
         offline: bool,
     },
+    /// Give hostile bytes to every reader of foreign bytes: with libFuzzer where nightly and cargo-fuzz are installed, else by
+    /// chance
+    Fuzz {
+        /// How long each target runs
+        #[arg(long, default_value = "60")]
+        seconds: u64,
+        /// By chance, also where nightly is there
+        #[arg(long)]
+        stable: bool,
+        /// Only these targets
+        targets: Vec<String>,
+    },
+    /// Run the tests of the pure parts, and the corpus of the fuzz targets, with AddressSanitizer, and what is unsafe in
+    /// records under Miri (nightly)
+    Sanitize,
     /// Pack what people install: a static binary, .deb, .tar.gz, checksums (Debian 12)
     Dist(dist::Options),
     /// Boot the oldest and newest kernels of Debian and compare captures there with the peer's own key log
@@ -79,6 +98,8 @@ fn main() -> anyhow::Result<std::process::ExitCode> {
         Task::Run { demo, release, tlskeytop } => return run::tlskeytop(demo, release, &tlskeytop),
         Task::Bench { update, bench } => bench::all(update, &bench)?,
         Task::Audit { offline } => audit::all(offline)?,
+        Task::Fuzz { seconds, stable, targets } => fuzz::all(seconds, stable, &targets)?,
+        Task::Sanitize => sanitize::all()?,
         Task::Dist(options) => dist::all(&options)?,
         Task::VmTest { binary, suites } => vm::test(binary.as_deref(), &suites)?,
         Task::Ebpf { check: true } => ebpf::check()?,

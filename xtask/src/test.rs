@@ -5,7 +5,10 @@ use std::ffi::OsString;
 
 use anyhow::{Context as _, Result};
 
-use crate::{ebpf, setup, tool};
+use crate::{ebpf, fuzz, setup, tool};
+
+/// All packages but the one that is built for eBPF.
+const ALL: [&str; 3] = ["--workspace", "--exclude", "tlskeytop-ebpf"];
 
 /// Sets up, checks, builds and tests; `nextest` goes to `cargo nextest run`.
 ///
@@ -15,12 +18,16 @@ pub fn all(nextest: &[OsString]) -> Result<()> {
     // What could not be set up is printed; the tests that need it say so again.
     setup::all()?;
     tool::run(tool::cargo().args(["fmt", "--all", "--check"])).context("run cargo fmt")?;
-    // The workspace's default members: all but the crate that is built for eBPF.
-    tool::run(tool::cargo().args(["clippy", "--locked", "--all-targets", "--", "-Dwarnings"]))?;
+    let mut clippy = tool::cargo();
+    clippy.args(["clippy", "--locked", "--all-targets"]).args(ALL).args(["--", "-Dwarnings"]);
+    tool::run(&mut clippy)?;
     ebpf::check()?;
     tool::run(tool::cargo().args(["build", "--locked", "--package", "tlskeytop"]))?;
+    if nextest.is_empty() {
+        fuzz::short()?;
+    }
     let mut tests = tool::cargo();
-    tests.args(["nextest", "run", "--locked"]).args(nextest);
+    tests.args(["nextest", "run", "--locked"]).args(ALL).args(nextest);
     tests.env("TLSKEYTOP_BIN", tool::tlskeytop(false));
     if env::var("CI").is_ok_and(|ci| ci == "true") {
         tests.env("TLSKEYTOP_REQUIRE_LIVE", "1");

@@ -13,6 +13,15 @@ pub fn cargo() -> Command {
     command
 }
 
+/// `program` with the toolchain that has what is not stable; it is rustup that knows it.
+pub fn nightly(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(crate::ebpf::root()).env("RUSTUP_TOOLCHAIN", "nightly");
+    // The cargo that runs this is another toolchain's.
+    command.env_remove("CARGO");
+    command
+}
+
 /// Runs `command` on this terminal.
 ///
 /// # Errors

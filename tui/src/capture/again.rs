@@ -14,7 +14,7 @@ const WHILE: u64 = 10_000_000_000;
 const LIMIT: usize = 4096;
 
 /// The kernel side's memory of what it has sent, by connection and process.
-pub(super) type Seen = BpfHashMap<MapData, [u64; 2], u64>;
+pub(crate) type Seen = BpfHashMap<MapData, [u64; 2], u64>;
 
 /// A connection's address, and who saw it.
 type Key = [u64; 2];
@@ -28,7 +28,7 @@ struct Rejected {
 
 /// Whom to read again.
 #[derive(Debug)]
-pub(super) struct Again {
+pub(crate) struct Again {
     /// `None` in tests of the decoder alone.
     seen: Option<Seen>,
     rejected: HashMap<Key, Rejected>,

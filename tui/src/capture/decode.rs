@@ -26,7 +26,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    pub(super) fn new(slots: Arc<RwLock<Slots>>, walks: Arc<RwLock<Slots>>, again: Again) -> Self {
+    pub(crate) fn new(slots: Arc<RwLock<Slots>>, walks: Arc<RwLock<Slots>>, again: Again) -> Self {
         Self { slots, walks, again, processes: Processes::default(), clock: Clock::read() }
     }
 

@@ -1,6 +1,6 @@
 //! Capture: loads the eBPF object, attaches the probes of a plan, and reads what they send.
 
-mod again;
+pub(crate) mod again;
 mod control;
 mod decode;
 mod events;
@@ -11,7 +11,7 @@ mod probes;
 mod processes;
 pub mod reading;
 mod rules;
-mod slots;
+pub(crate) mod slots;
 mod warm;
 
 use std::io;

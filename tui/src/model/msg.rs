@@ -2,14 +2,13 @@
 
 use std::path::PathBuf;
 
-use zeroize::Zeroizing;
-
 use super::command::Ending;
 use super::saving::{KnownLine, PendingLine};
 use super::session::Captured;
 use super::stats::KernelCounters;
 use super::target::{Change, Image, ImageId, Scan};
 use super::ui::Exported;
+use crate::hidden::Hidden;
 use crate::text::Foreign;
 
 /// Something that happened.
@@ -135,7 +134,7 @@ pub enum Effect {
     /// Put a text on the clipboard.
     Copy {
         /// The text.
-        text: Zeroizing<String>,
+        text: Hidden<String>,
         /// What it is, for the user.
         what: &'static str,
     },

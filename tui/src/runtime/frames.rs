@@ -6,7 +6,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroize as _;
+
+use crate::hidden::Hidden;
 
 /// Of this process's terminal; there is one.
 static FRAMES: OnceLock<Frames> = OnceLock::new();
@@ -25,7 +27,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: Zeroizing<Vec<u8>>,
+    waiting: Hidden<Vec<u8>>,
     writing: bool,
     failed: Option<io::ErrorKind>,
 }
@@ -118,12 +120,12 @@ impl Shared {
 #[derive(Debug)]
 pub(super) struct FrameWriter {
     frames: Frames,
-    frame: Zeroizing<Vec<u8>>,
+    frame: Hidden<Vec<u8>>,
 }
 
 impl FrameWriter {
     pub fn new(frames: Frames) -> Self {
-        Self { frames, frame: Zeroizing::default() }
+        Self { frames, frame: Hidden::default() }
     }
 }
 

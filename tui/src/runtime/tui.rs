@@ -309,7 +309,7 @@ where
                         0 | 1 => what.to_owned(),
                         lines => format!("{lines} {what}"),
                     };
-                    let told = self.console.copy(text, what);
+                    let told = self.console.copy(text.into_wiped(), what);
                     let (level, told) = match told {
                         Ok(told) => (Level::Info, told),
                         Err(error) => (Level::Warning, format!("not copied: {error}")),

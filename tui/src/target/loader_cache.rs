@@ -56,7 +56,7 @@ fn parse(bytes: &[u8]) -> Vec<PathBuf> {
 }
 
 /// Names and paths of the libraries for this machine.
-fn entries(bytes: &[u8]) -> Vec<(&[u8], PathBuf)> {
+pub(crate) fn entries(bytes: &[u8]) -> Vec<(&[u8], PathBuf)> {
     // An old-format cache may stand before the new one.
     let Some(start) = memchr::memmem::find(bytes, MAGIC) else { return Vec::new() };
     let cache = &bytes[start..];

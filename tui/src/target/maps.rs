@@ -89,7 +89,7 @@ pub fn executable(pid: u32, more: impl Fn()) -> io::Result<Executable> {
 }
 
 /// `7f…-7f… r-xp 00028000 fe:00 1234    /usr/lib/libssl.so.3 (deleted)`
-fn parse(line: &[u8]) -> Option<Mapping> {
+pub(crate) fn parse(line: &[u8]) -> Option<Mapping> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let mut rest = line;
     let mut field = || {

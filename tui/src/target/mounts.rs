@@ -51,7 +51,7 @@ pub fn of(process: &str) -> Vec<Mount> {
 }
 
 /// `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`
-fn parse(line: &str) -> Option<Mount> {
+pub(crate) fn parse(line: &str) -> Option<Mount> {
     let (mount, file_system) = line.split_once(" - ")?;
     let mut fields = mount.split(' ').skip(2);
     let (major, minor) = fields.next()?.split_once(':')?;
@@ -93,7 +93,7 @@ pub fn is_honest(pid: u32, device: (u32, u32)) -> bool {
 }
 
 /// The folders that an overlay is made of; `None` when it does not say all of them.
-fn layers(options: &str) -> Option<Vec<PathBuf>> {
+pub(crate) fn layers(options: &str) -> Option<Vec<PathBuf>> {
     let option = |option: &str| {
         let (name, value) = option.split_once('=')?;
         let is_layer = ["lowerdir", "lowerdir+", "datadir+", "upperdir"].contains(&name);

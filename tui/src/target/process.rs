@@ -91,7 +91,7 @@ fn birth(pid: u32) -> io::Result<Birth> {
     birth_of(&read_stat(pid)?)
 }
 
-fn birth_of(stat: &[u8]) -> io::Result<Birth> {
+pub(crate) fn birth_of(stat: &[u8]) -> io::Result<Birth> {
     Ok(Birth { parent: parent_field(stat)?, start_ticks: start_field(stat)? })
 }
 
@@ -122,7 +122,7 @@ fn read_inner_pid(folder: &Path) -> Option<u32> {
 
 /// The id of a process in its own pid namespace, when it has another one there: `NSpid` of `/proc/PID/status`
 /// (proc(5)), from our namespace to the innermost.
-fn inner_pid(status: &[u8]) -> Option<u32> {
+pub(crate) fn inner_pid(status: &[u8]) -> Option<u32> {
     let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"))?;
     let mut pids = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
     let (outer, inner) = (pids.next()?, pids.next_back()?);
@@ -171,7 +171,7 @@ pub fn command_line(pid: u32, start: u64) -> io::Result<Foreign> {
     Ok(command_line_text(bytes))
 }
 
-fn command_line_text(mut bytes: Vec<u8>) -> Foreign {
+pub(crate) fn command_line_text(mut bytes: Vec<u8>) -> Foreign {
     let is_cut = bytes.len() as u64 == COMMAND_LINE;
     while bytes.last() == Some(&0) {
         bytes.pop();

@@ -2,7 +2,7 @@
 
 use hkdf::Hkdf;
 use sha2::{Digest as _, Sha256, Sha384};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{Label, Secret};
 
@@ -106,9 +106,14 @@ pub fn master_follows(hash: Hash, handshake_secret: &[u8], master_secret: &[u8])
         return false;
     }
     let zeros = &[0; 48][..hash.len()];
+    let is_it = |derived: &mut [u8]| {
+        let same = *derived == *master_secret;
+        derived.zeroize();
+        same
+    };
     match hash {
-        Hash::Sha256 => Hkdf::<Sha256>::extract(Some(salt), zeros).0[..] == *master_secret,
-        Hash::Sha384 => Hkdf::<Sha384>::extract(Some(salt), zeros).0[..] == *master_secret,
+        Hash::Sha256 => is_it(&mut Hkdf::<Sha256>::extract(Some(salt), zeros).0),
+        Hash::Sha384 => is_it(&mut Hkdf::<Sha384>::extract(Some(salt), zeros).0),
     }
 }
 

@@ -36,7 +36,7 @@ impl App {
             Some(entry) => {
                 let mut text = session.key_line(entry).to_text();
                 text.pop();
-                vec![Effect::Copy { text, what: "key line" }]
+                vec![Effect::Copy { text: text.into(), what: "key line" }]
             }
         }
     }
@@ -44,8 +44,8 @@ impl App {
     pub(super) fn copy_lines(&mut self, now: Time) -> Vec<Effect> {
         let Some(session) = self.session_to_copy() else { return self.no_session(now) };
         match lines(session) {
-            Some((text, 1)) => vec![Effect::Copy { text, what: "key line" }],
-            Some((text, _)) => vec![Effect::Copy { text, what: "key lines" }],
+            Some((text, 1)) => vec![Effect::Copy { text: text.into(), what: "key line" }],
+            Some((text, _)) => vec![Effect::Copy { text: text.into(), what: "key lines" }],
             None => self.nothing(now, "the session has no secret to copy: all are null"),
         }
     }
@@ -53,7 +53,7 @@ impl App {
     pub(super) fn copy_client_random(&mut self, now: Time) -> Vec<Effect> {
         let Some(session) = self.session_to_copy() else { return self.no_session(now) };
         let text = Zeroizing::new(session.key.client_random.to_string());
-        vec![Effect::Copy { text, what: "client random" }]
+        vec![Effect::Copy { text: text.into(), what: "client random" }]
     }
 
     /// The session that is looked at, or the selected one.

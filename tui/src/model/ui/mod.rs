@@ -23,6 +23,7 @@ pub use filter::Filter;
 pub use images::{ImageLine, Images, Warning};
 pub use lines::Lines;
 pub use order::{Column, Columns, Order};
+pub(crate) use picker::searched_letters;
 pub use picker::{Highlighter, Line, Mark, Picker, Row};
 pub use pointing::Hit;
 pub use prompt::{Prompt, Purpose};

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use cursor::Cursor;
 pub use search::Highlighter;
 use search::Search;
+pub(crate) use search::searched_letters;
 use tree::tree;
 
 use crate::model::Msg;

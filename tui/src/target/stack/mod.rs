@@ -2,7 +2,7 @@
 //! for OpenSSL's family, which passes everything as C does, is in [`super::tap`].
 
 mod gnutls;
-mod go;
+pub(crate) mod go;
 mod nss;
 mod references;
 mod rustls;

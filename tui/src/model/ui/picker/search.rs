@@ -115,6 +115,13 @@ impl<'a> Highlighter<'a> {
     }
 }
 
+/// The letters of a text that a search finds: see [`crate::doors`].
+pub(crate) fn searched_letters(search: &str, text: &str) -> Option<[Vec<u32>; 2]> {
+    let search = Search::new(search)?;
+    let mut highlighter = Highlighter::new(&search);
+    Some([false, true].map(|whole| highlighter.letters(text, whole)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

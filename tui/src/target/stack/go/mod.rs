@@ -7,7 +7,7 @@
 //! does no harm: the model knows each secret once.
 
 mod build_info;
-mod pclntab;
+pub(crate) mod pclntab;
 #[cfg(test)]
 mod tests;
 
