@@ -11,15 +11,7 @@ use tlskeytop_tests::{
 
 /// Nothing that it has ever held is listed any more.
 fn is_gone(pid: u32, ever: &[Held]) -> Result<()> {
-    let listed = Listed::now()?;
-    for held in ever {
-        let mut links = held.probes.iter().chain(&held.others);
-        ensure!(!links.any(|link| listed.links.contains(link)), "{held:?} and {listed:?}");
-        let mut programs = held.programs.iter();
-        ensure!(!programs.any(|program| listed.programs.contains(program)), "{held:?}: {listed:?}");
-    }
-    ensure!(!listed.perf.contains(&u64::from(pid)), "{listed:?}");
-    Ok(())
+    ever.iter().try_for_each(|held| held.is_gone(pid))
 }
 
 /// Waits until it holds probes, or none.
@@ -141,8 +133,7 @@ fn every_end_leaves_nothing() -> Result<()> {
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).context("pid")?;
         kill_process(raw, signal)?;
         tlskeytop.process.wait()?;
-        // The kernel frees programs some time after their last reference is gone.
-        until("nothing left", || Ok(is_gone(pid, std::slice::from_ref(&held)).ok()))?;
+        held.is_gone(pid)?;
     }
     Ok(())
 }
