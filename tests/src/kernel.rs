@@ -8,8 +8,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::process::Process;
+use crate::wait::until;
 
-/// The ids of the programs and links that a process holds.
+/// The ids of the programs, links and maps that a process holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
     /// `prog_id` of each program.
@@ -18,6 +19,8 @@ pub struct Held {
     pub probes: BTreeSet<u64>,
     /// `link_id` of each other link: the tracepoints.
     pub others: BTreeSet<u64>,
+    /// `map_id` of each map.
+    pub maps: BTreeSet<u64>,
 }
 
 impl Held {
@@ -46,18 +49,45 @@ impl Held {
                 }
                 _ => {}
             }
+            held.maps.extend(number("map_id:"));
         }
         Ok(held)
     }
+
+    /// Waits until the kernel has nothing left of what this process held, neither listed nor pinned: it frees it some time
+    /// after the last reference is gone.
+    ///
+    /// # Errors
+    /// When something stays.
+    pub fn is_gone(&self, pid: u32) -> Result<()> {
+        until("nothing left", || Ok(self.is_gone_now(pid).ok()))
+            .or_else(|_| self.is_gone_now(pid).map(drop))
+    }
+
+    fn is_gone_now(&self, pid: u32) -> Result<()> {
+        let listed = Listed::now()?;
+        let links = self.probes.iter().chain(&self.others);
+        for (mut held, listed) in [
+            (Box::new(links) as Box<dyn Iterator<Item = &u64>>, &listed.links),
+            (Box::new(self.programs.iter()), &listed.programs),
+            (Box::new(self.maps.iter()), &listed.maps),
+        ] {
+            ensure!(!held.any(|id| listed.contains(id)), "{self:?} and {listed:?}");
+        }
+        ensure!(!listed.perf.contains(&u64::from(pid)), "{listed:?}");
+        Ok(())
+    }
 }
 
-/// What bpftool lists: links, programs, and the processes with perf events that have a program.
+/// What bpftool lists: links, programs, maps, and the processes with perf events that have a program.
 #[derive(Debug)]
 pub struct Listed {
     /// Ids of all links.
     pub links: BTreeSet<u64>,
     /// Ids of all programs.
     pub programs: BTreeSet<u64>,
+    /// Ids of all maps.
+    pub maps: BTreeSet<u64>,
     /// Process ids.
     pub perf: BTreeSet<u64>,
 }
@@ -71,6 +101,7 @@ impl Listed {
         Ok(Self {
             links: ask("link", "id")?,
             programs: ask("prog", "id")?,
+            maps: ask("map", "id")?,
             perf: ask("perf", "pid")?,
         })
     }

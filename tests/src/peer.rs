@@ -37,7 +37,8 @@ impl Version {
         }
     }
 
-    fn number(self) -> &'static str {
+    /// Its number alone.
+    pub(crate) fn number(self) -> &'static str {
         match self {
             Self::Tls13 => "1.3",
             Self::Tls12 => "1.2",

@@ -115,6 +115,14 @@ impl Screen {
         self.tmux(&["resize-window", "-x", &columns, "-y", &rows]).map(drop)
     }
 
+    /// Closes the terminal under what runs in it.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn close(&self) -> Result<()> {
+        self.tmux(&["kill-server"]).map(drop)
+    }
+
     /// True when the program has the mouse.
     ///
     /// # Errors
@@ -145,6 +153,6 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        let _ = self.tmux(&["kill-server"]);
+        let _ = self.close();
     }
 }

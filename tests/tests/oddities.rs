@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use tlskeytop_tests::{
     Bench, CClient, KeyLog, LIBSSL, Linked, PYTHON, Peer, Process, Protocol, Root, Sessions,
-    Tlskeytop, check_capture, old_library, private_libssl, until,
+    Tlskeytop, check_capture, check_whole, old_library, peer_script, private_libssl, until,
 };
 
 /// A client that gets its libssl from this folder, and waits.
@@ -256,6 +256,37 @@ fn an_exec_into_another_image() -> Result<()> {
     truth.merge(ours)?;
     ensure!(truth.lines() == lines, "lines that are not in the truth");
     Ok(())
+}
+
+/// A chosen process becomes the same program again and again, and shakes hands in each of its lives.
+#[test]
+fn an_exec_into_itself() -> Result<()> {
+    const LIVES: usize = 4;
+    let Some(bench) = Bench::open(Protocol::Http)? else {
+        return Ok(());
+    };
+    let peer = &bench.peers[0];
+    let mut command = Command::new(PYTHON);
+    for life in 1..=LIVES {
+        let script = if life < LIVES { "client_exec.py" } else { "client_ssl.py" };
+        command.arg(peer_script(script)).arg(&bench.lab.certificate.certificate);
+        command.args(["1", &peer.port().to_string()]);
+        if life < LIVES {
+            command.args(["--", PYTHON]);
+        }
+    }
+    let mut client = CClient::start(&mut command)?;
+    let tlskeytop = Tlskeytop::keylog(&bench.lab, ["--pid", &client.pid().to_string()])?;
+    for life in 1..=LIVES {
+        until("the next life", || {
+            Ok((client.stdout().matches("waiting").count() == life).then_some(()))
+        })?;
+        client.say("go")?;
+    }
+    ensure!(client.wait()?.status.success());
+    let (ours, summary) = tlskeytop.stop()?;
+    ensure!(summary.duplicates == 0 && summary.conflicts == 0, "{summary:?}");
+    check_whole(&ours, &peer.whole_truth(LIVES)?)
 }
 
 /// Two containers, as it were: roots, mount and pid namespaces of their own, one with another version of OpenSSL.

@@ -9,6 +9,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use globset::{Glob, GlobMatcher};
 
+use crate::capture::RING;
 use crate::config::{CATCH_UP, Config, DEFAULT_KEYLOG};
 use crate::model::CATCH_UP_LIMIT;
 use crate::model::container::ContainerPattern;
@@ -84,6 +85,9 @@ struct Options {
     /// connections that it has open; 0: do not (default 60; --method tap never does)
     #[arg(long, help_heading = "How to capture", value_name = "SECS", value_parser = clap::value_parser!(u64).range(CATCH_UP.start..CATCH_UP.end))]
     catch_up: Option<u64>,
+    /// Bytes of the ring buffer, for tests of what is lost: a power of two, a page at the least
+    #[arg(long, hide = true, value_name = "BYTES", value_parser = ring_bytes)]
+    ring_buffer: Option<u32>,
     /// Force where the images of one library have their fields, as `3.0.0` or `3.5.0 no-psk`,
     /// whatever their code shows; a wrong one gives nothing, or rejected readings
     #[arg(long, help_heading = "How to capture", value_name = "GROUP", value_parser = Forced::named)]
@@ -250,6 +254,8 @@ pub struct CaptureTask {
     pub keylog: PathBuf,
     /// How long the open connections of a process are looked for.
     pub catch_up: Duration,
+    /// Bytes of the ring buffer, when they are not the usual ones.
+    pub ring_bytes: Option<u32>,
     /// Write secrets from the start.
     pub save: bool,
     /// Stop after this time.
@@ -372,6 +378,7 @@ impl Options {
             excluded_images: self.exclude_image,
             open: Open { keylog: self.keylog_file.is_none(), catch_up: self.catch_up.is_none() },
             catch_up: self.catch_up.map_or(CATCH_UP_LIMIT, Duration::from_secs),
+            ring_bytes: self.ring_buffer,
             mouse: self.mouse,
             command: self.run,
             config: self.config,
@@ -402,6 +409,15 @@ fn read_all<T>(
 ) -> Result<Vec<T>, clap::Error> {
     let read = |text| read(text).map_err(|error| usage(&format!("{option}: {error}")));
     texts.iter().map(read).collect()
+}
+
+/// What the kernel takes for a ring buffer, and no more than the usual one: what is made from its size holds for that.
+fn ring_bytes(text: &str) -> Result<u32, String> {
+    let page = u32::try_from(rustix::param::page_size()).map_err(|error| error.to_string())?;
+    match text.parse::<u32>() {
+        Ok(bytes) if bytes.is_power_of_two() && (page..=RING).contains(&bytes) => Ok(bytes),
+        _ => Err(format!("a power of two from {page} to {RING}")),
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

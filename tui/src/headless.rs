@@ -230,10 +230,9 @@ impl Run<'_> {
                     self.unprinted.push_str(&line);
                 }
             }
-            if self.unprinted.is_empty() {
-                return Ok(());
-            }
+            let is_all = self.unprinted.is_empty();
             match printer.print(std::mem::take(&mut self.unprinted)) {
+                Ok(None) if is_all => return Ok(()),
                 Ok(None) => {}
                 Ok(Some(text)) => {
                     self.unprinted = text;

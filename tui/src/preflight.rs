@@ -63,6 +63,7 @@ pub fn checks() -> Vec<Check> {
         lockdown(),
         paranoid(),
         pid_namespace(),
+        time_namespace(),
     ]
 }
 
@@ -226,9 +227,40 @@ fn pid_namespace() -> Check {
     Check { name: "pid namespace", found, verdict }
 }
 
+/// Events have the kernel's own time, and `/proc` has that of the reader's namespace: processes would seem to have begun
+/// after what they did, or long before it.
+fn time_namespace() -> Check {
+    // Not there in a kernel without such namespaces.
+    let offsets = fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
+    let (found, verdict) = match has_other_clocks(&offsets) {
+        false => ("the machine's clocks", Verdict::Good),
+        true => (
+            "clocks of its own",
+            Verdict::Bad(
+                "Run it in the host's time namespace: times do not match otherwise.".to_owned(),
+            ),
+        ),
+    };
+    Check { name: "time namespace", found: found.to_owned(), verdict }
+}
+
+/// Whether a line has an offset, in seconds or nanoseconds: `monotonic 1000 0`, time_namespaces(7).
+fn has_other_clocks(offsets: &str) -> bool {
+    let numbers = |line: &str| line.split_whitespace().skip(1).any(|number| number != "0");
+    offsets.lines().any(numbers)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clocks_are_the_machines_without_an_offset() {
+        let usual = "monotonic           0         0\nboottime            0         0\n";
+        assert!(!has_other_clocks(usual) && !has_other_clocks(""));
+        assert!(has_other_clocks(&usual.replacen('0', "-86400", 1)));
+        assert!(has_other_clocks("monotonic 0 0\nboottime 0 5\n"));
+    }
 
     #[test]
     fn releases_are_compared_as_numbers() {

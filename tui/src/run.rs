@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use time::UtcOffset;
 
-use crate::capture::{self, CaptureError};
+use crate::capture::{self, CaptureError, RING};
 use crate::cli::{self, CaptureTask, Mode, Task};
 use crate::command::{Command, Streams};
 use crate::config::file::FileError;
@@ -40,8 +40,6 @@ use crate::text::Foreign;
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const NOT_PERMITTED: u8 = 3;
-/// Bytes of the ring buffer: 19,000 secrets, some ten seconds at the highest rate that was measured.
-const RING: u32 = 4 << 20;
 /// Descriptors that the kernel makes room for at the start: those of some 2,000 images, in 128 KiB.
 const DESCRIPTORS: u64 = (16 << 10) - 1;
 
@@ -248,7 +246,7 @@ fn capture_logged(
         .build()
         .context("starting the event loop")?;
     runtime.block_on(async {
-        let loaded = capture::load(RING, task.selection.ways)?;
+        let loaded = capture::load(task.ring_bytes.unwrap_or(RING), task.selection.ways)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
             say(&format!("warning: {}", crate::text::sanitize(warning)));

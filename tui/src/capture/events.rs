@@ -12,15 +12,15 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep_until};
 
-use super::Decoder;
+use super::{Decoder, RING};
 use crate::model::Msg;
 use crate::target::follow::watch::Watch;
 
 /// Messages taken out of the ring buffer before the loop gets its turn again.
 const BATCH: usize = 1024;
-/// Records that the ring can hold: `EVENTS` of tlskeytop-ebpf has 4 MiB, and each record a header of 8 bytes
-/// (`BPF_RINGBUF_HDR_SZ`) and at the least a secret.
-const FULL: usize = (4 << 20) / (8 + size_of::<SecretEvent>());
+/// Records that the ring can hold at the most: each has a header of 8 bytes (`BPF_RINGBUF_HDR_SZ`) and at the least a
+/// secret.
+const FULL: usize = RING as usize / (8 + size_of::<SecretEvent>());
 /// How often the ring is looked into during a burst.
 const POLL: Duration = Duration::from_millis(2);
 /// Looks that find nothing before we ask to be woken again.

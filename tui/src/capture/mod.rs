@@ -30,6 +30,8 @@ pub use rules::{Counters, Rules};
 
 use crate::target::plan::Ways;
 
+/// Bytes of the ring buffer, as a rule: 19,000 secrets, some ten seconds at the highest rate that was measured.
+pub const RING: u32 = 4 << 20;
 /// The object that `cargo xtask ebpf` built.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/tlskeytop.o");
 /// The programs that forget rules of processes that became another program or ended, with the kernel's

@@ -127,6 +127,8 @@ fn what_contradicts_itself_is_refused() {
         &["--all", "scan"],
         &["--all", "--print-config"],
         &["--mode", "json", "--catch-up", "86401"],
+        &["--mode", "json", "--ring-buffer", "4095"],
+        &["--mode", "json", "--ring-buffer", "8388608"],
     ] {
         assert_eq!(parse(args).unwrap_err().exit_code(), 2, "{args:?}");
     }

@@ -212,6 +212,12 @@ impl CatchingUp {
         }
     }
 
+    /// The clock was set back: nobody is looked for longer than from now on.
+    pub(super) fn clock_was_set_back(&mut self, now: Time) {
+        let begun = self.running.values_mut().filter_map(|running| running.since.as_mut());
+        begun.for_each(|since| *since = now.min(*since));
+    }
+
     fn end_if_done(&mut self, key: Key, now: Time) -> Option<Change> {
         let running = self.running.get(&key)?;
         let since = running.since?;
@@ -335,6 +341,17 @@ mod tests {
 
         let mut never = CatchingUp::new(Duration::ZERO, 32);
         assert!(never.reconcile(&targets).is_empty());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_make_it_longer() {
+        let targets = targets(only(7));
+        let mut catching = CatchingUp::new(DEFAULT_LIMIT, 32);
+        catching.reconcile(&targets);
+        catching.answered(FIRST, Some(5), at(1000));
+        catching.clock_was_set_back(at(10));
+        assert_eq!(catching.tick(&targets, at(69)), (Vec::new(), Vec::new()));
+        assert_eq!(catching.tick(&targets, at(70)).0, [ended(FIRST)]);
     }
 
     #[test]

@@ -41,6 +41,11 @@ impl Missed {
         self.attached.insert(image, now);
     }
 
+    /// The clock was set back: what was attached was so before now.
+    pub(super) fn clock_was_set_back(&mut self, now: Time) {
+        self.attached.values_mut().for_each(|since| *since = now.min(*since));
+    }
+
     /// Processes ended; images that are not known any more are forgotten.
     pub(super) fn ended(&mut self, ended: &[Ended], targets: &Targets) {
         self.attached.retain(|id, _| targets.images.contains_key(id));
@@ -149,6 +154,10 @@ mod tests {
         assert_eq!(missed.sentences(), ["2 processes of bun ended before it was attached"]);
         missed.unread(&[fixture::process(8, "bun")], &targets);
         assert_eq!(missed.sentences()[1], "1 file of bun went before it could be looked at");
+        missed.attached(ImageId(1), Time(100));
+        missed.clock_was_set_back(Time(20));
+        missed.ended(&ended(30), &targets);
+        assert_eq!(missed.total().processes, 2, "it was attached before");
         targets.selection.all = false;
         missed.ended(&ended(9), &targets);
         missed.unread(&[fixture::process(8, "bun")], &targets);

@@ -21,6 +21,8 @@ pub mod target;
 mod tests;
 #[cfg(test)]
 mod tests_choosing;
+#[cfg(test)]
+mod tests_clock;
 mod time;
 mod touched;
 pub mod ui;
@@ -95,6 +97,9 @@ impl Model {
 
     /// Takes a message and says what to do.
     pub fn update(&mut self, now: Time, msg: Msg) -> Vec<Effect> {
+        if now < self.now {
+            self.clock_was_set_back(now);
+        }
         self.now = now;
         let mut effects = Vec::new();
         match msg {
@@ -375,6 +380,14 @@ impl Model {
             }
             KeyLogMsg::ReaderGone => self.saving.set_reader_gone(),
         }
+    }
+
+    /// What was to happen at a time happens no later than from now on: who waits must not wait until the clock is there
+    /// again.
+    fn clock_was_set_back(&mut self, now: Time) {
+        self.saving.retry_by(now + RETRY);
+        self.catching_up.clock_was_set_back(now);
+        self.missed.clock_was_set_back(now);
     }
 
     /// Tells a failure once, not at each retry.

@@ -179,6 +179,11 @@ impl Saving {
         self.forget();
     }
 
+    /// The clock was set back: the next try is no later than this.
+    pub(super) fn retry_by(&mut self, latest: Time) {
+        self.retry_at = self.retry_at.min(latest);
+    }
+
     /// Tries again at once.
     pub(super) fn retry_now(&mut self) {
         self.retry_at = Time(0);

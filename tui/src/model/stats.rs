@@ -88,7 +88,8 @@ impl Rate {
         for _ in 0..steps {
             self.seconds.push_back(0);
         }
-        self.newest = self.newest.max(now);
+        // Also where the clock was set back.
+        self.newest = now;
         while self.seconds.len() > SECONDS_KEPT {
             self.seconds.pop_front();
         }

@@ -42,19 +42,22 @@ impl Printer {
         Ok(Self { texts: Some(texts), error, ended })
     }
 
-    /// Hands a text over; gives it back when the reader is too slow to take it now.
+    /// Hands a text over; gives it back when the reader is too slow to take it now. An empty one asks whether the thread
+    /// still writes: a reader may go away after the last line.
     ///
     /// # Errors
     ///
     /// The error that ended the thread; a broken pipe says that the reader is gone.
     pub fn print(&self, text: String) -> io::Result<Option<String>> {
         let Some(texts) = &self.texts else { return Ok(Some(text)) };
+        if text.is_empty() {
+            return self.take_error().map_or(Ok(None), Err);
+        }
         match texts.try_send(text) {
             Ok(()) => Ok(None),
             Err(TrySendError::Full(text)) => Ok(Some(text)),
             Err(TrySendError::Disconnected(_)) => {
-                let error = self.error.lock().unwrap_or_else(PoisonError::into_inner).take();
-                Err(error.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()))
+                Err(self.take_error().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into()))
             }
         }
     }
@@ -67,9 +70,10 @@ impl Printer {
     pub fn finish(&mut self, limit: Duration) -> io::Result<bool> {
         self.texts = None;
         let ended = self.ended.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected);
-        match self.error.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(error) => Err(error),
-            None => Ok(ended),
-        }
+        self.take_error().map_or(Ok(ended), Err)
+    }
+
+    fn take_error(&self) -> Option<io::Error> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
