@@ -49,14 +49,18 @@ pub fn immediate() {
 
 /// The calling thread goes before others. Threads and processes that it starts do not.
 pub fn raise() {
-    LEVEL.set(Level::Raised);
+    if LEVEL.replace(Level::Raised) == Level::Raised {
+        return;
+    }
     // A machine that does not allow it is only slower.
     let _ = set(&attributes(libc::SCHED_OTHER, URGENT, 0, SLICE));
 }
 
 /// The calling thread does what takes long.
 pub fn lower() {
-    LEVEL.set(Level::Lowered);
+    if LEVEL.replace(Level::Lowered) == Level::Lowered {
+        return;
+    }
     let _ = set(&attributes(libc::SCHED_OTHER, 0, 0, Duration::ZERO));
 }
 

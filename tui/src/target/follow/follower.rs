@@ -17,6 +17,7 @@ use super::looking::{Found, PATIENCE, Planning, Seen};
 use super::planners::{Answer, Job, Planners, Stage};
 use super::readers::{self, Asked, Readers};
 use super::record::{FileKey, Mapped};
+use super::rings::Wake;
 use super::table::Class;
 use super::watch::{self, Gone, Look, Watch, boot_time};
 use super::written::Written;
@@ -32,10 +33,21 @@ use crate::text::Foreign;
 /// While more comes than [`PROMPT`] allows, we look this often, and do not ask to be woken: each wake-up costs more than
 /// what it tells.
 const COALESCE: Duration = Duration::from_millis(1);
+/// The same while all files are known that are mapped. A program that was never seen waits so much longer, the first of
+/// them only.
+const COALESCE_KNOWN: Duration = Duration::from_millis(3);
+/// Where one file is new, others may follow: so long they are expected.
+const NEW: Duration = Duration::from_millis(100);
 /// Wake-ups at the first record, in a second. At some 8 µs each they are 0.4% of a CPU.
 const PROMPT: f64 = 500.0;
 /// As many at once: a program with its libraries is some 20 records.
 const PROMPT_AT_ONCE: f64 = 50.0;
+/// So long after the last record, we are woken by mappings alone: programs that come and go would wake us three times
+/// each. Who ended meanwhile is seen then.
+const CALM: Duration = Duration::from_millis(10);
+/// After so long with more than [`PROMPT`] allows, nobody waits for a single event, and others may go before us. To change
+/// the priority costs as much as what it is changed for: not for each program that comes and goes.
+const STORM: Duration = Duration::from_millis(10);
 /// Changes are told this often at the most, unless an image is new.
 const PACE: Duration = Duration::from_millis(100);
 /// After an image was told, those who attach it get the CPUs first.
@@ -179,6 +191,12 @@ pub struct Follower {
     /// Files of which only the outside is known: they are read whole when that is told.
     checks: Vec<Job>,
     prompt: Prompt,
+    /// When something was last reported.
+    last_event: Instant,
+    /// When a file was last mapped that was not known.
+    last_new: Instant,
+    /// Since when more comes than [`PROMPT`] allows.
+    storm: Option<Instant>,
     planning: Planning,
     /// Files that look like one that is being planned.
     later: Vec<Job>,
@@ -239,6 +257,9 @@ impl Follower {
             found: Vec::new(),
             checks: Vec::new(),
             prompt: Prompt { left: PROMPT_AT_ONCE, since: now },
+            last_event: now,
+            last_new: now,
+            storm: None,
             planning,
             later: Vec::new(),
             later_since: now,
@@ -285,14 +306,18 @@ impl Follower {
 
     /// Follows until `tell`, which gets the pictures, says that nobody listens.
     pub fn run(mut self, mut tell: impl FnMut(News) -> bool) {
-        let mut is_active = false;
+        let (mut is_active, mut is_waiting) = (false, false);
         loop {
-            if !(is_active && self.prompt.is_spent()) {
+            if !self.is_storm(is_active) {
                 priority::immediate();
             }
-            self.wait(is_active);
-            let (news, is_waiting) = self.watch.take();
+            let is_written = self.wait(is_active, is_waiting);
+            let news;
+            (news, is_waiting) = self.watch.take();
             is_active = is_waiting || news.events > 0;
+            if news.events > 0 {
+                self.last_event = Instant::now();
+            }
             self.take_news(news);
             self.take_mappings();
             self.take_answers();
@@ -306,11 +331,11 @@ impl Follower {
             for job in std::mem::take(&mut self.checks) {
                 self.submit(job);
             }
-            self.take_written();
+            self.take_written(is_written);
             self.take_requests();
             let is_due = self.sweeping.is_none() && Instant::now() >= self.next_sweep;
-            // To look at everything takes long. Of a storm of events nobody waits for one, either.
-            if is_due || is_active && self.prompt.is_spent() {
+            // To look at everything takes long.
+            if is_due || self.is_storm(is_active) {
                 priority::raise();
             }
             if is_due {
@@ -320,6 +345,14 @@ impl Follower {
                 return;
             }
         }
+    }
+
+    fn is_storm(&mut self, is_active: bool) -> bool {
+        if !(is_active && self.prompt.is_spent()) {
+            self.storm = None;
+            return false;
+        }
+        self.storm.get_or_insert_with(Instant::now).elapsed() >= STORM
     }
 
     fn wants_report(&self) -> bool {
@@ -343,14 +376,15 @@ impl Follower {
         self.looks_again || !are_read || !are_known
     }
 
-    fn wait(&mut self, is_active: bool) {
+    /// Waits for what there is to do. Whether a file may have been written to.
+    fn wait(&mut self, is_active: bool, is_waiting: bool) -> bool {
         let now = Instant::now();
         // The next one begins when all of the present one are read.
         let mut until = if self.sweeping.is_some() { now + SWEEP } else { self.next_sweep };
         if self.is_first {
             until = self.first_until.map_or(until, |first| until.min(first));
         }
-        if is_active {
+        if is_waiting {
             until = until.min(now + COALESCE);
         }
         // What holds a report ends with an answer, which wakes by itself.
@@ -368,13 +402,24 @@ impl Follower {
         for patience in [self.planners.patience(), self.readers.patience()].into_iter().flatten() {
             until = until.min(now + patience);
         }
-        let is_prompt = !is_active || self.prompt.take(now);
-        let rings = if is_prompt { self.watch.descriptors() } else { Vec::new() };
-        let mut files = vec![
-            PollFd::from_borrowed_fd(self.asked.wake.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.planners.answers(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.readers.answers(), PollFlags::IN),
-        ];
+        let calm = self.last_event + CALM;
+        let wake = match self.prompt.take(now) {
+            false if is_active => {
+                let is_known = now >= self.last_new + NEW;
+                until = until.min(now + if is_known { COALESCE_KNOWN } else { COALESCE });
+                Wake::Nothing
+            }
+            _ if now < calm => {
+                until = until.min(calm);
+                Wake::Mappings
+            }
+            // The first one is free, and counts all the same.
+            _ => Wake::Everything,
+        };
+        let rings = self.watch.descriptors(wake);
+        let counters = [self.asked.wake.as_fd(), self.planners.answers(), self.readers.answers()];
+        let mut files = Vec::with_capacity(counters.len() + 1 + rings.len());
+        files.extend(counters.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         let written = self.written.iter().map(|written| written.as_fd());
         files.extend(written.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         // SAFETY: the rings are closed when the last handle of the watch goes, and `self` has one.
@@ -383,11 +428,14 @@ impl Follower {
         let timeout = Timespec::try_from(until.saturating_duration_since(now)).ok();
         // An interruption is as good as an event.
         let _ = poll(&mut files, timeout.as_ref());
+        let is_ready = |file: &PollFd<'_>| !file.revents().is_empty();
+        for (counter, _) in counters.iter().zip(&files).filter(|(_, file)| is_ready(file)) {
+            let _ = rustix::io::read(counter, &mut [0; 8]);
+        }
+        self.written.is_some() && is_ready(&files[counters.len()])
     }
 
     fn take_requests(&mut self) {
-        let mut count = [0; 8];
-        let _ = rustix::io::read(&self.asked.wake, &mut count);
         if self.asked.sweep.swap(false, Ordering::Acquire) {
             self.next_sweep = Instant::now();
         }
@@ -399,6 +447,9 @@ impl Follower {
         self.is_incomplete |= news.incomplete;
         if news.incomplete {
             self.next_sweep = self.next_sweep.min(self.again);
+        }
+        if !news.looks.is_empty() {
+            self.last_new = Instant::now();
         }
         for look in news.looks {
             self.submit(Job::new(look));
@@ -573,9 +624,9 @@ impl Follower {
         self.is_urgent = true;
     }
 
-    fn take_written(&mut self) {
-        let Some(written) = &mut self.written else { return };
-        for id in written.take() {
+    fn take_written(&mut self, is_written: bool) {
+        let written = self.written.as_mut().filter(|_| is_written);
+        for id in written.map(Written::take).unwrap_or_default() {
             self.look_again(id, "it is being written to");
         }
         let settled = |file: &Rewritten| file.at.elapsed() >= SETTLED;

@@ -257,7 +257,7 @@ impl<T: Send + 'static> Planners<T> {
         Ok(())
     }
 
-    /// Readable when there are answers.
+    /// An eventfd, readable when there are answers.
     pub fn answers(&self) -> BorrowedFd<'_> {
         self.shared.answers.as_fd()
     }
@@ -282,8 +282,6 @@ impl<T: Send + 'static> Planners<T> {
 
     /// What was answered since, and what will not be.
     pub fn take(&self) -> Vec<(Job, Answer<T>)> {
-        let mut count = [0; 8];
-        let _ = rustix::io::read(&self.shared.answers, &mut count);
         let now = Instant::now();
         let mut state = self.shared.lock();
         let late: Vec<u64> =

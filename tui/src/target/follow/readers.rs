@@ -161,15 +161,13 @@ impl<T: Send + 'static> Readers<T> {
         }
     }
 
-    /// Readable when there are answers.
+    /// An eventfd, readable when there are answers.
     pub fn answers(&self) -> BorrowedFd<'_> {
         self.shared.answers.as_fd()
     }
 
     /// What was read since, and what will not be.
     pub fn take(&self) -> Vec<(Asked, Answer<T>)> {
-        let mut count = [0; 8];
-        let _ = rustix::io::read(&self.shared.answers, &mut count);
         let now = Instant::now();
         let mut state = self.shared.lock();
         if let Some(Busy { process, .. }) = state.busy.take_if(|busy| busy.until <= now) {

@@ -1,5 +1,5 @@
-//! One perf event of type dummy for each CPU: it counts nothing, and reports mappings, programs, forks and exits of
-//! every process into a ring of memory that is shared with the kernel.
+//! Two perf events of type dummy for each CPU: they count nothing, and report mappings, and programs, forks and exits, of
+//! every process into rings of memory that are shared with the kernel. Two, so that one can wait for mappings alone.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, RawFd};
@@ -9,16 +9,37 @@ use perf_event::{Builder, SampleFlag, Sampler};
 
 use super::record::{self, Event, Parsed, What};
 
-/// Bytes of the ring of each CPU. A whole life of a short process (fork, exec, three mappings, exit) takes 700 bytes: room
-/// for 700 of them.
-const RING: usize = 512 << 10;
-/// Records that are taken of a CPU at a time: four full rings of the smallest ones. Those that make them faster than they
-/// are taken lose some.
-const BATCH: usize = 4 * RING / 40;
+/// Bytes of a CPU's ring of mappings. Those of a short process (its program, the loader, a library) take 450 bytes: room for
+/// 1,100 processes.
+const MAPPINGS: usize = 512 << 10;
+/// Bytes of a CPU's ring of lives. That of a short process (fork, exec, exit) takes 250 bytes: room for 1,000.
+const LIVES: usize = 256 << 10;
+/// Records that are taken of a ring at a time: four full ones of the smallest records. Those that make them faster than
+/// they are taken lose some.
+const BATCH: usize = 4 * MAPPINGS / 40;
+
+/// The rings of a CPU.
+struct Cpu {
+    number: usize,
+    mappings: Sampler,
+    /// Programs, names, forks and exits.
+    lives: Sampler,
+}
+
+/// What to be woken by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// No record.
+    Nothing,
+    /// Mappings alone.
+    Mappings,
+    /// All that is reported.
+    Everything,
+}
 
 /// The rings of all CPUs.
 pub struct Rings {
-    cpus: Vec<(usize, Sampler)>,
+    cpus: Vec<Cpu>,
     /// Of a record that goes round the end of its ring.
     buffer: Vec<u8>,
     /// Records for which there was no room.
@@ -47,21 +68,34 @@ impl Rings {
     pub fn add_cpus(&mut self) -> io::Result<()> {
         let online = std::fs::read_to_string("/sys/devices/system/cpu/online")?;
         for cpu in cpu_list(&online) {
-            if !self.cpus.iter().any(|(known, _)| *known == cpu) {
-                self.cpus.push((cpu, open(cpu)?));
+            if !self.cpus.iter().any(|known| known.number == cpu) {
+                let mut mappings = Builder::new(Software::DUMMY);
+                mappings.mmap(true).mmap2(true);
+                let mut lives = Builder::new(Software::DUMMY);
+                lives.comm(true).comm_exec(true).task(true);
+                self.cpus.push(Cpu {
+                    number: cpu,
+                    mappings: open(mappings, cpu, MAPPINGS)?,
+                    lives: open(lives, cpu, LIVES)?,
+                });
             }
         }
         Ok(())
     }
 
-    /// For poll(2): readable when there is a record.
-    pub fn descriptors(&self) -> impl Iterator<Item = RawFd> + '_ {
-        self.cpus.iter().map(|(_, sampler)| sampler.as_raw_fd())
+    /// For poll(2): readable when there is a record of these.
+    pub fn descriptors(&self, of: Wake) -> impl Iterator<Item = RawFd> + '_ {
+        self.cpus.iter().flat_map(move |cpu| {
+            let mappings = (of != Wake::Nothing).then_some(&cpu.mappings);
+            let lives = (of == Wake::Everything).then_some(&cpu.lives);
+            mappings.into_iter().chain(lives).map(|sampler| sampler.as_raw_fd())
+        })
     }
 
     /// Takes what is there, in no order across CPUs.
     pub fn take(&mut self, into: &mut Vec<Event>) {
-        for (_, sampler) in &mut self.cpus {
+        let rings = self.cpus.iter_mut().flat_map(|cpu| [&mut cpu.mappings, &mut cpu.lives]);
+        for sampler in rings {
             let mut taken = 0;
             while let Some(record) = (taken < BATCH).then(|| sampler.next_record()).flatten() {
                 taken += 1;
@@ -80,24 +114,18 @@ impl Rings {
     }
 }
 
-fn open(cpu: usize) -> io::Result<Sampler> {
-    let mut builder = Builder::new(Software::DUMMY);
+fn open(mut builder: Builder<'_>, cpu: usize, size: usize) -> io::Result<Sampler> {
     builder
         .any_pid()
         .one_cpu(cpu)
         .include_kernel()
-        .mmap(true)
-        .mmap2(true)
-        .comm(true)
-        .comm_exec(true)
-        .task(true)
         .sample_id_all(true)
         .sample(SampleFlag::TID | SampleFlag::TIME)
         .clockid(Some(perf_event::Clock::BOOTTIME))
         // A byte: woken at the first record. Later ones find us looking by ourselves.
         .wakeup_watermark(1)
         .enabled(true);
-    builder.build()?.sampled(RING)
+    builder.build()?.sampled(size)
 }
 
 /// `0-3,8`, as in `/sys/devices/system/cpu/online`.

@@ -10,7 +10,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::readers::Asked;
 use super::record::{Event, FileKey, Mapped, What};
-use super::rings::{Order, Rings};
+use super::rings::{Order, Rings, Wake};
 use super::table::{Class, Table};
 use crate::model::target::{Ancestor, Birth, ImageId, Process};
 use crate::priority;
@@ -132,8 +132,8 @@ impl Watch {
     }
 
     /// For poll(2). They are valid as long as the handle is.
-    pub fn descriptors(&self) -> Vec<RawFd> {
-        self.lock().rings.iter().flat_map(Rings::descriptors).collect()
+    pub fn descriptors(&self, of: Wake) -> Vec<RawFd> {
+        self.lock().rings.iter().flat_map(|rings| rings.descriptors(of)).collect()
     }
 
     /// Adds CPUs that came since.
