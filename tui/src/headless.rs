@@ -143,7 +143,11 @@ impl Run<'_> {
                         "open connections of {count} processes are looked for, {limit} s at the most each"
                     ));
                 }
-                say(&format!("ready, {targets} targets"));
+                say(&match targets {
+                    0 => "ready, 0 targets so far".to_owned(),
+                    1 => "ready, 1 target".to_owned(),
+                    targets => format!("ready, {targets} targets"),
+                });
             }
             // After the line that says that nothing is missed.
             if ready && std::mem::take(&mut self.start) {

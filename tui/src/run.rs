@@ -235,6 +235,9 @@ fn capture_logged(
         let start_ticks = process::start_ticks(pid).context("looking at ourselves")?;
         selection.root = Some(Ancestor { pid, start_ticks });
     }
+    if selection.all && (!selection.pids.is_empty() || selection.has_patterns()) {
+        say("warning: --all takes every process; --pid, --name and --container add nothing to it");
+    }
     let first = First {
         pids: selection.pids.keys().copied().collect(),
         children: selection.children,
