@@ -136,10 +136,14 @@ pub fn refusal(pid: u32, device: (u32, u32)) -> Option<&'static str> {
     let of_device = |mounts: &[Mount]| {
         mounts.iter().find(|mount| mount.device == device).map(|mount| has_fuse(mount, mounts))
     };
-    match of_device(&of(&pid.to_string())).or_else(|| of_device(&of("self"))) {
+    let theirs = of_device(&of(&pid.to_string()));
+    let own = of("self");
+    match theirs.or_else(|| of_device(&own)) {
         Some(false) => None,
         Some(true) => Some(FUSE),
         None if memory_device() == Some(device) => None,
+        // Without a descriptor to read them with; there is none to open the file with either.
+        None if own.is_empty() => None,
         None => Some("its file system is not mounted any more, and may be one that never answers"),
     }
 }
