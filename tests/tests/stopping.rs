@@ -19,7 +19,9 @@ fn stopped_for_ten_seconds() -> Result<()> {
         return Ok(());
     };
     let mut maker = Makers::build(&lab)?.start(&lab, "maker", None)?;
-    let tlskeytop = Tlskeytop::keylog(&lab, ["--pid", &maker.pid().to_string()])?;
+    // With children, what others do would fill the ring too.
+    let args = ["--no-children", "--pid", &maker.pid().to_string()];
+    let tlskeytop = Tlskeytop::keylog(&lab, args)?;
     let pid = tlskeytop.process.pid();
     let held = Held::by(pid)?;
     tlskeytop.process.signal(Signal::STOP)?;
