@@ -136,9 +136,9 @@ pub fn refusal(pid: u32, device: (u32, u32)) -> Option<&'static str> {
     let of_device = |mounts: &[Mount]| {
         mounts.iter().find(|mount| mount.device == device).map(|mount| has_fuse(mount, mounts))
     };
-    let theirs = of_device(&of(&pid.to_string()));
+    // Mostly it is one that we see too; the folders of an overlay are then named as we see them.
     let own = of("self");
-    match theirs.or_else(|| of_device(&own)) {
+    match of_device(&own).or_else(|| of_device(&of(&pid.to_string()))) {
         Some(false) => None,
         Some(true) => Some(FUSE),
         None if memory_device() == Some(device) => None,
