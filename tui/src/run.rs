@@ -30,7 +30,8 @@ use crate::model::{
 use crate::preflight::{self, Check};
 use crate::report;
 use crate::runtime::{self, Engine as _, Machine, finish, local_offset};
-use crate::target::follow::follower::{First, Follower};
+use crate::target::follow::first::First;
+use crate::target::follow::follower::Follower;
 use crate::target::follow::watch::Watch;
 use crate::target::layout::Forced;
 use crate::target::process;

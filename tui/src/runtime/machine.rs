@@ -19,7 +19,7 @@ use crate::harden;
 use crate::model::target::Change;
 use crate::model::{Effect, Ending, KeyLogMsg, Msg, Time};
 use crate::priority;
-use crate::target::follow::follower::First;
+use crate::target::follow::first::First;
 use crate::target::follow::watch::Watch;
 use crate::target::registry::Registry;
 

@@ -8,7 +8,8 @@ use tokio::sync::mpsc::Sender;
 
 use crate::capture::Orders;
 use crate::model::Msg;
-use crate::target::follow::follower::{First, Follower, News, Requests};
+use crate::target::follow::first::First;
+use crate::target::follow::follower::{Follower, News, Requests};
 use crate::target::follow::watch::Watch;
 use crate::target::registry::Registry;
 

@@ -13,8 +13,10 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::time::{ClockId, clock_gettime};
 use tracing::{debug, warn};
 
+use super::first::First;
 use super::looking::{Found, PATIENCE, Planning, Seen};
 use super::planners::{Answer, Job, Planners, Stage};
+use super::prompt::Prompt;
 use super::readers::{self, Asked, Readers};
 use super::record::{FileKey, Mapped};
 use super::rings::Wake;
@@ -30,7 +32,7 @@ use crate::target::process;
 use crate::target::registry::{COMMANDS, Registry};
 use crate::text::Foreign;
 
-/// While more comes than [`PROMPT`] allows, we look this often, and do not ask to be woken: each wake-up costs more than
+/// While more comes than [`Prompt`] allows, we look this often, and do not ask to be woken: each wake-up costs more than
 /// what it tells.
 const COALESCE: Duration = Duration::from_millis(1);
 /// The same while all files are known that are mapped. A program that was never seen waits so much longer, the first of
@@ -38,14 +40,10 @@ const COALESCE: Duration = Duration::from_millis(1);
 const COALESCE_KNOWN: Duration = Duration::from_millis(3);
 /// Where one file is new, others may follow: so long they are expected.
 const NEW: Duration = Duration::from_millis(100);
-/// Wake-ups at the first record, in a second. At some 8 µs each they are 0.4% of a CPU.
-const PROMPT: f64 = 500.0;
-/// As many at once: a program with its libraries is some 20 records.
-const PROMPT_AT_ONCE: f64 = 50.0;
 /// So long after the last record, we are woken by mappings alone: programs that come and go would wake us three times
 /// each. Who ended meanwhile is seen then.
 const CALM: Duration = Duration::from_millis(10);
-/// After so long with more than [`PROMPT`] allows, nobody waits for a single event, and others may go before us. To change
+/// After so long with more than [`Prompt`] allows, nobody waits for a single event, and others may go before us. To change
 /// the priority costs as much as what it is changed for: not for each program that comes and goes.
 const STORM: Duration = Duration::from_millis(10);
 /// Changes are told this often at the most, unless an image is new.
@@ -120,57 +118,6 @@ struct Rewritten {
     at: Instant,
 }
 
-/// How many wake-ups we may still ask for.
-#[derive(Debug)]
-struct Prompt {
-    left: f64,
-    since: Instant,
-}
-
-impl Prompt {
-    /// There was none when one was asked for last.
-    fn is_spent(&self) -> bool {
-        self.left < 1.0
-    }
-
-    /// Takes one, if there is one.
-    fn take(&mut self, now: Instant) -> bool {
-        let passed = now.saturating_duration_since(self.since).as_secs_f64();
-        self.left = (self.left + passed * PROMPT).min(PROMPT_AT_ONCE);
-        self.since = now;
-        let is_left = self.left >= 1.0;
-        self.left -= f64::from(u8::from(is_left));
-        is_left
-    }
-}
-
-/// The processes for which the user waits.
-#[derive(Debug, Default)]
-pub struct First {
-    /// By their ids.
-    pub pids: BTreeSet<u32>,
-    /// Their descendants, too.
-    pub children: bool,
-    /// Nobody else: the first report waits for them alone.
-    pub alone: bool,
-}
-
-impl First {
-    fn has(&self, pid: u32) -> bool {
-        self.pids.contains(&pid)
-    }
-
-    /// Takes in the descendants, among these processes with their parents.
-    fn take_children(&mut self, parents: &[(u32, u32)]) {
-        let mut has_grown = self.children;
-        while std::mem::take(&mut has_grown) {
-            for (pid, parent) in parents {
-                has_grown |= self.has(*parent) && self.pids.insert(*pid);
-            }
-        }
-    }
-}
-
 /// Follows what the processes of this machine do.
 pub struct Follower {
     registry: Registry,
@@ -195,7 +142,7 @@ pub struct Follower {
     last_event: Instant,
     /// When a file was last mapped that was not known.
     last_new: Instant,
-    /// Since when more comes than [`PROMPT`] allows.
+    /// Since when more comes than [`Prompt`] allows.
     storm: Option<Instant>,
     planning: Planning,
     /// Files that look like one that is being planned.
@@ -256,7 +203,7 @@ impl Follower {
             unread: Vec::new(),
             found: Vec::new(),
             checks: Vec::new(),
-            prompt: Prompt { left: PROMPT_AT_ONCE, since: now },
+            prompt: Prompt::full(now),
             last_event: now,
             last_new: now,
             storm: None,
