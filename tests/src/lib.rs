@@ -54,7 +54,7 @@ pub use json::Sessions;
 pub use kernel::{Held, Listed};
 pub use keylog::{AFTER_THE_HANDSHAKE, KeyLog, Line, check_capture, check_whole};
 pub use lab::{Lab, require_live};
-pub use maker::{Maker, Makers, is_long};
+pub use maker::{Maker, Makers, build_workload, is_long};
 pub use nginx::Nginx;
 pub use open::{JsServers, Open, python_client};
 pub use peer::{Peer, Protocol, Version, interactive_server, openssl, whole_truth};

@@ -18,6 +18,19 @@ pub fn is_long() -> bool {
     std::env::var_os("TLSKEYTOP_LONG").is_some()
 }
 
+/// Builds tests/peers/workload.c in the lab, under this name.
+///
+/// # Errors
+/// When there is no compiler, or no libssl-dev.
+pub fn build_workload(lab: &Lab, name: &str) -> Result<PathBuf> {
+    let program = lab.path(name);
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-O2", "-o"]).arg(&program).arg(peer_script("workload.c"));
+    gcc.args(["-lssl", "-lcrypto", "-lpthread"]);
+    Process::run_ok(&mut gcc).context("the workload needs gcc and libssl-dev")?;
+    Ok(program)
+}
+
 /// The built program.
 pub struct Makers(PathBuf);
 
@@ -34,11 +47,7 @@ impl Makers {
     /// # Errors
     /// When there is no compiler, or no libssl-dev.
     pub fn build(lab: &Lab) -> Result<Self> {
-        let program = lab.path("maker");
-        let mut gcc = Command::new("gcc");
-        gcc.args(["-O2", "-o"]).arg(&program).arg(peer_script("workload.c"));
-        Process::run_ok(gcc.args(["-lssl", "-lcrypto", "-lpthread"]))?;
-        Ok(Self(program))
+        Ok(Self(build_workload(lab, "maker")?))
     }
 
     /// Starts one, with the libraries of this folder before the system's, that writes each line to its key log at once.

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tlskeytop_tests::{KeyLog, Lab, Process, peer_script};
+use tlskeytop_tests::{KeyLog, Lab, Process, build_workload};
 
 /// The built program.
 pub struct Program(PathBuf);
@@ -119,12 +119,7 @@ impl Program {
     /// # Errors
     /// When there is no compiler, or no libssl-dev.
     pub fn build(lab: &Lab) -> Result<Self> {
-        let program = lab.path("workload");
-        let mut gcc = Command::new("gcc");
-        gcc.args(["-O2", "-o"]).arg(&program).arg(peer_script("workload.c"));
-        gcc.args(["-lssl", "-lcrypto", "-lpthread"]);
-        Process::run_ok(&mut gcc).context("the workload needs gcc and libssl-dev")?;
-        Ok(Self(program))
+        Ok(Self(build_workload(lab, "workload")?))
     }
 
     /// Starts one, whose key log has this name in the lab, and waits until it waits.
