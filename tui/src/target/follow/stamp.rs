@@ -52,6 +52,7 @@ mod tests {
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt as _;
     use std::path::Path;
+    use std::time::Instant;
 
     use super::*;
     use crate::target::maps::{self, Mapping};
@@ -78,9 +79,16 @@ mod tests {
         std::fs::copy("/bin/sleep", &path).unwrap();
         let mut sleeping = std::process::Command::new(&path).arg("60").spawn().unwrap();
         let pid = sleeping.id();
-        let mappings = maps::executable(pid, || ()).unwrap().mappings;
         let of_file = |mapping: &&Mapping| Path::new(mapping.path.raw()) == path;
-        let mapped = mappings.iter().find(of_file).unwrap().as_mapped();
+        let started = Instant::now();
+        // The one who starts it goes on before its program is mapped.
+        let mapped = loop {
+            let mappings = maps::executable(pid, || ()).unwrap().mappings;
+            if let Some(mapping) = mappings.iter().find(of_file) {
+                break mapping.as_mapped();
+            }
+            assert!(started.elapsed() < Duration::from_secs(30), "{mappings:?}");
+        };
         let identity = FileIdentity::of(&std::fs::metadata(&path).unwrap());
         let stamp = Stamp::at(&identity, SystemTime::now() + 2 * COARSE).unwrap();
         assert!(stamp.is_still_of(pid, &mapped));
