@@ -128,9 +128,9 @@ unsafe fn fill(
 
         (*event).secret = [0; SECRET_MAX];
         // One that is longer is carried with its first 64 bytes and its true length, to be rejected.
-        let room = if length > SECRET_MAX as u64 { SECRET_MAX as u32 } else { length as u32 };
+        let room = length.min(SECRET_MAX as u64);
         let to = (&raw mut (*event).secret).cast();
-        if bpf_probe_read_user(to, room, secret as *const _) != 0 {
+        if !steps::read::<{ SECRET_MAX as u64 }>(to, room, secret) {
             return Err(Counter::SecretUnreadable);
         }
         (*event).secret_len = if length > u32::MAX as u64 { u32::MAX } else { length as u32 };
@@ -158,10 +158,10 @@ unsafe fn read_label(to: *mut [u8; LABEL_ROOM], label: u64, length: Option<u64>)
         match length {
             None => bpf_probe_read_user_str(room, LABEL_ROOM as u32, label as *const _) - 1,
             Some(length) if length > LABEL_MAX as u64 => return LABEL_MAX as u32 + 1,
-            Some(length) => match bpf_probe_read_user(room, length as u32, label as *const _) {
-                0 => length as i64,
-                error => error,
-            },
+            Some(length) if steps::read::<{ LABEL_MAX as u64 }>(room.cast(), length, label) => {
+                length as i64
+            }
+            Some(_) => -1,
         }
     };
     if read < 0 {

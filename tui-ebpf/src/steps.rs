@@ -18,6 +18,23 @@ pub unsafe fn clear<const ROOM: usize>(payload: *mut u8) {
     }
 }
 
+/// Reads `length` bytes of the target's memory; nothing when it is more than `MOST`. Whether they could be read.
+///
+/// # Safety
+///
+/// `to` must point to `MOST` writable bytes.
+#[inline(always)]
+pub unsafe fn read<const MOST: u64>(to: *mut u8, length: u64, from: u64) -> bool {
+    // The bound is said right before the call, and of a value that the compiler knows nothing of: the verifier of Linux 6.1
+    // forgets what it knew of one that was on the stack meanwhile.
+    let length = core::hint::black_box(length);
+    if length > MOST {
+        return false;
+    }
+    // SAFETY: `to` has the room by this function's contract, and the helper checks `from`.
+    unsafe { bpf_probe_read_user(to.cast(), length as u32, from as *const _) == 0 }
+}
+
 /// Takes the first `count` steps, of which each copies `MOST` bytes at the most. What cannot be read stays as it is.
 ///
 /// # Safety

@@ -164,9 +164,9 @@ unsafe fn fill(ctx: &ProbeContext, event: *mut SecretEvent, hit: &Hit<'_>) -> Re
 
         (*event).secret = [0; SECRET_MAX];
         // One that is longer is carried with its first 64 bytes and its true length, to be rejected.
-        let room = if length > SECRET_MAX as u64 { SECRET_MAX as u32 } else { length as u32 };
+        let room = length.min(SECRET_MAX as u64);
         let to = (&raw mut (*event).secret).cast();
-        if bpf_probe_read_user(to, room, secret as *const _) != 0 {
+        if !steps::read::<{ SECRET_MAX as u64 }>(to, room, secret) {
             return Err(Counter::SecretUnreadable);
         }
         (*event).secret_len = if length > u32::MAX as u64 { u32::MAX } else { length as u32 };
