@@ -13,15 +13,17 @@ use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabiliti
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
 /// The capabilities that are kept, with what each is for. See capabilities(7).
-const KEPT: [(CapabilitySet, &str); 12] = [
+const KEPT: [(CapabilitySet, &str); 11] = [
     (CapabilitySet::BPF, "programs and maps"),
     (CapabilitySet::PERFMON, "probes, events of the whole machine"),
     (CapabilitySet::SYS_ADMIN, "uprobes on some kernels, /proc/PID/map_files"),
     (CapabilitySet::SYS_PTRACE, "/proc/PID/root, maps and exe of others"),
     (CapabilitySet::DAC_READ_SEARCH, "libraries and executables of others"),
-    (CapabilitySet::DAC_OVERRIDE, "a key log in a folder of the user behind sudo"),
-    (CapabilitySet::CHOWN, "giving the key log to the user behind sudo"),
-    (CapabilitySet::SETUID, "the command, and the configuration, as the user behind sudo"),
+    (
+        CapabilitySet::DAC_OVERRIDE,
+        "without sudo, a key log in a folder of another user; a user's display",
+    ),
+    (CapabilitySet::SETUID, "files and the command, as the user behind sudo"),
     (CapabilitySet::SETGID, "the same, for the groups"),
     (CapabilitySet::KILL, "passing signals on to the command"),
     (CapabilitySet::SYS_NICE, "following before what it follows"),
