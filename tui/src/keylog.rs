@@ -1,140 +1,22 @@
 //! The key log's file: private, append-only, one `write` a line (RFC 9850, the SSLKEYLOGFILE format).
 
+mod private;
 mod wiped;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufRead as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use zeroize::{Zeroize as _, Zeroizing};
 
+pub use self::private::{KeyLogError, Owner, open_private};
 use self::wiped::WipedReader;
 use crate::hidden::Hidden;
 use crate::model::{KnownLine, LINES_REMEMBERED, PendingLine};
 use crate::text::Foreign;
 use crate::tls::{LineId, ParsedLine, ValueTag, parse_line};
-
-/// Why a file is not written to.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyLogError {
-    /// It has lines, and none is a key log's.
-    #[error("{0}: has other contents than a key log; name another path")]
-    OtherContents(Foreign),
-    /// It is the file of `--log-file`.
-    #[error("{0} is the log: give the key log another file")]
-    IsLog(Foreign),
-    /// It cannot be opened or created.
-    #[error("{path}: {source}")]
-    Open {
-        /// The file.
-        path: Foreign,
-        /// What happened.
-        source: io::Error,
-    },
-    /// The last part of the path is a symbolic link.
-    #[error("{0}: is a symbolic link; name the file itself")]
-    Symlink(Foreign),
-    /// It is a directory, a FIFO, a device.
-    #[error("{0}: not a regular file; name another path")]
-    NotAFile(Foreign),
-    /// It has a second name.
-    #[error("{path}: has {links} hard links; name a file of its own")]
-    Links {
-        /// The file.
-        path: Foreign,
-        /// How many names.
-        links: u64,
-    },
-    /// It belongs to somebody else.
-    #[error("{path}: belongs to user {owner}, not to you or root; name another path")]
-    Owner {
-        /// The file.
-        path: Foreign,
-        /// Its owner.
-        owner: u32,
-    },
-    /// Others can read or write it.
-    #[error("{path}: mode {mode:04o} lets others in; run `chmod 600` on it or name another path")]
-    Mode {
-        /// The file.
-        path: Foreign,
-        /// Its permission bits.
-        mode: u32,
-    },
-}
-
-/// Whose the files are that we create: the user behind sudo, or ourselves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
-}
-
-impl Owner {
-    /// The user behind sudo (sudo(8): `SUDO_UID`, `SUDO_GID`, which only count for root), or who we are.
-    pub fn of_this_run() -> Self {
-        let own = Self {
-            uid: rustix::process::geteuid().as_raw(),
-            gid: rustix::process::getegid().as_raw(),
-        };
-        let variable = |name| std::env::var(name).ok()?.parse().ok();
-        match (variable("SUDO_UID"), variable("SUDO_GID")) {
-            (Some(uid), Some(gid)) if own.uid == 0 => Self { uid, gid },
-            _ => own,
-        }
-    }
-}
-
-/// Opens a file for appending that nobody else can read or has prepared for us.
-///
-/// # Errors
-///
-/// [`KeyLogError`] when it is not a regular file with one name, of mode 0600 or stricter, that belongs
-/// to `owner` or root.
-pub fn open_private(path: &Path, owner: Owner) -> Result<File, KeyLogError> {
-    let shown = || Foreign::from(path.as_os_str());
-    let failed = |source: io::Error| match source.raw_os_error() {
-        Some(libc::ELOOP) => KeyLogError::Symlink(shown()),
-        // What open(2) says of a directory, and of a FIFO or socket that nobody holds.
-        Some(libc::EISDIR | libc::ENXIO) => KeyLogError::NotAFile(shown()),
-        _ => KeyLogError::Open { path: shown(), source },
-    };
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .append(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC);
-    let file = match options.clone().create_new(true).open(path) {
-        Ok(file) => {
-            fchown(&file, Some(owner.uid), Some(owner.gid)).map_err(failed)?;
-            file
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            options.open(path).map_err(failed)?
-        }
-        Err(error) => return Err(failed(error)),
-    };
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(KeyLogError::NotAFile(shown()));
-    }
-    if metadata.nlink() != 1 {
-        return Err(KeyLogError::Links { path: shown(), links: metadata.nlink() });
-    }
-    if metadata.uid() != 0 && metadata.uid() != owner.uid {
-        return Err(KeyLogError::Owner { path: shown(), owner: metadata.uid() });
-    }
-    let mode = metadata.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(KeyLogError::Mode { path: shown(), mode });
-    }
-    Ok(file)
-}
 
 /// What happened to a batch of lines.
 #[derive(Debug)]

@@ -23,6 +23,7 @@ pub mod model;
 pub mod preflight;
 pub mod priority;
 pub mod report;
+mod rights;
 pub mod run;
 pub mod runtime;
 pub mod signals;

@@ -2,6 +2,8 @@
 //!
 //! The TUI and the headless modes run this same model: messages come in, effects go out.
 
+#![forbid(unsafe_code)]
+
 mod catch_up;
 mod command;
 pub mod container;
