@@ -16,7 +16,7 @@ use self::wiped::WipedReader;
 use crate::hidden::Hidden;
 use crate::model::{KnownLine, LINES_REMEMBERED, PendingLine};
 use crate::text::Foreign;
-use crate::tls::{LineId, ParsedLine, ValueTag, parse_line};
+use crate::tls::{ParsedLine, parse_line};
 
 /// What happened to a batch of lines.
 #[derive(Debug)]
@@ -122,10 +122,9 @@ impl KeyLog {
 
     fn write_line(&mut self, pending: &PendingLine) -> io::Result<()> {
         let line = &pending.line;
-        let name = (line.id(), ValueTag::new(&line.client_random, &line.secret));
         if let Some((rest, begun)) = self.rest.take() {
-            self.append(rest, begun, true)?;
-            if begun == name {
+            self.append(rest, || begun, true)?;
+            if begun == line.name() {
                 return Ok(());
             }
         }
@@ -133,14 +132,18 @@ impl KeyLog {
             self.file.write_all(b"\n")?;
             self.needs_newline = false;
         }
-        self.append(Zeroizing::new(line.to_text().as_bytes().to_vec()).into(), name, false)
+        self.append(
+            Zeroizing::new(line.to_text().as_bytes().to_vec()).into(),
+            || line.name(),
+            false,
+        )
     }
 
     /// One `write`; what the disk did not take is tried at once, and kept when that fails.
     fn append(
         &mut self,
         mut bytes: Hidden<Vec<u8>>,
-        name: KnownLine,
+        name: impl Fn() -> KnownLine,
         mut begun: bool,
     ) -> io::Result<()> {
         while !bytes.is_empty() {
@@ -155,7 +158,7 @@ impl KeyLog {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.rest = begun.then_some((bytes, name));
+                    self.rest = begun.then(|| (bytes, name()));
                     return Err(error);
                 }
             }
@@ -201,9 +204,7 @@ fn read_lines(file: &File) -> io::Result<Lines> {
         has_ours |= !is_empty && !matches!(parsed, ParsedLine::Foreign);
         has_others |= matches!(parsed, ParsedLine::Foreign);
         if let ParsedLine::Key(key) = parsed {
-            let tag = ValueTag::new(&key.client_random, &key.secret);
-            let id = LineId::new(&key.label, &key.client_random, &key.secret);
-            known.push_back((id, tag));
+            known.push_back(key.name());
             if known.len() > LINES_REMEMBERED {
                 known.pop_front();
             }
