@@ -26,6 +26,7 @@ mod open;
 mod peer;
 mod process;
 mod programs;
+mod recording;
 mod root;
 mod scan;
 mod screen;
@@ -62,6 +63,7 @@ pub use process::{Ended, Process};
 pub use programs::{
     LIBSSL, PYTHON, old_library, peer_script, private_libssl, program, shared_library,
 };
+pub use recording::Recording;
 pub use root::Root;
 pub use scan::scan_of;
 pub use screen::Screen;

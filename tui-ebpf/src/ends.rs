@@ -19,8 +19,8 @@ const DESCRIPTOR: u32 = 0x0500;
 const FILE_TYPE: u16 = 0o170_000;
 const SOCKET: u16 = 0o140_000;
 /// `linux/socket.h`.
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+pub const AF_INET: u16 = 2;
+pub const AF_INET6: u16 = 10;
 
 /// Fills `ends` with what the steps find of the present task's connection.
 ///
@@ -126,11 +126,12 @@ unsafe fn peer(layout: &KernelLayout, descriptor: u32, ends: *mut Ends) -> Optio
 }
 
 /// What is made of integers, of which every bit pattern is one.
-trait Number: Copy + Default {}
+pub trait Number: Copy + Default {}
 impl Number for u16 {}
 impl Number for u32 {}
 impl Number for u64 {}
 impl Number for [u8; 16] {}
+impl Number for [[u8; 16]; 2] {}
 impl Number for BioNumbers {}
 impl Number for DescriptorTable {}
 impl Number for SocketLinks {}
@@ -148,7 +149,7 @@ fn user<T: Number>(from: u64) -> Option<T> {
 
 /// Reads the kernel's memory.
 #[inline(always)]
-fn kernel<T: Number>(base: u64, offset: u32) -> Option<T> {
+pub fn kernel<T: Number>(base: u64, offset: u32) -> Option<T> {
     let mut value = T::default();
     let to = (&raw mut value).cast();
     let from = base.wrapping_add(offset as u64) as *const _;

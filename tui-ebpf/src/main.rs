@@ -8,6 +8,8 @@
 mod ends;
 mod lifecycle;
 mod maps;
+mod owners;
+mod packets;
 mod record;
 mod steps;
 mod tap;

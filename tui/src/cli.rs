@@ -1,5 +1,7 @@
 //! The command line: what was typed, then what it means, checked.
 
+mod packets;
+
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -15,6 +17,7 @@ use crate::model::CATCH_UP_LIMIT;
 use crate::model::container::ContainerPattern;
 use crate::model::selection::Excluded;
 use crate::model::target::Selection;
+use crate::packets::Plan;
 use crate::target::layout::Forced;
 use crate::target::plan::Ways;
 
@@ -102,6 +105,8 @@ struct Options {
     /// Show secrets in full (they are masked otherwise)
     #[arg(long, help_heading = "Where secrets go")]
     reveal: bool,
+    #[command(flatten)]
+    packets: packets::PacketOptions,
     /// What to show; without a terminal the default is keylog
     #[arg(long, help_heading = "What to show", value_enum, value_name = "MODE")]
     mode: Option<ModeArg>,
@@ -109,10 +114,10 @@ struct Options {
     /// Shift held
     #[arg(long, help_heading = "What to show")]
     mouse: bool,
-    /// Stop after so many seconds (keylog and json)
+    /// Stop after so many seconds (without the interface)
     #[arg(long, help_heading = "What to show", value_name = "SECS", value_parser = seconds)]
     duration: Option<Duration>,
-    /// Stop after so many complete sessions (keylog and json)
+    /// Stop after so many complete sessions (without the interface)
     #[arg(long, help_heading = "What to show", value_name = "SESSIONS", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// Read the configuration from this file (default ~/.config/tlskeytop/config.toml of the user
@@ -177,6 +182,8 @@ enum ModeArg {
     Keylog,
     /// One JSON object a line on stdout for each session that changed
     Json,
+    /// Packets and their secrets to one file, nothing on the terminal
+    Pcap,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -213,6 +220,8 @@ pub enum Mode {
     Keylog,
     /// JSON lines.
     Json,
+    /// Packets and their secrets only.
+    Pcap,
 }
 
 /// What to do, checked.
@@ -240,7 +249,7 @@ pub enum Task {
 /// A capture, as it was asked for.
 #[derive(Debug)]
 pub struct CaptureTask {
-    /// Terminal interface, key log or JSON.
+    /// Terminal interface, key log, JSON or packets.
     pub mode: Mode,
     /// Which processes.
     pub selection: Selection,
@@ -258,6 +267,8 @@ pub struct CaptureTask {
     pub ring_bytes: Option<u32>,
     /// Write secrets from the start.
     pub save: bool,
+    /// Packets that are recorded, and where.
+    pub packets: Option<Plan>,
     /// Stop after this time.
     pub duration: Option<Duration>,
     /// Stop after so many complete sessions.
@@ -328,6 +339,7 @@ impl Options {
             Some(ModeArg::Tui) => Mode::Tui,
             Some(ModeArg::Keylog) => Mode::Keylog,
             Some(ModeArg::Json) => Mode::Json,
+            Some(ModeArg::Pcap) => Mode::Pcap,
             // The terminal is the command's.
             None if terminal && self.run.is_empty() => Mode::Tui,
             None => Mode::Keylog,
@@ -336,12 +348,13 @@ impl Options {
             return Err(usage("--mode tui needs a terminal on stdin and stdout"));
         }
         if mode == Mode::Tui && (self.duration.is_some() || self.count.is_some()) {
-            return Err(usage("--duration and --count go with --mode keylog or json"));
+            return Err(usage("--duration and --count go with --mode keylog, json or pcap"));
         }
         let to_stdout = self.keylog_file.as_ref().is_some_and(|path| path.as_os_str() == "-");
         if to_stdout && mode != Mode::Keylog {
             return Err(usage("'-k -' goes with --mode keylog only: stdout is in use otherwise"));
         }
+        let packets = self.packets.check(mode == Mode::Pcap).map_err(|text| usage(&text))?;
         let names = globs("--name", &self.name)?;
         let containers = containers("--container", &self.container)?;
         let excluded = Excluded {
@@ -374,6 +387,7 @@ impl Options {
                 },
                 ..Selection::default()
             },
+            packets,
             images: self.image,
             excluded_images: self.exclude_image,
             open: Open { keylog: self.keylog_file.is_none(), catch_up: self.catch_up.is_none() },

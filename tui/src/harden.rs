@@ -13,7 +13,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabiliti
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
 /// The capabilities that are kept, with what each is for. See capabilities(7).
-const KEPT: [(CapabilitySet, &str); 12] = [
+const KEPT: [(CapabilitySet, &str); 13] = [
     (CapabilitySet::BPF, "programs and maps"),
     (CapabilitySet::PERFMON, "probes, events of the whole machine"),
     (CapabilitySet::SYS_ADMIN, "uprobes on some kernels, /proc/PID/map_files"),
@@ -25,6 +25,7 @@ const KEPT: [(CapabilitySet, &str); 12] = [
     (CapabilitySet::SETGID, "the same, for the groups"),
     (CapabilitySet::KILL, "passing signals on to the command"),
     (CapabilitySet::SYS_NICE, "following before what it follows"),
+    (CapabilitySet::NET_RAW, "packets"),
     (CapabilitySet::IPC_LOCK, "memory that is not swapped out"),
 ];
 

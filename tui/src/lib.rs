@@ -20,6 +20,7 @@ pub mod keylog;
 pub mod keymap;
 pub mod logging;
 pub mod model;
+pub mod packets;
 pub mod pcapng;
 pub mod preflight;
 pub mod priority;

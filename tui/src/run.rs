@@ -27,6 +27,7 @@ use crate::model::target::{Ancestor, Selection};
 use crate::model::{
     AT_A_TIME, AT_A_TIME_ONE_BY_ONE, CatchingUp, CommandState, DEFAULT_SESSION_LIMIT, Model, Msg,
 };
+use crate::packets::{Recorder, RecorderError};
 use crate::preflight::{self, Check};
 use crate::report;
 use crate::runtime::{self, Engine as _, Machine, finish, local_offset};
@@ -88,6 +89,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         USAGE
     } else if error.is::<CaptureError>() && error.chain().any(is_refused)
         || matches!(error.downcast_ref(), Some(HeadlessError::Refused(_)))
+        || error.is::<RecorderError>() && error.chain().any(is_refused)
     {
         NOT_PERMITTED
     } else {
@@ -250,6 +252,9 @@ fn capture_logged(
         .build()
         .context("starting the event loop")?;
     runtime.block_on(async {
+        // What cannot be recorded is better known before anything is attached, and no handshake comes before its packets.
+        let recorder = task.packets.clone().map(|plan| Recorder::start(plan, Owner::of_this_run()));
+        let recorder = recorder.transpose()?;
         let loaded = capture::load(task.ring_bytes.unwrap_or(RING), task.selection.ways)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
@@ -263,6 +268,10 @@ fn capture_logged(
         let mut machine = Machine::start(loaded, registry, watch, first, only_named)?;
         let mut model = Model::new(selection, task.keylog.clone(), DEFAULT_SESSION_LIMIT);
         model.catching_up = CatchingUp::new(task.catch_up, at_a_time);
+        if let Some(recorder) = recorder {
+            machine.set_recorder(recorder);
+            model.update(machine.now(), Msg::Record(true));
+        }
         if let Some(command) = command {
             let streams = if options.is_some() { Streams::Apart } else { Streams::Ours };
             machine.set_command(command, streams, files);

@@ -1,0 +1,189 @@
+//! The blocks of the file: each interface is described before its first packet, in every file anew.
+
+use std::collections::HashMap;
+use std::io;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use super::backlog::Held;
+use super::file::{FileError, PacketFile};
+use super::recording::Sink;
+use super::ring::Frame;
+use crate::pcapng::{Interface, Packet, Writer};
+use crate::text::sanitize;
+use crate::tls::KeyLine;
+use crate::wire::Link;
+
+/// Interfaces that are told apart, also those that are gone: 10 MiB.
+const INTERFACES: usize = 65_536;
+/// How long the next file is not tried again after it could not be had.
+const ROTATE_AGAIN: Duration = Duration::from_secs(10);
+/// Modems; libc has no name for it.
+const ARPHRD_RAWIP: u16 = 519;
+/// Hardware types of `linux/if_arp.h` whose packets begin with their IP header: tunnels.
+const RAW_IP: [u16; 5] =
+    [libc::ARPHRD_NONE, ARPHRD_RAWIP, libc::ARPHRD_TUNNEL, libc::ARPHRD_TUNNEL6, libc::ARPHRD_SIT];
+
+/// An interface that packets came from.
+struct Known {
+    index: u32,
+    name: Option<String>,
+    link: Link,
+    /// Its number in the present file.
+    number: Option<u32>,
+}
+
+/// Writes packets and secrets.
+pub struct Output {
+    writer: Writer<PacketFile>,
+    interfaces: Vec<Known>,
+    /// By index and hardware type; `None`: not recorded.
+    places: HashMap<(u32, u16), Option<usize>>,
+    rotate_at: Option<Instant>,
+    /// What the user should know.
+    warnings: Vec<String>,
+}
+
+impl Output {
+    /// Begins a file.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn new(file: PacketFile) -> io::Result<Self> {
+        let mut writer = Writer::new(file);
+        writer.section()?;
+        writer.get_mut().flush()?;
+        Ok(Self {
+            writer,
+            interfaces: Vec::new(),
+            places: HashMap::new(),
+            rotate_at: None,
+            warnings: Vec::new(),
+        })
+    }
+
+    /// The file.
+    pub fn file(&mut self) -> &mut PacketFile {
+        self.writer.get_mut()
+    }
+
+    /// What there is to tell since this was asked last.
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    /// Which interface a packet came from, and what it begins with; `None` when that is of a kind that is not recorded.
+    pub fn place(
+        &mut self,
+        frame: &Frame<'_>,
+        name: impl FnOnce(u32) -> Option<String>,
+    ) -> Option<(usize, Link)> {
+        let key = (frame.interface, frame.hardware);
+        let place = match self.places.get(&key) {
+            Some(place) => *place,
+            None => {
+                let place = self.meet(frame, name(frame.interface));
+                self.places.insert(key, place);
+                place
+            }
+        };
+        place.map(|place| (place, self.interfaces[place].link))
+    }
+
+    fn meet(&mut self, frame: &Frame<'_>, name: Option<String>) -> Option<usize> {
+        let index = frame.interface;
+        let Some(link) = link(frame.hardware) else {
+            let name = name.map_or_else(|| index.to_string(), |name| sanitize(&name));
+            self.warnings.push(format!(
+                "packets of interface {name} are not recorded: its hardware type {} is not known",
+                frame.hardware
+            ));
+            return None;
+        };
+        if self.interfaces.len() >= INTERFACES {
+            return None;
+        }
+        self.interfaces.push(Known { index, name, link, number: None });
+        Some(self.interfaces.len() - 1)
+    }
+
+    /// Interfaces changed: those that have another name now are others.
+    pub fn forget_renamed(&mut self, name: impl Fn(u32) -> Option<String>) {
+        let interfaces = &self.interfaces;
+        self.places.retain(|(index, _), place| {
+            let now = name(*index);
+            match place.and_then(|place| interfaces.get(place)) {
+                Some(known) => now.is_some() && now == known.name,
+                None => now.is_some(),
+            }
+        });
+    }
+
+    fn rotate(&mut self) {
+        if !self.file().is_full() || self.rotate_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        let began = match self.file().rotate() {
+            Ok(()) => self.writer.section().map_err(|error| error.to_string()),
+            Err(error) => Err(FileError::to_string(&error)),
+        };
+        match began {
+            Ok(()) => {
+                self.rotate_at = None;
+                self.interfaces.iter_mut().for_each(|known| known.number = None);
+            }
+            Err(error) => {
+                self.rotate_at = Some(Instant::now() + ROTATE_AGAIN);
+                self.warnings.push(format!("the packets' next file: {error}"));
+            }
+        }
+    }
+
+    fn number(&mut self, place: usize) -> io::Result<u32> {
+        let known = &mut self.interfaces[place];
+        if let Some(number) = known.number {
+            return Ok(number);
+        }
+        let unnamed = format!("interface {}", known.index);
+        let number = self.writer.interface(&Interface {
+            name: Some(known.name.as_deref().unwrap_or(&unnamed)),
+            link: known.link.number(),
+            snap_length: 0,
+            time_digits: crate::pcapng::NANOSECONDS,
+        })?;
+        known.number = Some(number);
+        Ok(number)
+    }
+}
+
+impl Sink for Output {
+    fn secrets(&mut self, lines: &[Box<KeyLine>]) -> io::Result<()> {
+        self.rotate();
+        // Wireshark's tools take the kind of a file from what stands before the first other block.
+        for place in 0..self.interfaces.len() {
+            self.number(place)?;
+        }
+        self.writer.secrets(lines.iter().map(|line| &**line))
+    }
+
+    fn packet(&mut self, packet: &Held, comment: Option<&str>) -> io::Result<()> {
+        let interface = self.number(packet.interface)?;
+        self.writer.packet(&Packet {
+            interface,
+            time: packet.time.0,
+            original_length: packet.original_length,
+            bytes: &packet.bytes,
+            comment,
+        })?;
+        self.file().flush_if_full()
+    }
+}
+
+fn link(hardware: u16) -> Option<Link> {
+    match hardware {
+        libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK => Some(Link::Ethernet),
+        tunnel if RAW_IP.contains(&tunnel) => Some(Link::Ip),
+        _ => None,
+    }
+}
