@@ -173,7 +173,7 @@ impl Recording {
         let mut rest = &bytes[..];
         while !rest.is_empty() {
             let len = u32_at(rest, 4)? as usize;
-            ensure!(len >= 12 && len % 4 == 0, "a block of {len} bytes");
+            ensure!(len >= 12 && len.is_multiple_of(4), "a block of {len} bytes");
             let block = rest.get(..len).context("the last block is cut")?;
             ensure!(u32_at(block, len - 4)? as usize == len, "two lengths");
             blocks.push((u32_at(block, 0)?, block[8..len - 4].to_vec()));

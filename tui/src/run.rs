@@ -255,7 +255,7 @@ fn capture_logged(
         // What cannot be recorded is better known before anything is attached, and no handshake comes before its packets.
         let recorder = task.packets.clone().map(|plan| Recorder::start(plan, Owner::of_this_run()));
         let recorder = recorder.transpose()?;
-        let loaded = capture::load(task.ring_bytes.unwrap_or(RING), task.selection.ways)?;
+        let loaded = capture::load(task.ring_bytes.unwrap_or(RING), task.selection.ways, false)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
             say(&format!("warning: {}", crate::text::sanitize(warning)));

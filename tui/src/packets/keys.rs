@@ -13,6 +13,9 @@ const KEPT: usize = 50_000;
 /// Lines of one connection: all of RFC 9850, and those after some KeyUpdates.
 const LINES: usize = 48;
 
+/// Secrets, each in a place of its own: a list that grows or moves leaves copies of what is in it behind.
+pub type Lines = Vec<Box<KeyLine>>;
+
 /// What is known of the connections, by client random.
 pub struct Keys {
     connections: HashMap<ClientRandom, Known>,
@@ -28,8 +31,7 @@ pub struct Keys {
 
 #[derive(Default)]
 struct Known {
-    /// Each in a place of its own: what grows or moves leaves no copy behind.
-    waiting: Vec<Box<KeyLine>>,
+    waiting: Lines,
     lines: Vec<LineId>,
     labels: u8,
     in_file: bool,
@@ -120,8 +122,8 @@ impl Keys {
     }
 
     /// The secrets that are to be written now.
-    pub fn take_due(&mut self) -> Vec<Box<KeyLine>> {
-        let mut lines = Vec::new();
+    pub fn take_due(&mut self) -> Lines {
+        let mut lines = Lines::new();
         for random in std::mem::take(&mut self.due) {
             if let Some(known) = self.connections.get_mut(&random) {
                 lines.append(&mut known.waiting);

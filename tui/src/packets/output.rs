@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::backlog::Held;
 use super::file::{FileError, PacketFile};
+use super::links::link;
 use super::recording::Sink;
 use super::ring::Frame;
 use crate::pcapng::{Interface, Packet, Writer};
@@ -18,11 +19,6 @@ use crate::wire::Link;
 const INTERFACES: usize = 65_536;
 /// How long the next file is not tried again after it could not be had.
 const ROTATE_AGAIN: Duration = Duration::from_secs(10);
-/// Modems; libc has no name for it.
-const ARPHRD_RAWIP: u16 = 519;
-/// Hardware types of `linux/if_arp.h` whose packets begin with their IP header: tunnels.
-const RAW_IP: [u16; 5] =
-    [libc::ARPHRD_NONE, ARPHRD_RAWIP, libc::ARPHRD_TUNNEL, libc::ARPHRD_TUNNEL6, libc::ARPHRD_SIT];
 
 /// An interface that packets came from.
 struct Known {
@@ -177,13 +173,5 @@ impl Sink for Output {
             comment,
         })?;
         self.file().flush_if_full()
-    }
-}
-
-fn link(hardware: u16) -> Option<Link> {
-    match hardware {
-        libc::ARPHRD_ETHER | libc::ARPHRD_LOOPBACK => Some(Link::Ethernet),
-        tunnel if RAW_IP.contains(&tunnel) => Some(Link::Ip),
-        _ => None,
     }
 }

@@ -24,11 +24,30 @@ impl Socket {
     ///
     /// The kernel's: `CAP_NET_RAW` is missing, it has no packet sockets, or no memory for the ring.
     pub fn open(blocks: usize, interfaces: Option<&[u32]>) -> io::Result<Self> {
+        Self::with_filter(blocks, |socket| attach(socket, interfaces))
+    }
+
+    /// Opens one that receives what an eBPF program takes.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Socket::open`].
+    pub fn filtered(blocks: usize, program: BorrowedFd<'_>) -> io::Result<Self> {
+        let number = program.as_raw_fd();
+        Self::with_filter(blocks, |socket| {
+            set(socket.as_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_BPF, &number)
+        })
+    }
+
+    fn with_filter(
+        blocks: usize,
+        attach: impl FnOnce(&OwnedFd) -> io::Result<()>,
+    ) -> io::Result<Self> {
         let every = u32::from((libc::ETH_P_ALL as u16).to_be());
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let protocol = NonZeroU32::new(every).map(Protocol::from_raw);
         let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, protocol)?;
-        attach(&socket, interfaces)?;
+        attach(&socket)?;
         // What came before the filter is dropped by this.
         let ring = Ring::new(&socket, blocks)?;
         Ok(Self { ring, socket })
