@@ -13,6 +13,7 @@ use globset::{Glob, GlobMatcher};
 
 use crate::capture::RING;
 use crate::config::{CATCH_UP, Config, DEFAULT_KEYLOG};
+use crate::inject::Injection;
 use crate::model::CATCH_UP_LIMIT;
 use crate::model::container::ContainerPattern;
 use crate::model::selection::Excluded;
@@ -163,6 +164,23 @@ enum Command {
     },
     /// Check whether this machine can run tlskeytop, and say what to do if not
     Doctor,
+    /// Add to a capture the secrets that its handshakes need, so that Wireshark decrypts it without a
+    /// key log
+    ///
+    /// The secrets stand in the new file as Decryption Secrets Blocks, and no others than those of its handshakes: the
+    /// file can be given away without the rest of the key log. It is private (mode 0600); nothing is overwritten. Lists
+    /// the handshakes for which the key log has no secrets. Needs no root.
+    Inject {
+        /// The key log: an SSLKEYLOGFILE
+        #[arg(short, long, value_name = "FILE")]
+        keylog_file: PathBuf,
+        /// The capture: pcap or pcapng
+        #[arg(value_name = "IN")]
+        input: PathBuf,
+        /// The pcapng file to make
+        #[arg(value_name = "OUT")]
+        output: PathBuf,
+    },
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -238,6 +256,8 @@ pub enum Task {
     },
     /// Check the machine.
     Doctor,
+    /// Add secrets to a capture.
+    Inject(Injection),
     /// Print the default configuration.
     PrintConfig,
     /// Print completions.
@@ -320,6 +340,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Task, clap::Err
     match cli.command {
         Some(Command::Scan { json, layout }) => Ok(Task::Scan { json, layout }),
         Some(Command::Doctor) => Ok(Task::Doctor),
+        Some(Command::Inject { keylog_file, input, output }) => {
+            Ok(Task::Inject(Injection { keys: keylog_file, input, output }))
+        }
         Some(Command::Completions { shell }) => Ok(Task::Completions(shell)),
         Some(Command::Man) => Ok(Task::Man),
         None if cli.options.print_config => Ok(Task::PrintConfig),

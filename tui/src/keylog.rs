@@ -1,20 +1,22 @@
 //! The key log's file: private, append-only, one `write` a line (RFC 9850, the SSLKEYLOGFILE format).
 
+mod lines;
 mod wiped;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use zeroize::{Zeroize as _, Zeroizing};
 
-use self::wiped::WipedReader;
+pub use self::lines::keys;
+use self::lines::{Lines, read_lines};
 use crate::hidden::Hidden;
-use crate::model::{KnownLine, LINES_REMEMBERED, PendingLine};
+use crate::model::{KnownLine, PendingLine};
 use crate::text::Foreign;
-use crate::tls::{LineId, ParsedLine, ValueTag, parse_line};
+use crate::tls::ValueTag;
 
 /// Why a file is not written to.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +91,28 @@ impl Owner {
     }
 }
 
+/// Creates a file for appending that nobody else can read.
+///
+/// # Errors
+///
+/// `AlreadyExists` when the path names anything, a symbolic link too; or what the system says.
+pub fn create_private(path: &Path, owner: Owner) -> io::Result<File> {
+    let file = private().create_new(true).open(path)?;
+    fchown(&file, Some(owner.uid), Some(owner.gid))?;
+    Ok(file)
+}
+
+/// How such a file is opened.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .append(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC);
+    options
+}
+
 /// Opens a file for appending that nobody else can read or has prepared for us.
 ///
 /// # Errors
@@ -103,22 +127,11 @@ pub fn open_private(path: &Path, owner: Owner) -> Result<File, KeyLogError> {
         Some(libc::EISDIR | libc::ENXIO) => KeyLogError::NotAFile(shown()),
         _ => KeyLogError::Open { path: shown(), source },
     };
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .append(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC);
-    let file = match options.clone().create_new(true).open(path) {
-        Ok(file) => {
-            fchown(&file, Some(owner.uid), Some(owner.gid)).map_err(failed)?;
-            file
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            options.open(path).map_err(failed)?
-        }
-        Err(error) => return Err(failed(error)),
+    let file = match create_private(path, owner) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => private().open(path),
+        created => created,
     };
+    let file = file.map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
         return Err(KeyLogError::NotAFile(shown()));
@@ -290,58 +303,6 @@ impl KeyLog {
         }
         Ok(())
     }
-}
-
-/// What is in a file.
-struct Lines {
-    /// The last million of its key lines.
-    known: Vec<KnownLine>,
-    /// Its last line lacks a newline.
-    needs_newline: bool,
-    /// There are whole lines, and none is a key or a comment: a private key, perhaps.
-    is_other: bool,
-}
-
-fn read_lines(file: &File) -> io::Result<Lines> {
-    /// Longer ones are no key lines: a label of 48, 64 and 128 digits.
-    const LONGEST: u64 = 4096;
-    let mut reader = WipedReader::new(file);
-    let mut known: std::collections::VecDeque<KnownLine> = std::collections::VecDeque::new();
-    // With room for the longest, no copy is left behind by growing.
-    let mut line = Zeroizing::new(Vec::with_capacity(LONGEST as usize));
-    let mut ends_with_newline = true;
-    let mut in_long_line = false;
-    let (mut has_ours, mut has_others) = (false, false);
-    loop {
-        line.zeroize();
-        if io::Read::take(&mut reader, LONGEST).read_until(b'\n', &mut line)? == 0 {
-            break;
-        }
-        ends_with_newline = line.last() == Some(&b'\n');
-        let whole = !in_long_line;
-        in_long_line = !ends_with_newline && line.len() as u64 == LONGEST;
-        // A last line without its newline may be cut; even a whole one is only repeated.
-        if !(whole && ends_with_newline) {
-            continue;
-        }
-        let parsed = parse_line(&line);
-        let is_empty = line.trim_ascii().is_empty();
-        has_ours |= !is_empty && !matches!(parsed, ParsedLine::Foreign);
-        has_others |= matches!(parsed, ParsedLine::Foreign);
-        if let ParsedLine::Key(key) = parsed {
-            let tag = ValueTag::new(&key.client_random, &key.secret);
-            let id = LineId::new(&key.label, &key.client_random, &key.secret);
-            known.push_back((id, tag));
-            if known.len() > LINES_REMEMBERED {
-                known.pop_front();
-            }
-        }
-    }
-    Ok(Lines {
-        known: known.into(),
-        needs_newline: !ends_with_newline,
-        is_other: has_others && !has_ours,
-    })
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod harden;
 pub mod headless;
 pub mod hidden;
 pub mod home;
+pub mod inject;
 pub mod json;
 pub mod keylog;
 pub mod keymap;

@@ -21,6 +21,7 @@ use crate::config::file::FileError;
 use crate::config::{self, Config};
 use crate::harden;
 use crate::headless::{self, HeadlessError, say};
+use crate::inject::{Injection, inject};
 use crate::keylog::{Owner, keep_apart, open_private};
 use crate::logging;
 use crate::model::target::{Ancestor, Selection};
@@ -50,6 +51,7 @@ pub fn run(task: Task) -> ExitCode {
     let result = match task {
         Task::Capture(task) => return capture(*task),
         Task::Scan { json, layout } => scan(json, layout),
+        Task::Inject(injection) => return add_secrets(&injection),
         Task::Doctor => doctor(),
         Task::Completions(shell) => print(|out| {
             clap_complete::generate(shell, &mut cli::command(), "tlskeytop", out);
@@ -123,6 +125,18 @@ fn scan(json: bool, layout: Option<Forced>) -> io::Result<u8> {
         say("not root: only your own processes were looked at; `sudo tlskeytop scan` sees all");
     }
     print(|out| out.write_all(text.as_bytes()))
+}
+
+fn add_secrets(injection: &Injection) -> ExitCode {
+    harden::keep_memory();
+    let done = inject(injection, Owner::of_this_run()).map_err(anyhow::Error::from);
+    let printed = done.and_then(|report| {
+        for warning in report.warnings() {
+            say(&format!("warning: {warning}"));
+        }
+        Ok(print(|out| write!(out, "{report}"))?)
+    });
+    printed.map_or_else(|error| failed(&error), ExitCode::from)
 }
 
 fn doctor() -> io::Result<u8> {

@@ -1,4 +1,4 @@
-//! One block of a pcapng file, made whole in memory: nothing is written by halves.
+//! What blocks of a pcapng file are made of; one is made whole in memory: nothing is written by halves.
 
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -12,10 +12,31 @@ pub enum Order {
     Big,
 }
 
+impl Order {
+    /// The number of two bytes at a place; 0 where there are none.
+    pub(super) fn u16_at(self, bytes: &[u8], at: usize) -> u16 {
+        let Some(&bytes) = bytes.get(at..).and_then(<[u8]>::first_chunk) else { return 0 };
+        match self {
+            Self::Little => u16::from_le_bytes(bytes),
+            Self::Big => u16::from_be_bytes(bytes),
+        }
+    }
+
+    /// The number of four bytes at a place; 0 where there are none.
+    pub(super) fn u32_at(self, bytes: &[u8], at: usize) -> u32 {
+        let Some(&bytes) = bytes.get(at..).and_then(<[u8]>::first_chunk) else { return 0 };
+        match self {
+            Self::Little => u32::from_le_bytes(bytes),
+            Self::Big => u32::from_be_bytes(bytes),
+        }
+    }
+}
+
 /// Block types (draft-ietf-opsawg-pcapng, 11.1).
 pub(super) mod kind {
     pub const SECTION: u32 = 0x0a0d_0d0a;
     pub const INTERFACE: u32 = 1;
+    pub const OLD_PACKET: u32 = 2;
     pub const SIMPLE_PACKET: u32 = 3;
     pub const PACKET: u32 = 6;
     pub const SECRETS: u32 = 10;
@@ -28,19 +49,20 @@ pub(super) mod option {
     pub const INTERFACE_NAME: u16 = 2;
     pub const PROGRAM: u16 = 4;
     pub const TIME_RESOLUTION: u16 = 9;
+    pub const TIME_OFFSET: u16 = 14;
 }
 
 /// A block that is being made. One that holds secrets is wiped; the others are not, which for packets costs more than all
 /// the rest.
 #[derive(Debug)]
-pub(super) struct Block {
+pub(super) struct Draft {
     bytes: Zeroizing<Vec<u8>>,
     order: Order,
     has_options: bool,
     has_secrets: bool,
 }
 
-impl Block {
+impl Draft {
     /// One that is used again for each block.
     pub fn new(order: Order) -> Self {
         Self { bytes: Zeroizing::default(), order, has_options: false, has_secrets: false }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use zeroize::Zeroizing;
 
-use super::block::{Block, Order, kind, option};
+use super::block::{Draft, Order, kind, option};
 use crate::tls::KeyLine;
 
 /// The number by which a section says its byte order.
@@ -51,7 +51,7 @@ pub struct Packet<'a> {
 #[derive(Debug)]
 pub struct Writer<W> {
     out: W,
-    block: Block,
+    block: Draft,
     interfaces: u32,
     /// Bytes of whole blocks.
     written: u64,
@@ -60,7 +60,7 @@ pub struct Writer<W> {
 impl<W: Write> Writer<W> {
     /// Begins with nothing: a section comes first.
     pub fn new(out: W) -> Self {
-        Self { out, block: Block::new(Order::Little), interfaces: 0, written: 0 }
+        Self { out, block: Draft::new(Order::Little), interfaces: 0, written: 0 }
     }
 
     /// Bytes of the blocks that were written whole: where one could not, the file is good up to here.
@@ -71,6 +71,11 @@ impl<W: Write> Writer<W> {
     /// Where it is written to.
     pub fn get_ref(&self) -> &W {
         &self.out
+    }
+
+    /// Gives back where it was written to.
+    pub fn into_inner(self) -> W {
+        self.out
     }
 
     /// Where it is written to.
@@ -174,7 +179,7 @@ impl<W: Write> Writer<W> {
 
     /// Writes blocks from here on in the byte order of a section of another file.
     pub(crate) fn follow(&mut self, order: Order) {
-        self.block = Block::new(order);
+        self.block = Draft::new(order);
         self.interfaces = 0;
     }
 

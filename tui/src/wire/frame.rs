@@ -119,3 +119,99 @@ fn of_ether_type<'a>(number: &[u8], packet: &'a [u8]) -> Option<LaxSlicedPacket<
     let number = EtherType(u16::from_be_bytes(number.try_into().ok()?));
     Some(LaxSlicedPacket::from_ether_type(number, packet))
 }
+
+#[cfg(test)]
+mod tests {
+    use etherparse::{IpNumber, Ipv6RawExtHeader, PacketBuilder};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MACS: ([u8; 6], [u8; 6]) = ([2; 6], [4; 6]);
+
+    fn ipv4() -> Vec<u8> {
+        let builder =
+            PacketBuilder::ethernet2(MACS.0, MACS.1).ipv4([192, 0, 2, 1], [192, 0, 2, 2], 9);
+        let mut frame = Vec::new();
+        builder.tcp(443, 40000, 7, 512).ack(9).fin().write(&mut frame, b"data").unwrap();
+        frame
+    }
+
+    fn check(link: Link, frame: &[u8], source: IpAddr, payload: &[u8]) {
+        let segment = segment(link, frame).unwrap();
+        assert_eq!((segment.source.ip(), segment.source.port()), (source, 443));
+        assert_eq!((segment.sequence, segment.acknowledgement), (7, 9));
+        assert_eq!(segment.flags, Flags { ack: true, fin: true, ..Flags::default() });
+        assert_eq!(segment.payload, payload);
+    }
+
+    #[test]
+    fn every_link_has_the_same_segment() {
+        let frame = ipv4();
+        let (source, ip) = ([192, 0, 2, 1].into(), &frame[14..]);
+        let tag = [0x81, 0, 0, 5];
+        let tagged = [&frame[..12], &tag, &frame[12..]].concat();
+        let twice = [&frame[..12], &[0x88, 0xa8, 0, 7], &tag, &frame[12..]].concat();
+        let cooked = [&[0; 14][..], &frame[12..]].concat();
+        let cooked2 = [&frame[12..14], &[0; 18], ip].concat();
+        let loopback = [&[2, 0, 0, 0][..], ip].concat();
+        for (link, frame) in [
+            (Link::Ethernet, &frame[..]),
+            (Link::Ethernet, &tagged),
+            (Link::Ethernet, &twice),
+            (Link::Cooked, &cooked),
+            (Link::Cooked2, &cooked2),
+            (Link::Ip, ip),
+            (Link::Loopback, &loopback),
+        ] {
+            check(link, frame, source, b"data");
+            assert_eq!(Link::from_number(link.number()), link);
+        }
+        // What pads an Ethernet frame is no data, and what was not captured is missing.
+        check(Link::Ethernet, &[&frame[..], &[0; 6]].concat(), source, b"data");
+        check(Link::Ethernet, &frame[..frame.len() - 1], source, b"dat");
+        assert_eq!(segment(Link::Other(147), &frame), None);
+    }
+
+    #[test]
+    fn headers_between_ipv6_and_tcp_are_passed() {
+        let mut frame = Vec::new();
+        let builder = PacketBuilder::ipv6([1; 16], [2; 16], 9).tcp(443, 40000, 7, 512);
+        builder.ack(9).fin().write(&mut frame, b"data").unwrap();
+        check(Link::Ip, &frame, [1; 16].into(), b"data");
+        let options = Ipv6RawExtHeader::new_raw(IpNumber::TCP, &[0; 6]).unwrap();
+        let mut longer = frame[..40].to_vec();
+        options.write(&mut longer).unwrap();
+        longer.extend(&frame[40..]);
+        longer[6] = IpNumber::IPV6_HEADER_HOP_BY_HOP.0;
+        longer[5] += 8;
+        check(Link::Ip, &longer, [1; 16].into(), b"data");
+    }
+
+    #[test]
+    fn fragments_and_other_protocols_have_none() {
+        let mut frame = ipv4();
+        frame[20] = 0x20;
+        assert_eq!(segment(Link::Ethernet, &frame), None);
+        let mut udp = Vec::new();
+        let builder = PacketBuilder::ipv4([1; 4], [2; 4], 9).udp(443, 40000);
+        builder.write(&mut udp, b"data").unwrap();
+        assert_eq!(segment(Link::Ip, &udp), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_frame_is_read_without_a_panic(
+            link in 0..300u16,
+            at in 0..54usize,
+            change in any::<u8>(),
+            length in 0..60usize,
+            bytes in proptest::collection::vec(any::<u8>(), 0..100),
+        ) {
+            let _ = segment(Link::from_number(link), &bytes);
+            let mut frame = ipv4();
+            frame[at] = change;
+            let _ = segment(Link::Ethernet, &frame[..length.min(frame.len())]);
+        }
+    }
+}

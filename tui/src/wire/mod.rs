@@ -15,3 +15,8 @@ mod stream;
 pub use frame::{Flags, Link, Segment, segment};
 pub use handshakes::{Dropped, Handshakes, Limits};
 pub use hello::{Answer, Hello, Seen};
+
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;
