@@ -38,7 +38,7 @@ use crate::text::Foreign;
 const COALESCE: Duration = Duration::from_millis(1);
 /// The same while all files are known that are mapped. A program that was never seen waits so much longer, the first of
 /// them only.
-const COALESCE_KNOWN: Duration = Duration::from_millis(5);
+const COALESCE_KNOWN: Duration = Duration::from_millis(8);
 /// Where one file is new, others may follow: so long they are expected.
 const NEW: Duration = Duration::from_millis(100);
 /// So long after the last record, we are woken by mappings alone: programs that come and go would wake us three times
