@@ -147,9 +147,8 @@ impl Recording {
         let blocks = self.blocks()?;
         ensure!(blocks.first().is_some_and(|(kind, _)| *kind == SECTION), "no section");
         Process::run_ok(Command::new("capinfos").arg(&self.0))?;
-        let copy = self.0.with_extension("copy");
-        Process::run_ok(Command::new("editcap").arg(&self.0).arg(&copy))?;
-        std::fs::remove_file(copy)?;
+        let copy = tempfile::NamedTempFile::new()?;
+        Process::run_ok(Command::new("editcap").arg(&self.0).arg(copy.path()))?;
         let mut segments = BTreeSet::new();
         for segment in self.fields(&[], "tcp.len > 0 && !icmp", &SEGMENT)? {
             ensure!(!segments.contains(&segment), "twice: {segment:?}");

@@ -2,7 +2,7 @@
 //! It is generous: what passes is looked at with care in user space.
 
 use aya_ebpf::EbpfContext as _;
-use aya_ebpf::helpers::generated::bpf_skb_load_bytes_relative;
+use aya_ebpf::helpers::generated::{bpf_skb_load_bytes, bpf_skb_load_bytes_relative};
 use aya_ebpf::macros::socket_filter;
 use aya_ebpf::programs::SkBuffContext;
 use tlskeytop_common::{Flow, mapped};
@@ -15,9 +15,10 @@ const ALL: i64 = 1 << 18;
 const LOOPBACK: u32 = 1;
 /// `PACKET_OUTGOING` (`linux/if_packet.h`).
 const OUTGOING: u32 = 4;
-/// `BPF_HDR_START_MAC` and `BPF_HDR_START_NET` (`linux/bpf.h`).
-const MAC: u32 = 0;
+/// `BPF_HDR_START_NET` (`linux/bpf.h`).
 const NET: u32 = 1;
+/// Bytes of an Ethernet header, also the loopback's.
+const ETHERNET: u32 = 14;
 /// Ether types of VLAN tags that are still in the packet (IEEE 802.1Q), as they stand in it.
 const TAGS: [u16; 2] = [0x8100u16.to_be(), 0x88a8u16.to_be()];
 /// Behind the addresses: the type of the tag, the tag, the type of what follows.
@@ -52,28 +53,23 @@ pub fn handshakes(ctx: SkBuffContext) -> i64 {
     if is_wanted(&ctx).unwrap_or(false) { ALL } else { 0 }
 }
 
-/// Where in a packet something stands.
-#[derive(Clone, Copy)]
-struct Place {
-    header: u32,
-    offset: u32,
-}
-
-/// Reads from the packet.
+/// Reads from the packet, also what is not in its first piece.
 #[inline(always)]
-fn read<const N: usize>(ctx: &SkBuffContext, place: Place, at: u32) -> Option<[u8; N]> {
+fn read<const N: usize>(ctx: &SkBuffContext, at: u32) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     let to = bytes.as_mut_ptr().cast();
     // SAFETY: `bytes` has room for N bytes, and the helper checks that the packet has them.
-    let failed = unsafe {
-        bpf_skb_load_bytes_relative(
-            ctx.as_ptr(),
-            place.offset.wrapping_add(at),
-            to,
-            N as u32,
-            place.header,
-        )
-    };
+    let failed = unsafe { bpf_skb_load_bytes(ctx.as_ptr(), at, to, N as u32) };
+    (failed == 0).then_some(bytes)
+}
+
+/// The start of the IP header, which is in the packet's first piece.
+#[inline(always)]
+fn read_ip(ctx: &SkBuffContext) -> Option<[u8; 16]> {
+    let mut bytes = [0; 16];
+    let to = bytes.as_mut_ptr().cast();
+    // SAFETY: as above.
+    let failed = unsafe { bpf_skb_load_bytes_relative(ctx.as_ptr(), 0, to, 16, NET) };
     (failed == 0).then_some(bytes)
 }
 
@@ -82,7 +78,7 @@ struct Segment {
     flow: Flow,
     sequence: u32,
     flags: u8,
-    payload: Place,
+    payload: u32,
     len: u32,
 }
 
@@ -99,24 +95,28 @@ fn is_wanted(ctx: &SkBuffContext) -> Option<bool> {
     Some(pass(ctx, &segment))
 }
 
-/// Where the IP header is.
+/// Where the IP header is: behind VLAN tags, behind an Ethernet header, or at the start, as with tunnels. The kernel tells it
+/// only to what cannot read further than the packet's first piece.
 #[inline(always)]
-fn network(ctx: &SkBuffContext, protocol: u16) -> Option<Place> {
-    if !TAGS.contains(&protocol) {
-        return Some(Place { header: NET, offset: 0 });
+fn network(ctx: &SkBuffContext, protocol: u16) -> Option<u32> {
+    if TAGS.contains(&protocol) {
+        let inner: [u8; 2] = read(ctx, AFTER_ADDRESSES + TAG)?;
+        let tags = if TAGS.contains(&u16::from_ne_bytes(inner)) { 2 } else { 1 };
+        return Some(AFTER_ADDRESSES + TAG * tags + 2);
     }
-    let mac = Place { header: MAC, offset: 0 };
-    let inner: [u8; 2] = read(ctx, mac, AFTER_ADDRESSES + TAG)?;
-    let tags = if TAGS.contains(&u16::from_ne_bytes(inner)) { 2 } else { 1 };
-    Some(Place { header: MAC, offset: AFTER_ADDRESSES + TAG * tags + 2 })
+    let header = read_ip(ctx)?;
+    if read(ctx, ETHERNET) == Some(header) {
+        return Some(ETHERNET);
+    }
+    (read(ctx, 0) == Some(header)).then_some(0)
 }
 
 #[inline(always)]
-fn segment(ctx: &SkBuffContext, ip: Place) -> Option<Segment> {
-    let [first]: [u8; 1] = read(ctx, ip, 0)?;
+fn segment(ctx: &SkBuffContext, ip: u32) -> Option<Segment> {
+    let [first]: [u8; 1] = read(ctx, ip)?;
     let (client, server, at, end);
     if first >> 4 == 4 {
-        let header: [u8; 20] = read(ctx, ip, 0)?;
+        let header: [u8; 20] = read(ctx, ip)?;
         // Not the first fragment.
         let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x1fff;
         if header[9] != TCP || fragment != 0 {
@@ -127,16 +127,16 @@ fn segment(ctx: &SkBuffContext, ip: Place) -> Option<Segment> {
         at = (first & 15) as u32 * 4;
         end = u16::from_be_bytes([header[2], header[3]]) as u32;
     } else if first >> 4 == 6 {
-        let [len0, len1, next]: [u8; 3] = read(ctx, ip, 4)?;
-        client = read(ctx, ip, 8)?;
-        server = read(ctx, ip, 24)?;
+        let [len0, len1, next]: [u8; 3] = read(ctx, ip + 4)?;
+        client = read(ctx, ip + 8)?;
+        server = read(ctx, ip + 24)?;
         at = behind_extensions(ctx, ip, next)?;
         let len = u16::from_be_bytes([len0, len1]) as u32;
         end = if len == 0 { 0 } else { 40 + len };
     } else {
         return None;
     }
-    let header: [u8; 14] = read(ctx, ip, at)?;
+    let header: [u8; 14] = read(ctx, ip + at)?;
     let payload = at + (header[12] >> 4) as u32 * 4;
     // Packets of more than 64 KiB, which are none yet on the wire, have the length 0.
     let len = if end == 0 { REST } else { end.saturating_sub(payload) };
@@ -149,25 +149,25 @@ fn segment(ctx: &SkBuffContext, ip: Place) -> Option<Segment> {
         },
         sequence: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
         flags: header[13],
-        payload: Place { header: ip.header, offset: ip.offset + payload },
+        payload: ip + payload,
         len,
     })
 }
 
 /// Where TCP begins in an IPv6 packet.
 #[inline(always)]
-fn behind_extensions(ctx: &SkBuffContext, ip: Place, mut next: u8) -> Option<u32> {
+fn behind_extensions(ctx: &SkBuffContext, ip: u32, mut next: u8) -> Option<u32> {
     let mut at = 40;
     for _ in 0..EXTENSIONS {
         match next {
             TCP => return Some(at),
             HOP_BY_HOP | ROUTING | DESTINATION => {
-                let [following, len]: [u8; 2] = read(ctx, ip, at)?;
+                let [following, len]: [u8; 2] = read(ctx, ip + at)?;
                 next = following;
                 at += (len as u32 + 1) * 8;
             }
             FRAGMENT => {
-                let [following, _, high, low]: [u8; 4] = read(ctx, ip, at)?;
+                let [following, _, high, low]: [u8; 4] = read(ctx, ip + at)?;
                 if u16::from_be_bytes([high, low]) & 0xfff8 != 0 {
                     return None;
                 }
@@ -198,8 +198,7 @@ fn pass(ctx: &SkBuffContext, segment: &Segment) -> bool {
         return unsafe { from_server(ctx, segment, &reversed, opening) };
     }
     // The start was not seen: it may be one in the middle of a connection.
-    let begins =
-        matches!(read(ctx, segment.payload, 0), Some([HANDSHAKE, 3, _, _, _, CLIENT_HELLO]));
+    let begins = matches!(read(ctx, segment.payload), Some([HANDSHAKE, 3, _, _, _, CLIENT_HELLO]));
     if begins {
         let _ = FLOWS.insert(flow, Opening { first: 0, left: BUDGET }, 0);
     }
@@ -214,7 +213,7 @@ unsafe fn from_client(ctx: &SkBuffContext, segment: &Segment, opening: *mut Open
     // SAFETY: by this function's contract.
     let first = unsafe { (*opening).first };
     if segment.len > 0 && segment.sequence == first {
-        let begins = matches!(read(ctx, segment.payload, 0), Some([HANDSHAKE]));
+        let begins = matches!(read(ctx, segment.payload), Some([HANDSHAKE]));
         if !begins {
             let _ = FLOWS.remove(&segment.flow);
             return false;
@@ -237,7 +236,7 @@ unsafe fn from_server(
     if segment.flags & SYN != 0 {
         return true;
     }
-    if let Some(start) = read::<19>(ctx, segment.payload, 0) {
+    if let Some(start) = read::<19>(ctx, segment.payload) {
         let [kind, major, _, len0, len1, message, rest @ ..] = start;
         let [_, _, _, _, _, random @ ..] = rest;
         if kind == HANDSHAKE && major == 3 && message == SERVER_HELLO && random != RETRY {

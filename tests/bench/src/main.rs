@@ -10,6 +10,7 @@ mod machine;
 #[path = "../../../tui/benches/made_up/mod.rs"]
 mod made_up;
 mod own;
+mod packets;
 mod pairs;
 mod report;
 mod row;
@@ -65,6 +66,8 @@ enum Part {
     Latency,
     /// Start, processor, memory
     Own,
+    /// Recording packets
+    Packets,
     /// The model, the interface, the planner
     Inside,
     /// Other tools
@@ -122,6 +125,9 @@ fn main() -> Result<()> {
         let mut rows = own::starts(&lab, &program, &effort)?;
         rows.extend(own::usage(&lab, &program, &effort)?);
         report.table("What it takes for itself", &rows);
+    }
+    if wants(Part::Packets) {
+        report.table("Recording packets", &packets::rows(&lab, &effort)?);
     }
     if wants(Part::Inside) {
         let mut rows = inside::memory(&effort)?;

@@ -62,7 +62,8 @@ pub struct PacketFile {
     rotation: Rotation,
     number: u32,
     file: File,
-    opened: Instant,
+    /// When its first packet came.
+    began: Instant,
     /// Bytes on the disk: whole blocks.
     written: u64,
     /// A part of a block is on the disk behind them.
@@ -88,7 +89,7 @@ impl PacketFile {
             rotation,
             number: 0,
             file: open_empty(path, owner)?,
-            opened: Instant::now(),
+            began: Instant::now(),
             written: 0,
             is_cut: false,
             pending: Vec::with_capacity(2 * GATHERED),
@@ -97,12 +98,17 @@ impl PacketFile {
         })
     }
 
+    /// The first packet comes: its age counts from now on.
+    pub fn begins(&mut self) {
+        self.began = Instant::now();
+    }
+
     /// Whether the next packet belongs in another file.
     pub fn is_full(&self) -> bool {
         let len = self.written + self.pending.len() as u64;
         len > 0
             && (self.rotation.bytes.is_some_and(|most| len >= most)
-                || self.rotation.age.is_some_and(|most| self.opened.elapsed() >= most))
+                || self.rotation.age.is_some_and(|most| self.began.elapsed() >= most))
     }
 
     /// Goes on with the next file, which begins empty.
@@ -118,7 +124,6 @@ impl PacketFile {
         no_longer_apart(&std::mem::replace(&mut self.file, next));
         self.number += 1;
         self.written = 0;
-        self.opened = Instant::now();
         Ok(())
     }
 

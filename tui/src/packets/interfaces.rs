@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -47,6 +48,22 @@ impl Interfaces {
         (!self.chosen.is_empty()).then(|| self.chosen.iter().filter_map(index).collect())
     }
 
+    /// Index and hardware type of those of the interfaces that are there now.
+    pub fn present(&self) -> Vec<(u32, u16)> {
+        let chosen = self.indexes();
+        let is_chosen = |index: &u32| chosen.as_ref().is_none_or(|chosen| chosen.contains(index));
+        let Ok(folder) = std::fs::read_dir("/sys/class/net") else { return Vec::new() };
+        let number = |path: PathBuf| std::fs::read_to_string(path).ok()?.trim().parse::<u32>().ok();
+        let interface = |path: PathBuf| {
+            let index = number(path.join("ifindex")).filter(is_chosen)?;
+            Some((index, u16::try_from(number(path.join("type"))?).ok()?))
+        };
+        let mut present: Vec<_> =
+            folder.flatten().filter_map(|entry| interface(entry.path())).collect();
+        present.sort_unstable();
+        present
+    }
+
     /// The chosen interfaces that are not there now.
     pub fn missing(&self) -> impl Iterator<Item = &str> {
         let is_there = |name: &str| netdevice::name_to_index(&self.names, name).is_ok();
@@ -86,6 +103,7 @@ mod tests {
         assert_eq!(indexes.len(), 1);
         assert_eq!(interfaces.name(indexes[0]).as_deref(), Some("lo"));
         assert_eq!(interfaces.missing().collect::<Vec<_>>(), ["no such one"]);
+        assert_eq!(interfaces.present(), [(indexes[0], libc::ARPHRD_LOOPBACK)]);
         assert_eq!(interfaces.name(u32::MAX), None);
         assert!(Interfaces::watch(Vec::new()).unwrap().indexes().is_none());
     }

@@ -36,6 +36,8 @@ pub struct Output {
     /// By index and hardware type; `None`: not recorded.
     places: HashMap<(u32, u16), Option<usize>>,
     rotate_at: Option<Instant>,
+    /// The present file has packets.
+    has_packets: bool,
     /// What the user should know.
     warnings: Vec<String>,
 }
@@ -55,8 +57,35 @@ impl Output {
             interfaces: Vec::new(),
             places: HashMap::new(),
             rotate_at: None,
+            has_packets: false,
             warnings: Vec::new(),
         })
+    }
+
+    /// Describes interfaces before there are packets: without any, a file is not one for some tools.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn describe(
+        &mut self,
+        present: &[(u32, u16)],
+        name: impl Fn(u32) -> Option<String>,
+    ) -> io::Result<()> {
+        for &(index, hardware) in present.iter().filter(|(_, hardware)| link(*hardware).is_some()) {
+            let place = self.meet(index, hardware, name(index));
+            self.places.insert((index, hardware), place);
+        }
+        self.describe_all()?;
+        self.file().flush()
+    }
+
+    /// Describes those that are not, and are still there. Wireshark's tools take the kind of a file from what stands before
+    /// its first other block.
+    fn describe_all(&mut self) -> io::Result<()> {
+        let mut present: Vec<usize> = self.places.values().copied().flatten().collect();
+        present.sort_unstable();
+        present.into_iter().try_for_each(|place| self.number(place).map(drop))
     }
 
     /// The file.
@@ -79,7 +108,7 @@ impl Output {
         let place = match self.places.get(&key) {
             Some(place) => *place,
             None => {
-                let place = self.meet(frame, name(frame.interface));
+                let place = self.meet(frame.interface, frame.hardware, name(frame.interface));
                 self.places.insert(key, place);
                 place
             }
@@ -87,13 +116,11 @@ impl Output {
         place.map(|place| (place, self.interfaces[place].link))
     }
 
-    fn meet(&mut self, frame: &Frame<'_>, name: Option<String>) -> Option<usize> {
-        let index = frame.interface;
-        let Some(link) = link(frame.hardware) else {
+    fn meet(&mut self, index: u32, hardware: u16, name: Option<String>) -> Option<usize> {
+        let Some(link) = link(hardware) else {
             let name = name.map_or_else(|| index.to_string(), |name| sanitize(&name));
             self.warnings.push(format!(
-                "packets of interface {name} are not recorded: its hardware type {} is not known",
-                frame.hardware
+                "packets of interface {name} are not recorded: its hardware type {hardware} is not known"
             ));
             return None;
         };
@@ -117,7 +144,11 @@ impl Output {
     }
 
     fn rotate(&mut self) {
-        if !self.file().is_full() || self.rotate_at.is_some_and(|at| Instant::now() < at) {
+        // One without packets is never full: the next would be no better.
+        if !self.has_packets
+            || !self.file().is_full()
+            || self.rotate_at.is_some_and(|at| Instant::now() < at)
+        {
             return;
         }
         let began = match self.file().rotate() {
@@ -127,6 +158,7 @@ impl Output {
         match began {
             Ok(()) => {
                 self.rotate_at = None;
+                self.has_packets = false;
                 self.interfaces.iter_mut().for_each(|known| known.number = None);
             }
             Err(error) => {
@@ -156,14 +188,15 @@ impl Output {
 impl Sink for Output {
     fn secrets(&mut self, lines: &[Box<KeyLine>]) -> io::Result<()> {
         self.rotate();
-        // Wireshark's tools take the kind of a file from what stands before the first other block.
-        for place in 0..self.interfaces.len() {
-            self.number(place)?;
-        }
+        self.describe_all()?;
         self.writer.secrets(lines.iter().map(|line| &**line))
     }
 
     fn packet(&mut self, packet: &Held, comment: Option<&str>) -> io::Result<()> {
+        self.rotate();
+        if !std::mem::replace(&mut self.has_packets, true) {
+            self.file().begins();
+        }
         let interface = self.number(packet.interface)?;
         self.writer.packet(&Packet {
             interface,

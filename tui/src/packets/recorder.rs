@@ -126,7 +126,9 @@ impl Recorder {
         });
         let told = Told { recorded: Recorded::default(), warnings: warnings.collect() };
         let file = PacketFile::create(&plan.path, owner, plan.rotation)?;
-        let output = Output::new(file).map_err(RecorderError::Write)?;
+        let mut output = Output::new(file).map_err(RecorderError::Write)?;
+        let described = output.describe(&interfaces.present(), |index| interfaces.name(index));
+        described.map_err(RecorderError::Write)?;
         let chosen = interfaces.indexes();
         let socket = Socket::open(RING, chosen.as_deref()).map_err(RecorderError::Socket)?;
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
