@@ -135,7 +135,7 @@ fn copy(
     }
     let is_classic = reader.classic().is_some();
     let (mut section, mut rest) = (0, lines);
-    while let Some(block) = reader.next()? {
+    while let Some(block) = reader.next_block()? {
         match block.item {
             Item::Section(order) => {
                 section += 1;

@@ -110,7 +110,7 @@ impl Survey {
         let mut reader = Reader::new(file)?;
         let mut wire = Handshakes::new(Limits::default());
         let mut section = 0;
-        while let Some(block) = reader.next()? {
+        while let Some(block) = reader.next_block()? {
             match block.item {
                 Item::Section(_) => section += 1,
                 Item::Secrets(text) => survey.add_secrets(text),

@@ -35,7 +35,7 @@ impl Case {
     fn output(&self) -> Vec<String> {
         let mut reader = Reader::new(fs::File::open(self.path("out")).unwrap()).unwrap();
         let mut found = Vec::new();
-        while let Some(block) = reader.next().unwrap() {
+        while let Some(block) = reader.next_block().unwrap() {
             found.push(match block.item {
                 Item::Section(_) => "section".to_owned(),
                 Item::Packet(packet) => format!("packet at {}", packet.at.0),

@@ -188,7 +188,7 @@ impl<R: Read> Reader<R> {
     /// # Errors
     ///
     /// [`ReadError`] when it cannot be read; there is no way on from there.
-    pub fn next(&mut self) -> Result<Option<Block<'_>>, ReadError> {
+    pub fn next_block(&mut self) -> Result<Option<Block<'_>>, ReadError> {
         self.input.skip(std::mem::take(&mut self.given));
         let offset = self.input.offset();
         match &mut self.format {

@@ -41,7 +41,7 @@ fn written(order: Order) -> Vec<u8> {
 fn read(file: &[u8]) -> Result<(Vec<String>, Option<u64>), ReadError> {
     let mut reader = Reader::new(file)?;
     let mut found = Vec::new();
-    while let Some(block) = reader.next()? {
+    while let Some(block) = reader.next_block()? {
         found.push(match block.item {
             Item::Section(order) => format!("section {order:?}"),
             Item::Packet(packet) => {
@@ -181,7 +181,7 @@ fn times_are_those_of_the_interface() {
         writer.packet(&packet(0, units, b"")).unwrap();
         let file = writer.into_inner();
         let mut reader = Reader::new(&file[..]).unwrap();
-        while let Some(block) = reader.next().unwrap() {
+        while let Some(block) = reader.next_block().unwrap() {
             if let Item::Packet(packet) = block.item {
                 return packet.at;
             }
