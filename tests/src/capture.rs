@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
+use crate::keylog::KeyLog;
 use crate::lab::Lab;
 use crate::process::Process;
 
@@ -52,15 +53,52 @@ impl Capture {
 /// # Errors
 /// When tshark is missing or fails.
 pub fn decrypted_http(pcap: &Path, port: u16, keylog: &Path) -> Result<Vec<String>> {
+    requests(pcap, port, &["-o", &format!("tls.keylog_file:{}", keylog.display())])
+}
+
+/// The same, with no other help than what is in the recording.
+///
+/// # Errors
+/// When tshark is missing or fails.
+pub fn http_in_clear(pcap: &Path, port: u16) -> Result<Vec<String>> {
+    requests(pcap, port, &[])
+}
+
+fn requests(pcap: &Path, port: u16, options: &[&str]) -> Result<Vec<String>> {
     let mut tshark = Command::new("tshark");
     tshark
         .arg("-r")
         .arg(pcap)
-        .arg("-o")
-        .arg(format!("tls.keylog_file:{}", keylog.display()))
+        .args(options)
         .args(["-d", &format!("tcp.port=={port},tls"), "-Y", "http.request"])
         .args(["-T", "fields", "-E", "separator=/s"])
         .args(["-e", "http.request.method", "-e", "http.request.uri"]);
     let ended = Process::run_ok(&mut tshark)?;
     Ok(ended.stdout.lines().map(str::to_owned).collect())
+}
+
+/// The secrets in the Decryption Secrets Blocks of a little-endian pcapng file; each may be there once.
+///
+/// # Errors
+/// When a block has no end, or a line is malformed or there twice.
+pub fn secrets_in(pcapng: &Path) -> Result<KeyLog> {
+    /// Block type and kind of secrets (draft-ietf-opsawg-pcapng, 4.7).
+    const SECRETS: u32 = 10;
+    const TLS_KEY_LOG: u32 = 0x544c_534b;
+    let file = std::fs::read(pcapng)?;
+    let (mut rest, mut text) = (&file[..], String::new());
+    while !rest.is_empty() {
+        let number = |at: usize| -> Result<u32> {
+            let bytes = rest.get(at..at + 4).context("the last block is cut")?;
+            Ok(u32::from_le_bytes(bytes.try_into()?))
+        };
+        let length = number(4)? as usize;
+        ensure!(number(length - 4)? as usize == length, "a block has two lengths");
+        if (number(0)?, number(8)?) == (SECRETS, TLS_KEY_LOG) {
+            let end = 16 + number(12)? as usize;
+            text += std::str::from_utf8(rest.get(16..end).context("no room for the secrets")?)?;
+        }
+        rest = &rest[length..];
+    }
+    KeyLog::parse_strict(&text)
 }

@@ -12,7 +12,7 @@ use tlskeytop_tests::{
 };
 
 /// What it keeps, by the names of capability.h.
-const KEPT: [&str; 11] = [
+const KEPT: [&str; 12] = [
     "bpf",
     "perfmon",
     "sys_admin",
@@ -23,6 +23,7 @@ const KEPT: [&str; 11] = [
     "setgid",
     "kill",
     "sys_nice",
+    "net_raw",
     "ipc_lock",
 ];
 

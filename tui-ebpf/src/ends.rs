@@ -22,8 +22,8 @@ const DESCRIPTOR: u32 = 0x0500;
 const FILE_TYPE: u16 = 0o170_000;
 const SOCKET: u16 = 0o140_000;
 /// `linux/socket.h`.
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+pub const AF_INET: u16 = 2;
+pub const AF_INET6: u16 = 10;
 
 /// Room for the words of a `BIO`, of which the last are 0: a power of two, so that every place is in it.
 type Words = [u64; (BIO_MAX / 8).next_power_of_two()];

@@ -11,6 +11,7 @@ impl Number for u16 {}
 impl Number for u32 {}
 impl Number for u64 {}
 impl Number for [u8; 16] {}
+impl Number for [[u8; 16]; 2] {}
 impl Number for DescriptorTable {}
 impl Number for SocketLinks {}
 impl Number for SocketNames {}

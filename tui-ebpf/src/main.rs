@@ -10,6 +10,8 @@ mod facts;
 mod lifecycle;
 mod look;
 mod maps;
+mod owners;
+mod packets;
 mod record;
 mod steps;
 mod tap;

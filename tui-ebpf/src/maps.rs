@@ -6,8 +6,8 @@ use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use tlskeytop_common::{
-    COUNTERS as COUNTER_COUNT, Counter, KernelLayout, PidRule, RecordConfig, Settings, TAP_SLOTS,
-    TapConfig, TokenConfig, WALK_SLOTS, WalkConfig,
+    COUNTERS as COUNTER_COUNT, Counter, Flow, KernelLayout, Owner, PidRule, RecordConfig, Settings,
+    TAP_SLOTS, TapConfig, TokenConfig, WALK_SLOTS, WalkConfig,
 };
 
 /// Entries of `GREETED`.
@@ -76,6 +76,28 @@ pub static GREETED: Array<u32> = Array::with_max_entries(GREETED_PIDS, 0);
 /// What happened, per CPU, by `Counter`.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_COUNT, 0);
+
+/// Connections whose handshake is not over, for the socket filter.
+#[map]
+pub static FLOWS: LruHashMap<Flow, Opening> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Sockets (`struct sock`) that are connecting, and who they belong to.
+#[map]
+pub static CONNECTING: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Connections that were opened on this machine, in whatever network namespace, and by whom.
+#[map]
+pub static OWNERS: LruHashMap<Flow, Owner> = LruHashMap::with_max_entries(65_536, 0);
+
+/// What is known of a connection whose handshake is not over.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Opening {
+    /// The number of the client's first byte; 0 where its SYN was not seen.
+    pub first: u32,
+    /// Bytes that pass before it is no handshake any more.
+    pub left: u32,
+}
 
 /// An object of a softoken.
 #[derive(Clone, Copy)]

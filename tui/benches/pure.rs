@@ -1,6 +1,7 @@
 //! The pure parts, each by itself: `cargo bench -p tlskeytop`.
 
 mod made_up;
+mod wire;
 
 use std::fs::File;
 use std::hint::black_box;
@@ -100,7 +101,7 @@ fn frame(c: &mut Criterion) {
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
-    for part in [key_schedule, decode, dedup, planner, frame] {
+    for part in [key_schedule, decode, dedup, planner, frame, wire::handshakes, wire::packets] {
         part(&mut criterion);
     }
     criterion.final_summary();

@@ -1,5 +1,7 @@
 //! The command line: what was typed, then what it means, checked.
 
+mod packets;
+
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -11,10 +13,12 @@ use globset::{Glob, GlobMatcher};
 
 use crate::capture::RING;
 use crate::config::{CATCH_UP, Config, DEFAULT_KEYLOG};
+use crate::inject::Injection;
 use crate::model::CATCH_UP_LIMIT;
 use crate::model::container::ContainerPattern;
 use crate::model::selection::Excluded;
 use crate::model::target::Selection;
+use crate::packets::Plan;
 use crate::target::layout::Forced;
 use crate::target::plan::Ways;
 
@@ -102,6 +106,8 @@ struct Options {
     /// Show secrets in full (they are masked otherwise)
     #[arg(long, help_heading = "Where secrets go")]
     reveal: bool,
+    #[command(flatten)]
+    packets: packets::PacketOptions,
     /// What to show; without a terminal the default is keylog
     #[arg(long, help_heading = "What to show", value_enum, value_name = "MODE")]
     mode: Option<ModeArg>,
@@ -109,10 +115,10 @@ struct Options {
     /// Shift held
     #[arg(long, help_heading = "What to show")]
     mouse: bool,
-    /// Stop after so many seconds (keylog and json)
+    /// Stop after so many seconds (without the interface)
     #[arg(long, help_heading = "What to show", value_name = "SECS", value_parser = seconds)]
     duration: Option<Duration>,
-    /// Stop after so many complete sessions (keylog and json)
+    /// Stop after so many complete sessions (without the interface)
     #[arg(long, help_heading = "What to show", value_name = "SESSIONS", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// Read the configuration from this file (default ~/.config/tlskeytop/config.toml of the user
@@ -158,6 +164,23 @@ enum Command {
     },
     /// Check whether this machine can run tlskeytop, and say what to do if not
     Doctor,
+    /// Add to a capture the secrets that its handshakes need, so that Wireshark decrypts it without a
+    /// key log
+    ///
+    /// The secrets stand in the new file as Decryption Secrets Blocks, and no others than those of its handshakes: the
+    /// file can be given away without the rest of the key log. It is private (mode 0600); nothing is overwritten. Lists
+    /// the handshakes for which the key log has no secrets. Needs no root.
+    Inject {
+        /// The key log: an SSLKEYLOGFILE
+        #[arg(short, long, value_name = "FILE")]
+        keylog_file: PathBuf,
+        /// The capture: pcap or pcapng
+        #[arg(value_name = "IN")]
+        input: PathBuf,
+        /// The pcapng file to make
+        #[arg(value_name = "OUT")]
+        output: PathBuf,
+    },
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -177,6 +200,8 @@ enum ModeArg {
     Keylog,
     /// One JSON object a line on stdout for each session that changed
     Json,
+    /// Packets and their secrets to one file, nothing on the terminal
+    Pcap,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -213,6 +238,8 @@ pub enum Mode {
     Keylog,
     /// JSON lines.
     Json,
+    /// Packets and their secrets only.
+    Pcap,
 }
 
 /// What to do, checked.
@@ -229,6 +256,8 @@ pub enum Task {
     },
     /// Check the machine.
     Doctor,
+    /// Add secrets to a capture.
+    Inject(Injection),
     /// Print the default configuration.
     PrintConfig,
     /// Print completions.
@@ -240,7 +269,7 @@ pub enum Task {
 /// A capture, as it was asked for.
 #[derive(Debug)]
 pub struct CaptureTask {
-    /// Terminal interface, key log or JSON.
+    /// Terminal interface, key log, JSON or packets.
     pub mode: Mode,
     /// Which processes.
     pub selection: Selection,
@@ -258,6 +287,8 @@ pub struct CaptureTask {
     pub ring_bytes: Option<u32>,
     /// Write secrets from the start.
     pub save: bool,
+    /// Packets that are recorded, and where.
+    pub packets: Option<Plan>,
     /// Stop after this time.
     pub duration: Option<Duration>,
     /// Stop after so many complete sessions.
@@ -309,6 +340,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Task, clap::Err
     match cli.command {
         Some(Command::Scan { json, layout }) => Ok(Task::Scan { json, layout }),
         Some(Command::Doctor) => Ok(Task::Doctor),
+        Some(Command::Inject { keylog_file, input, output }) => {
+            Ok(Task::Inject(Injection { keys: keylog_file, input, output }))
+        }
         Some(Command::Completions { shell }) => Ok(Task::Completions(shell)),
         Some(Command::Man) => Ok(Task::Man),
         None if cli.options.print_config => Ok(Task::PrintConfig),
@@ -328,6 +362,7 @@ impl Options {
             Some(ModeArg::Tui) => Mode::Tui,
             Some(ModeArg::Keylog) => Mode::Keylog,
             Some(ModeArg::Json) => Mode::Json,
+            Some(ModeArg::Pcap) => Mode::Pcap,
             // The terminal is the command's.
             None if terminal && self.run.is_empty() => Mode::Tui,
             None => Mode::Keylog,
@@ -336,12 +371,13 @@ impl Options {
             return Err(usage("--mode tui needs a terminal on stdin and stdout"));
         }
         if mode == Mode::Tui && (self.duration.is_some() || self.count.is_some()) {
-            return Err(usage("--duration and --count go with --mode keylog or json"));
+            return Err(usage("--duration and --count go with --mode keylog, json or pcap"));
         }
         let to_stdout = self.keylog_file.as_ref().is_some_and(|path| path.as_os_str() == "-");
         if to_stdout && mode != Mode::Keylog {
             return Err(usage("'-k -' goes with --mode keylog only: stdout is in use otherwise"));
         }
+        let packets = self.packets.check(mode == Mode::Pcap).map_err(|text| usage(&text))?;
         let names = globs("--name", &self.name)?;
         let containers = containers("--container", &self.container)?;
         let excluded = Excluded {
@@ -374,6 +410,7 @@ impl Options {
                 },
                 ..Selection::default()
             },
+            packets,
             images: self.image,
             excluded_images: self.exclude_image,
             open: Open { keylog: self.keylog_file.is_none(), catch_up: self.catch_up.is_none() },

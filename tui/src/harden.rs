@@ -16,7 +16,7 @@ use seccompiler::{
 };
 
 /// The capabilities that are kept, with what each is for. See capabilities(7).
-const KEPT: [(CapabilitySet, &str); 11] = [
+const KEPT: [(CapabilitySet, &str); 12] = [
     (CapabilitySet::BPF, "programs and maps"),
     (CapabilitySet::PERFMON, "probes, events of the whole machine"),
     (CapabilitySet::SYS_ADMIN, "uprobes on some kernels, /proc/PID/map_files"),
@@ -30,6 +30,7 @@ const KEPT: [(CapabilitySet, &str); 11] = [
     (CapabilitySet::SETGID, "the same, for the groups"),
     (CapabilitySet::KILL, "passing signals on to the command"),
     (CapabilitySet::SYS_NICE, "following before what it follows"),
+    (CapabilitySet::NET_RAW, "packets"),
     (CapabilitySet::IPC_LOCK, "memory that is not swapped out"),
 ];
 

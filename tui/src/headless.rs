@@ -41,6 +41,9 @@ pub enum HeadlessError {
     /// The kernel permits no probe at all.
     #[error("the kernel permits no probe: {0}")]
     Refused(String),
+    /// Packets were captured and could not be written.
+    #[error("packets could not be written: {0}")]
+    Packets(String),
     /// stdout could not be written.
     #[error("writing to stdout: {0}")]
     Stdout(io::Error),
@@ -79,7 +82,12 @@ pub async fn run(
     let finished = finish(&mut machine, &mut run.model, wanted).await;
     let finished = finished.map_err(HeadlessError::Unsaved);
     let printed = run.print_rest().await.map_err(HeadlessError::Stdout);
-    (run.model, ended.and(finished).and(printed))
+    let recorded = match run.model.recording.as_ref().and_then(|recorded| recorded.failing.clone())
+    {
+        Some(error) => Err(HeadlessError::Packets(error)),
+        None => Ok(()),
+    };
+    (run.model, ended.and(finished).and(recorded).and(printed))
 }
 
 struct Run<'t> {
@@ -138,6 +146,9 @@ impl Run<'_> {
                 if self.model.saving.is_wanted() {
                     let path = self.model.saving.path.display();
                     say(&sanitize(&format!("saving to {path}")));
+                }
+                if let Some(plan) = &self.task.packets {
+                    say(&sanitize(&format!("recording to {}", plan.path.display())));
                 }
                 self.tell_what_is_not_captured();
                 if let Some((count, limit)) = self.model.catching_up.progress(self.model.now) {
@@ -308,6 +319,19 @@ pub fn summary(model: &Model) -> String {
     ];
     for (count, what) in seldom.into_iter().filter(|(count, _)| *count > 0) {
         text.push_str(&format!(", {count} {what}"));
+    }
+    if let Some(recorded) = &model.recording {
+        text.push_str(&format!(
+            "; {} packets recorded with {} secrets, {} packets dropped",
+            recorded.packets, recorded.secrets, recorded.dropped
+        ));
+        let seldom = [
+            (recorded.lost, "secrets without their packets"),
+            (recorded.hurried, "connections did not wait for their secrets"),
+        ];
+        for (count, what) in seldom.into_iter().filter(|(count, _)| *count > 0) {
+            text.push_str(&format!(", {count} {what}"));
+        }
     }
     for sentence in model.missed.sentences().into_iter().take(MISSED) {
         text.push_str(&format!("; {sentence}"));

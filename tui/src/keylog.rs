@@ -1,22 +1,23 @@
 //! The key log's file: private, append-only, one `write` a line (RFC 9850, the SSLKEYLOGFILE format).
 
+mod lines;
 mod private;
 mod wiped;
 
 use std::fs::{self, File};
-use std::io::{self, BufRead as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use zeroize::{Zeroize as _, Zeroizing};
 
-pub use self::private::{KeyLogError, Owner, open_private};
-use self::wiped::WipedReader;
+pub use self::lines::keys;
+use self::lines::{Lines, read_lines};
+pub use self::private::{KeyLogError, Owner, as_owner, create_private, open_private};
 use crate::hidden::Hidden;
-use crate::model::{KnownLine, LINES_REMEMBERED, PendingLine};
+use crate::model::{KnownLine, PendingLine};
 use crate::text::Foreign;
-use crate::tls::{ParsedLine, parse_line};
 
 /// What happened to a batch of lines.
 #[derive(Debug)]
@@ -44,14 +45,24 @@ pub struct KeyLog {
     needs_newline: bool,
 }
 
-/// Device and inode of the log, which must not become the key log: it would spoil both.
-static LOG: OnceLock<(u64, u64)> = OnceLock::new();
+/// Device and inode of the log and of the packets' files, none of which must become the key log: it would spoil both.
+static APART: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
 
-/// Notes that this file is the log. To be called once.
-pub fn keep_apart(log: &File) {
-    if let Some(file) = identity(log) {
-        let _ = LOG.set(file);
-    }
+/// Notes that this file is the log, or has packets.
+pub fn keep_apart(file: &File) {
+    APART.lock().unwrap_or_else(PoisonError::into_inner).extend(identity(file));
+}
+
+/// Forgets a file that is not written any more.
+pub fn no_longer_apart(file: &File) {
+    let file = identity(file);
+    APART.lock().unwrap_or_else(PoisonError::into_inner).retain(|apart| Some(*apart) != file);
+}
+
+/// Whether [`keep_apart`] was told of this file.
+pub fn is_kept_apart(file: &File) -> bool {
+    let apart = APART.lock().unwrap_or_else(PoisonError::into_inner);
+    identity(file).is_some_and(|file| apart.contains(&file))
 }
 
 fn identity(file: &File) -> Option<(u64, u64)> {
@@ -66,8 +77,8 @@ impl KeyLog {
     /// [`KeyLogError`]; see [`open_private`].
     pub fn open(path: &Path, owner: Owner) -> Result<(Self, Vec<KnownLine>), KeyLogError> {
         let file = open_private(path, owner)?;
-        if identity(&file).is_some_and(|file| LOG.get() == Some(&file)) {
-            return Err(KeyLogError::IsLog(Foreign::from(path.as_os_str())));
+        if is_kept_apart(&file) {
+            return Err(KeyLogError::IsAnother(Foreign::from(path.as_os_str())));
         }
         let Lines { known, needs_newline, is_other } = read_lines(&file).map_err(|source| {
             KeyLogError::Open { path: Foreign::from(path.as_os_str()), source }
@@ -165,56 +176,6 @@ impl KeyLog {
         }
         Ok(())
     }
-}
-
-/// What is in a file.
-struct Lines {
-    /// The last million of its key lines.
-    known: Vec<KnownLine>,
-    /// Its last line lacks a newline.
-    needs_newline: bool,
-    /// There are whole lines, and none is a key or a comment: a private key, perhaps.
-    is_other: bool,
-}
-
-fn read_lines(file: &File) -> io::Result<Lines> {
-    /// Longer ones are no key lines: a label of 48, 64 and 128 digits.
-    const LONGEST: u64 = 4096;
-    let mut reader = WipedReader::new(file);
-    let mut known: std::collections::VecDeque<KnownLine> = std::collections::VecDeque::new();
-    // With room for the longest, no copy is left behind by growing.
-    let mut line = Zeroizing::new(Vec::with_capacity(LONGEST as usize));
-    let mut ends_with_newline = true;
-    let mut in_long_line = false;
-    let (mut has_ours, mut has_others) = (false, false);
-    loop {
-        line.zeroize();
-        if io::Read::take(&mut reader, LONGEST).read_until(b'\n', &mut line)? == 0 {
-            break;
-        }
-        ends_with_newline = line.last() == Some(&b'\n');
-        let whole = !in_long_line;
-        in_long_line = !ends_with_newline && line.len() as u64 == LONGEST;
-        // A last line without its newline may be cut; even a whole one is only repeated.
-        if !(whole && ends_with_newline) {
-            continue;
-        }
-        let parsed = parse_line(&line);
-        let is_empty = line.trim_ascii().is_empty();
-        has_ours |= !is_empty && !matches!(parsed, ParsedLine::Foreign);
-        has_others |= matches!(parsed, ParsedLine::Foreign);
-        if let ParsedLine::Key(key) = parsed {
-            known.push_back(key.name());
-            if known.len() > LINES_REMEMBERED {
-                known.pop_front();
-            }
-        }
-    }
-    Ok(Lines {
-        known: known.into(),
-        needs_newline: !ends_with_newline,
-        is_other: has_others && !has_ours,
-    })
 }
 
 #[cfg(test)]

@@ -22,12 +22,14 @@ use crate::config::file::FileError;
 use crate::config::{self, Config};
 use crate::harden;
 use crate::headless::{self, HeadlessError, say};
+use crate::inject::{Injection, inject};
 use crate::keylog::{Owner, keep_apart, open_private};
 use crate::logging;
 use crate::model::target::{Ancestor, Selection};
 use crate::model::{
     AT_A_TIME, AT_A_TIME_ONE_BY_ONE, CatchingUp, CommandState, DEFAULT_SESSION_LIMIT, Model, Msg,
 };
+use crate::packets::{Recorder, RecorderError};
 use crate::preflight::{self, Check};
 use crate::report;
 use crate::runtime::{self, Engine as _, Machine, finish, local_offset};
@@ -50,6 +52,7 @@ pub fn run(task: Task) -> ExitCode {
     let result = match task {
         Task::Capture(task) => return capture(*task),
         Task::Scan { json, layout } => scan(json, layout),
+        Task::Inject(injection) => return add_secrets(&injection),
         Task::Doctor => doctor(),
         Task::Completions(shell) => print(|out| {
             clap_complete::generate(shell, &mut cli::command(), "tlskeytop", out);
@@ -89,6 +92,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         USAGE
     } else if error.is::<CaptureError>() && error.chain().any(is_refused)
         || matches!(error.downcast_ref(), Some(HeadlessError::Refused(_)))
+        || error.is::<RecorderError>() && error.chain().any(is_refused)
     {
         NOT_PERMITTED
     } else {
@@ -122,6 +126,18 @@ fn scan(json: bool, layout: Option<Forced>) -> io::Result<u8> {
         say("not root: only your own processes were looked at; `sudo tlskeytop scan` sees all");
     }
     print(|out| out.write_all(text.as_bytes()))
+}
+
+fn add_secrets(injection: &Injection) -> ExitCode {
+    harden::keep_memory();
+    let done = inject(injection, Owner::of_this_run()).map_err(anyhow::Error::from);
+    let printed = done.and_then(|report| {
+        for warning in report.warnings() {
+            say(&format!("warning: {warning}"));
+        }
+        Ok(print(|out| write!(out, "{report}"))?)
+    });
+    printed.map_or_else(|error| failed(&error), ExitCode::from)
 }
 
 fn doctor() -> io::Result<u8> {
@@ -252,6 +268,9 @@ fn capture_logged(
         alone: !selection.pids.is_empty() && !selection.all && !selection.has_patterns(),
     };
     runtime.block_on(async {
+        // What cannot be recorded is better known before anything is attached, and no handshake comes before its packets.
+        let recorder = task.packets.clone().map(|plan| Recorder::start(plan, Owner::of_this_run()));
+        let recorder = recorder.transpose()?;
         let loaded = loading.join().map_err(|_| anyhow!("loading the eBPF object failed"))??;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
@@ -265,6 +284,10 @@ fn capture_logged(
         let mut machine = Machine::start(loaded, registry, watch, first, only_named)?;
         let mut model = Model::new(selection, task.keylog.clone(), DEFAULT_SESSION_LIMIT);
         model.catching_up = CatchingUp::new(task.catch_up, at_a_time);
+        if let Some(recorder) = recorder {
+            machine.set_recorder(recorder);
+            model.update(machine.now(), Msg::Record(true));
+        }
         if let Some(command) = command {
             let streams = if options.is_some() { Streams::Apart } else { Streams::Ours };
             machine.set_command(command, streams, files);
@@ -313,7 +336,7 @@ fn start_loading(
     let handle = runtime.handle().clone();
     thread::Builder::new().name("load".to_owned()).spawn(move || {
         let _entered = handle.enter();
-        capture::load(ring, ways)
+        capture::load(ring, ways, false)
     })
 }
 

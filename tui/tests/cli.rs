@@ -15,7 +15,7 @@ fn help() {
     }
     assert_snapshot!("help", help);
     assert_snapshot!("help_short", command.render_help());
-    for name in ["scan", "doctor", "completions", "man"] {
+    for name in ["scan", "doctor", "inject", "completions", "man"] {
         let subcommand = command.find_subcommand_mut(name).unwrap();
         let help = subcommand.clone().term_width(80).render_long_help();
         assert_snapshot!(format!("help_{name}"), help);

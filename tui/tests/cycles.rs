@@ -62,7 +62,7 @@ async fn a_thousand_cycles_leak_nothing() {
     let mut registry = Registry::with_layout(None);
     let image = registry.add_named(Path::new(LIBSSL)).unwrap();
     let files = registry.files();
-    let mut loaded = capture::load(RING, Ways::Auto).unwrap();
+    let mut loaded = capture::load(RING, Ways::Auto, false).unwrap();
     let is_long = std::env::var_os("TLSKEYTOP_LONG").is_some();
     (0..WARM).for_each(|_| cycle(&mut loaded.probes, &files, image));
     let (start, descriptors_before, before) = (Instant::now(), descriptors(), memory());

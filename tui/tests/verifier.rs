@@ -15,6 +15,7 @@ fn the_kernel_takes_every_program() {
         match program {
             Program::UProbe(program) => program.load(),
             Program::RawTracePoint(program) => program.load(),
+            Program::SocketFilter(program) => program.load(),
             other => panic!("{name} is a {:?}", other.prog_type()),
         }
         .unwrap_or_else(|error| panic!("{name}: {error}"));

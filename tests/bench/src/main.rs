@@ -11,6 +11,7 @@ mod machine;
 mod made_up;
 mod model;
 mod own;
+mod packets;
 mod pairs;
 mod report;
 mod row;
@@ -69,6 +70,8 @@ enum Part {
     Latency,
     /// Start, processor, memory
     Own,
+    /// Recording packets
+    Packets,
     /// The model, the interface, the planner
     Inside,
     /// Other tools
@@ -120,6 +123,9 @@ fn main() -> Result<()> {
         let parts = [own::starts, own::headless, own::with_interface];
         let parts = parts.map(|part| part(&lab, &program, &effort));
         report.parts("What it takes for itself", parts);
+    }
+    if wants(Part::Packets) {
+        report.table("Recording packets", &packets::rows(&lab, &effort)?);
     }
     if wants(Part::Inside) {
         let plans = inside::plans(&effort, options.chromium.as_deref());

@@ -7,10 +7,13 @@ pub mod config;
 pub mod elf;
 pub mod event;
 pub mod filter;
+pub mod hello;
 pub mod keylog;
 pub mod memory;
 pub mod mutator;
+pub mod packet;
 pub mod patched;
+pub mod pcap;
 pub mod pclntab;
 pub mod proc;
 pub mod random;
@@ -35,7 +38,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 12] = [
     Target { name: "elf", run: elf::run, longest: 64 << 10, words: &[] },
     Target { name: "patched", run: patched::run, longest: 512, words: &[] },
     Target { name: "pclntab", run: pclntab::run, longest: 64 << 10, words: &[] },
@@ -45,6 +48,9 @@ pub const TARGETS: [Target; 9] = [
     Target { name: "config", run: config::run, longest: 4096, words: config::WORDS },
     Target { name: "filter", run: filter::run, longest: 1024, words: filter::WORDS },
     Target { name: "text", run: text::run, longest: 1024, words: text::WORDS },
+    Target { name: "packet", run: packet::run, longest: 8192, words: packet::WORDS },
+    Target { name: "hello", run: hello::run, longest: 8192, words: hello::WORDS },
+    Target { name: "pcap", run: pcap::run, longest: 16 << 10, words: pcap::WORDS },
 ];
 
 impl Target {

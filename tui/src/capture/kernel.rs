@@ -55,6 +55,11 @@ pub fn layout() -> Result<KernelLayout, KernelError> {
     let [common] = fields(&btf, "sock", ["__sk_common"])?;
     let in_common = ["skc_daddr", "skc_dport", "skc_family", "skc_v6_daddr"];
     let [address, port, family, address6] = fields(&btf, "sock_common", in_common)?;
+    let local = ["skc_rcv_saddr", "skc_num", "skc_v6_rcv_saddr"];
+    let [local, local_port, local6] = fields(&btf, "sock_common", local)?;
+    shape("sock_common", [address, local], offset_of!(SocketNames, between))?;
+    shape("sock_common", [address, local_port], offset_of!(SocketNames, local_port))?;
+    shape("sock_common", [address6, local6], size_of::<[u8; 16]>())?;
     shape("sock_common", [address, port], offset_of!(SocketNames, port))?;
     shape("sock_common", [address, family], offset_of!(SocketNames, family))?;
     Ok(KernelLayout {

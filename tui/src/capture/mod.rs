@@ -15,10 +15,11 @@ pub(crate) mod slots;
 mod warm;
 
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, RwLock};
 
-use aya::maps::{Array, MapData, MapError, RingBuf};
-use aya::programs::{ProgramError, RawTracePoint};
+use aya::maps::{Array, HashMap, MapData, MapError, RingBuf};
+use aya::programs::{ProgramError, RawTracePoint, SocketFilter};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 
 use again::Again;
@@ -28,6 +29,7 @@ pub use events::Events;
 pub use probes::{Attached, Probes};
 pub use rules::{Counters, Rules};
 
+use crate::packets::Owners;
 use crate::target::plan::Ways;
 
 /// Bytes of the ring buffer, as a rule: 19,000 secrets, some ten seconds at the highest rate that was measured.
@@ -38,6 +40,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/tlskeytop.o");
 /// tracepoint of each.
 const LIFECYCLE: [(&str, &str); 2] =
     [("process_exec", "sched_process_exec"), ("process_exit", "sched_process_exit")];
+
+/// The maps of the programs for the wire view, which take no memory without it.
+const WIRE_MAPS: [&str; 3] = ["FLOWS", "CONNECTING", "OWNERS"];
 
 /// Why capture failed.
 #[derive(Debug, thiserror::Error)]
@@ -94,18 +99,35 @@ pub struct Loaded {
     pub rules: Rules,
     /// What was counted.
     pub counters: Counters,
+    /// What the wire view needs, if it was wanted and works.
+    pub wire: Option<Wire>,
     /// What does not work, and is not needed for capture.
     pub warnings: Vec<String>,
 }
 
+/// The programs for the wire view. The tracepoint is watched as long as the object is loaded.
+pub struct Wire {
+    /// The socket filter of [`Hellos`](crate::packets::Hellos).
+    pub filter: OwnedFd,
+    /// Whose connections they are.
+    pub owners: Owners,
+}
+
 /// Loads the object into the kernel, with a ring buffer of `ring_bytes` (a power of two, at least a page), to
-/// capture in these ways.
+/// capture in these ways, and with what the wire view needs.
 ///
 /// # Errors
 ///
 /// [`CaptureError`] when the kernel refuses it or the object does not fit.
-pub fn load(ring_bytes: u32, ways: Ways) -> Result<Loaded, CaptureError> {
-    let mut ebpf = EbpfLoader::new().map_max_entries("EVENTS", ring_bytes).load(OBJECT)?;
+pub fn load(ring_bytes: u32, ways: Ways, with_wire: bool) -> Result<Loaded, CaptureError> {
+    let mut loader = EbpfLoader::new();
+    loader.map_max_entries("EVENTS", ring_bytes);
+    if !with_wire {
+        for name in WIRE_MAPS {
+            loader.map_max_entries(name, 1);
+        }
+    }
+    let mut ebpf = loader.load(OBJECT)?;
     // While the maps are in it.
     let multi = links::Linker::multi(&ebpf, &probes::PROGRAMS);
     let mut take = |name: &'static str| ebpf.take_map(name).ok_or(CaptureError::Missing(name));
@@ -137,6 +159,10 @@ pub fn load(ring_bytes: u32, ways: Ways) -> Result<Loaded, CaptureError> {
         }
         Err(error) => warnings.push(format!("peers stay unknown: {}", with_causes(&error))),
     }
+    let wire = with_wire.then(|| wire(&mut ebpf)).and_then(|wire| {
+        let failed = |error| warnings.push(format!("no wire view: {}", with_causes(&error)));
+        wire.map_err(failed).ok()
+    });
     let tap_slots = Arc::new(RwLock::new(slots::Slots::new(tlskeytop_common::TAP_SLOTS)));
     let walk_slots = Arc::new(RwLock::new(slots::Slots::new(tlskeytop_common::WALK_SLOTS)));
     let decoder = Decoder::new(
@@ -161,8 +187,22 @@ pub fn load(ring_bytes: u32, ways: Ways) -> Result<Loaded, CaptureError> {
         ),
         counters: Counters::new(counters.try_into().map_err(named("COUNTERS"))?),
         probes: Probes::new(links::Linker::new(ebpf, multi, &probes::PROGRAMS)?, tables, ways),
+        wire,
         warnings,
     })
+}
+
+/// Loads what the wire view needs.
+fn wire(ebpf: &mut Ebpf) -> Result<Wire, CaptureError> {
+    let owners = ebpf.take_map("OWNERS").ok_or(CaptureError::Missing("OWNERS"))?;
+    let owners = HashMap::try_from(owners);
+    let owners = owners.map_err(|source| CaptureError::Map { name: "OWNERS", source })?;
+    let program = ebpf.program_mut("handshakes").ok_or(CaptureError::Missing("handshakes"))?;
+    let program: &mut SocketFilter = program.try_into()?;
+    program.load()?;
+    let filter = program.fd()?.as_fd().try_clone_to_owned()?;
+    watch(ebpf, "socket_state", "inet_sock_set_state")?;
+    Ok(Wire { filter, owners: Owners::new(owners)? })
 }
 
 /// Attaches a program to a raw tracepoint for as long as the object is loaded.

@@ -13,6 +13,7 @@ pub(crate) mod fixture;
 mod missed;
 mod msg;
 mod process;
+mod recording;
 mod saving;
 pub mod selection;
 mod session;
@@ -38,6 +39,7 @@ pub use catch_up::{
 pub use command::{CommandState, Ending};
 pub use missed::{Loss, Missed};
 pub use msg::{Effect, KeyLogMsg, Msg};
+pub use recording::{PacketKey, Recorded};
 pub use saving::{InFile, KnownLine, LINES_REMEMBERED, PendingLine, Saving, SavingState};
 pub use session::{
     Captured, Entry, Facts, Method, Outcome, SecretState, Session, SessionKey, WhoIsWho,
@@ -67,6 +69,8 @@ pub struct Model {
     pub targets: Targets,
     /// The key log.
     pub saving: Saving,
+    /// What the recorder of packets has done, while there is one.
+    pub recording: Option<Recorded>,
     /// Whose open connections are looked for.
     pub catching_up: CatchingUp,
     /// What was counted.
@@ -88,6 +92,7 @@ impl Model {
             sessions: Store::new(session_limit),
             targets: Targets::new(selection),
             saving: Saving::new(keylog),
+            recording: None,
             catching_up: CatchingUp::new(CATCH_UP_LIMIT, AT_A_TIME),
             stats: Stats::default(),
             missed: Missed::default(),
@@ -166,6 +171,10 @@ impl Model {
                 self.catching_up.before_choosing(&self.targets);
                 self.targets.selection.all = all;
                 self.reconcile(&mut effects);
+            }
+            Msg::Record(on) => self.record(on, &mut effects),
+            Msg::Recorded(recorded) => {
+                self.recording = self.recording.is_some().then_some(recorded);
             }
             Msg::Save(on) => self.save(on, &mut effects),
             Msg::SaveTo(path) => {
@@ -260,7 +269,10 @@ impl Model {
         if self.sessions.check_other_processes(session, label) {
             self.stats.conflicts += 1;
             self.warn_conflict(session, label, "between processes", effects);
-        } else if self.saving.is_wanted() {
+            return;
+        }
+        self.record_secret(session, label, effects);
+        if self.saving.is_wanted() {
             self.offer(session, effects);
         }
     }

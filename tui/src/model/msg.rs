@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::command::Ending;
+use super::recording::{PacketKey, Recorded};
 use super::saving::{KnownLine, PendingLine};
 use super::session::Captured;
 use super::stats::KernelCounters;
@@ -70,6 +71,10 @@ pub enum Msg {
     ChoosePid(u32, bool),
     /// Choose or drop everything, now and in future.
     ChooseAll(bool),
+    /// From now on secrets go to the packets that are recorded, or no more.
+    Record(bool),
+    /// What the recorder of packets has done.
+    Recorded(Recorded),
     /// Turn saving on or off.
     Save(bool),
     /// Turn saving on, to this path.
@@ -131,6 +136,8 @@ pub enum Effect {
         /// The lines.
         lines: Vec<PendingLine>,
     },
+    /// Give a secret to the recorder of packets.
+    Record(Box<PacketKey>),
     /// Put a text on the clipboard.
     Copy {
         /// The text.

@@ -54,6 +54,9 @@ pub async fn finish(
             None => break,
         }
     }
+    let mut last = Vec::new();
+    machine.end_recorder(end.saturating_duration_since(Instant::now()), &mut last);
+    last.into_iter().for_each(|msg| update(machine, model, msg));
     machine.end_writer(end.saturating_duration_since(Instant::now()));
     let lines = model.saving.pending();
     match &model.saving.state {

@@ -18,6 +18,7 @@ use crate::command::{Child, Command, Streams};
 use crate::harden;
 use crate::model::target::Change;
 use crate::model::{Effect, Ending, KeyLogMsg, Msg, Time};
+use crate::packets::Recorder;
 use crate::priority;
 use crate::target::follow::first::First;
 use crate::target::follow::watch::Watch;
@@ -36,6 +37,7 @@ pub struct Machine {
     /// `None` once the probes are detached.
     control: Option<Control>,
     writer: Writer,
+    recorder: Option<Recorder>,
     scanner: Scanner,
     exporter: Errands,
     /// Not the exporter: a disk that hangs must not hide the command lines, nor the other way round.
@@ -79,6 +81,7 @@ impl Machine {
             counters: loaded.counters,
             control: Some(control),
             writer: Writer::start(sender.clone())?,
+            recorder: None,
             exporter: Errands::start("export", sender.clone())?,
             looker: Errands::start("look", sender.clone())?,
             scanner: Scanner::start(registry, watch, first, sender, ahead)?,
@@ -93,6 +96,11 @@ impl Machine {
     /// Gives it the command that [`Effect::StartCommand`] starts, with these streams and this limit of open files.
     pub fn set_command(&mut self, command: Command, streams: Streams, files: Rlimit) {
         self.command = Some((command, streams, files));
+    }
+
+    /// Gives it the recorder that gets the secrets of [`Effect::Record`].
+    pub fn set_recorder(&mut self, recorder: Recorder) {
+        self.recorder = Some(recorder);
     }
 
     /// Sends a signal to the command, if it runs.
@@ -142,6 +150,24 @@ impl Machine {
         self.exporter.finish(limit);
     }
 
+    /// Ends the recorder, but does not wait longer than `limit` for its disk, and tells what it has done.
+    pub fn end_recorder(&mut self, limit: Duration, into: &mut Vec<Msg>) {
+        if let Some(recorder) = &mut self.recorder
+            && !recorder.finish(limit)
+        {
+            into.push(Msg::Warning("the packets' disk did not answer at the end".to_owned()));
+        }
+        self.read_recorder(into);
+        self.recorder = None;
+    }
+
+    fn read_recorder(&self, into: &mut Vec<Msg>) {
+        if let Some(recorder) = &self.recorder {
+            into.extend(recorder.take_warnings().into_iter().map(Msg::Warning));
+            into.push(Msg::Recorded(recorder.recorded()));
+        }
+    }
+
     /// Waits for what the threads have to say, but no longer than `limit`.
     pub async fn reply(&mut self, limit: Duration) -> Option<Msg> {
         if let Some(msg) = self.own.pop() {
@@ -155,6 +181,7 @@ impl Machine {
         self.events.glance(into);
         self.reap(into);
         self.read_counters(into);
+        self.read_recorder(into);
         into.push(Msg::Tick);
     }
 
@@ -257,6 +284,11 @@ impl Engine for Machine {
                 if !self.writer.write(generation, lines) {
                     let error = Some("the key log's disk does not answer".to_owned());
                     self.own.push(Msg::KeyLog(KeyLogMsg::Wrote { generation, written: 0, error }));
+                }
+            }
+            Effect::Record(key) => {
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.key(key);
                 }
             }
             Effect::Warn(text) => warn!("{text}"),

@@ -108,7 +108,8 @@ mod tests {
 
     #[test]
     fn a_kernel_must_give_every_capture_by_its_own_links() {
-        let captures = [("tap", "6 lines"), ("walk", "6 lines"), ("open", "5 lines"), ("clock", "3 lines")];
+        let captures =
+            [("tap", "6 lines"), ("walk", "6 lines"), ("open", "5 lines"), ("clock", "3 lines")];
         let said = |links| [&[("doctor", "0"), ("links", links)][..], &captures].concat();
         assert!(verdict("6.1.0-50-amd64", &said("perf")).is_good());
         assert!(verdict("6.10.1+deb13-amd64", &said("multi")).is_good());

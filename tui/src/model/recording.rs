@@ -1,0 +1,83 @@
+//! The recording of packets as the model sees it: which secrets it gets, and how it is doing.
+
+use std::sync::Arc;
+
+use super::msg::Effect;
+use super::session::Session;
+use super::store::SessionRef;
+use super::target::Process;
+use super::{Entry, Model};
+use crate::tls::{KeyLine, Label, Role};
+
+/// A secret on its way to the packets that it decrypts.
+#[derive(Clone, Debug)]
+pub struct PacketKey {
+    /// As it stands in a key log.
+    pub line: KeyLine,
+    /// Who has it.
+    pub process: Arc<Process>,
+    /// At which end.
+    pub role: Option<Role>,
+}
+
+/// What the recorder counted, since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// Packets in the file.
+    pub packets: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Secrets in the file.
+    pub secrets: u64,
+    /// Packets that were not recorded: the kernel's ring or what waits for the disk had no room.
+    pub dropped: u64,
+    /// Connections whose packets could not wait for their secrets, since too many others did.
+    pub hurried: u64,
+    /// Secrets that the recorder had no room for.
+    pub lost: u64,
+    /// Why nothing can be written at the moment.
+    pub failing: Option<String>,
+}
+
+impl Model {
+    /// From now on secrets go to the recorder: those that are there, and those that come.
+    pub(super) fn record(&mut self, on: bool, effects: &mut Vec<Effect>) {
+        if on == self.recording.is_some() {
+            return;
+        }
+        self.recording = on.then(Recorded::default);
+        if on {
+            let sessions = self.sessions.newest_first().rev();
+            let keys = sessions.flat_map(|session| {
+                session.entries.iter().filter_map(|entry| packet_key(session, entry))
+            });
+            effects.extend(keys.map(Effect::Record));
+        }
+    }
+
+    /// Gives the recorder a new secret.
+    pub(super) fn record_secret(
+        &self,
+        session: SessionRef,
+        label: &Label,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(session) = self.sessions.get(session).filter(|_| self.recording.is_some()) else {
+            return;
+        };
+        let newest = session.entries.iter().rfind(|entry| entry.label == *label);
+        let key = newest.and_then(|entry| packet_key(session, entry));
+        effects.extend(key.map(Effect::Record));
+    }
+}
+
+/// `None` for what is no secret, or has another value in another process.
+fn packet_key(session: &Session, entry: &Entry) -> Option<Box<PacketKey>> {
+    (!entry.is_null() && !entry.shadowed).then(|| {
+        Box::new(PacketKey {
+            line: session.key_line(entry),
+            process: Arc::clone(&session.process),
+            role: session.facts.role,
+        })
+    })
+}

@@ -1,0 +1,104 @@
+//! Packets that wait to be written, in the order of time. Pure.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use crate::model::Time;
+use crate::wire::Segment;
+
+/// What a packet costs besides its bytes.
+const COST: usize = size_of::<Held>();
+
+/// Packets that one which comes too late can pass: as many as another CPU receives in 2 ms.
+const PASSED: usize = 1000;
+
+/// Both ends of a connection, the lower address first: the same for both directions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ends([SocketAddr; 2]);
+
+impl Ends {
+    /// In any order.
+    pub fn new(one: SocketAddr, other: SocketAddr) -> Self {
+        if one <= other { Self([one, other]) } else { Self([other, one]) }
+    }
+
+    /// Those of a segment.
+    pub fn of(segment: &Segment<'_>) -> Self {
+        Self::new(segment.source, segment.destination)
+    }
+}
+
+/// A packet that waits.
+#[derive(Debug)]
+pub struct Held {
+    /// When it was captured.
+    pub time: Time,
+    /// Where.
+    pub interface: usize,
+    /// Its bytes on the wire.
+    pub original_length: u32,
+    /// Its connection, if it is TCP.
+    pub ends: Option<Ends>,
+    /// Those that were captured.
+    pub bytes: Box<[u8]>,
+}
+
+/// The packets.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    packets: VecDeque<Held>,
+    bytes: usize,
+}
+
+impl Backlog {
+    /// Adds a packet. The CPUs note the time each on its own, so that one may come a little too late; one that comes much
+    /// too late is of a clock that was set back.
+    pub fn push(&mut self, packet: Held) {
+        self.bytes += packet.bytes.len() + COST;
+        let later = |held: &&Held| held.time > packet.time;
+        let passed = self.packets.iter().rev().take(PASSED).take_while(later).count();
+        let at = if passed == PASSED { self.packets.len() } else { self.packets.len() - passed };
+        self.packets.insert(at, packet);
+    }
+
+    /// The oldest one.
+    pub fn front(&self) -> Option<&Held> {
+        self.packets.front()
+    }
+
+    /// Takes the oldest one.
+    pub fn pop(&mut self) -> Option<Held> {
+        let packet = self.packets.pop_front()?;
+        self.bytes -= packet.bytes.len() + COST;
+        Some(packet)
+    }
+
+    /// Bytes of all of them, with what it costs to keep them.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_come_out_in_the_order_of_time() {
+        let mut backlog = Backlog::default();
+        for time in [1, 5, 3, 4, 4, 2, 6] {
+            backlog.push(Held {
+                time: Time(time),
+                interface: 0,
+                original_length: 3,
+                ends: None,
+                bytes: Box::new([0; 3]),
+            });
+        }
+        assert_eq!(backlog.bytes(), 7 * (3 + COST));
+        let times: Vec<u64> =
+            std::iter::from_fn(|| backlog.pop()).map(|packet| packet.time.0).collect();
+        assert_eq!(times, [1, 2, 3, 4, 4, 5, 6]);
+        assert_eq!(backlog.bytes(), 0);
+    }
+}

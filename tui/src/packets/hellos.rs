@@ -1,0 +1,58 @@
+//! The packets with which TLS handshakes begin, on all interfaces: the kernel leaves out the others.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::links::link;
+use super::socket::{Socket, Statistics};
+use crate::model::Time;
+use crate::wire::{Segment, segment};
+
+/// Blocks of the ring, of 1 MiB: 500 hellos in each.
+const RING: usize = 4;
+
+/// A packet socket with the eBPF program `handshakes` as its filter.
+pub struct Hellos {
+    socket: Socket,
+}
+
+impl Hellos {
+    /// Opens it; what it receives waits until it is taken, or is dropped and counted.
+    ///
+    /// # Errors
+    ///
+    /// See [`Socket::open`].
+    pub fn open(filter: BorrowedFd<'_>) -> io::Result<Self> {
+        Ok(Self { socket: Socket::filtered(RING, filter)? })
+    }
+
+    /// Gives away what has come. A VLAN tag that the kernel took out is of no concern here.
+    pub fn take(&mut self, mut each: impl FnMut(Time, &Segment<'_>)) {
+        // No more than the ring has: who sends without end must not keep anybody here.
+        for _ in 0..RING {
+            let Some(block) = self.socket.next_block() else { return };
+            for frame in block.frames() {
+                let found = link(frame.hardware).and_then(|link| segment(link, frame.bytes));
+                if let Some(segment) = found {
+                    each(frame.time, &segment);
+                }
+            }
+        }
+    }
+
+    /// What the kernel counted since this was asked last.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn statistics(&self) -> io::Result<Statistics> {
+        self.socket.statistics()
+    }
+}
+
+impl AsFd for Hellos {
+    /// Readable when there is something to take.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

@@ -1,0 +1,30 @@
+//! Packets and the secrets that decrypt them, in one file.
+//!
+//! One way through: `socket` (the kernel's ring) -> `recording` (what waits for which secrets) -> `output` (pcapng blocks)
+//! -> `file`. The `recorder` is the thread in which that happens.
+//!
+//! For the wire view: `hellos`, of which the kernel leaves out all packets but those with which a handshake begins, and
+//! `owner`, which tells whose a connection is.
+
+mod backlog;
+mod connections;
+mod file;
+mod filter;
+mod hellos;
+mod interfaces;
+mod keys;
+mod links;
+mod output;
+mod owner;
+mod recorder;
+mod recording;
+mod ring;
+mod socket;
+
+pub use file::{FileError, Rotation};
+pub use filter::INTERFACES;
+pub use hellos::Hellos;
+pub use owner::{Opener, Owners};
+pub use recorder::{Plan, Recorder, RecorderError};
+pub use recording::{Scope, Terms};
+pub use socket::Statistics;
