@@ -67,11 +67,11 @@ impl Pairs {
             let mut left = pairs.in_turn(round, effort.pairs);
             let mut attempts = 0;
             while let Some(&first) = left.front() {
-                let taken = |tool, pair| pairs.of_mut(tool).take(round, pair);
+                let taken = |tool, pair| pairs.note(tool, |measured| measured.take(round, pair));
                 let Err(error) = chain(lab, program, &mut left, effort, taken) else { break };
                 let Some(&tool) = left.front() else { break };
                 eprintln!("bench: round {round} with {}: {error:#}", tool.name());
-                pairs.of_mut(tool).failed += 1;
+                pairs.note(tool, |measured| measured.failed += 1);
                 attempts = if tool == first { attempts + 1 } else { 1 };
                 if attempts == ATTEMPTS {
                     left.pop_front();
@@ -96,10 +96,10 @@ impl Pairs {
         tools
     }
 
-    fn of_mut(&mut self, tool: Tool) -> &mut Measured {
-        let at = self.0.iter().position(|measured| measured.tool == tool);
-        // `chain` tells of the tools that it was given, which are these.
-        &mut self.0[at.unwrap_or(0)]
+    fn note(&mut self, tool: Tool, what: impl FnOnce(&mut Measured)) {
+        if let Some(measured) = self.0.iter_mut().find(|measured| measured.tool == tool) {
+            what(measured);
+        }
     }
 
     fn ours(&self) -> Option<&Measured> {

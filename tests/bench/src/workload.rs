@@ -149,8 +149,14 @@ impl Program {
     /// When it does not come up.
     pub fn start(&self, lab: &Lab, keylog: &str) -> Result<Workload> {
         let keylog = lab.path(keylog);
-        let mut command = Command::new(&self.0);
-        command.arg(&lab.certificate.certificate).arg(&lab.certificate.key).arg(&keylog);
+        // In a session of its own, as from another terminal than the tools: the kernel divides the processors among sessions
+        // first (sched(7), autogroup).
+        let mut command = Command::new("setsid");
+        command
+            .arg(&self.0)
+            .arg(&lab.certificate.certificate)
+            .arg(&lab.certificate.key)
+            .arg(&keylog);
         let process = Process::start(&mut command)?;
         let workload = Workload { process, answers: Cell::new(0), keylog };
         workload.answer::<serde_json::Value>()?;
