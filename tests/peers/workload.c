@@ -6,11 +6,15 @@
  *   handshakes VERSION WIRE KIND SECONDS RATE   VERSION 1.2 or 1.3; WIRE memory or loopback; KIND full or resumed;
  *                                               RATE so many a second, or 0 for as many as it can
  *   bulk WIRE SIZE SECONDS                      from the client to the server over TLS 1.3, in records of SIZE bytes
- *   updates SECONDS                             KeyUpdates of the client: one new secret on each end, and little else
- *   log none|memory|file                        what its own key log is; file writes each line as programs do
+ *   hits WIRE COUNT LABEL                       calls of an empty function as the library calls the one that logs secrets, for
+ *                                               a connection of TLS 1.2: the call is for a probe of whoever measures
+ *   place                                       where in this program's file that call is
+ *   log none|memory|both|file                   what its own key log is: the client's lines, or both ends' (each line twice);
+ *                                               file writes each line as programs do
  *   save                                        writes the log in memory to KEYLOG, and the nanosecond
  *                                               (CLOCK_MONOTONIC) of each of its lines to KEYLOG.times */
 #include <arpa/inet.h>
+#include <link.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/ssl.h>
@@ -69,16 +73,18 @@ static void write_line(const SSL *ssl, const char *line) {
   fprintf(keylog_file, "%s\n", line);
 }
 
-/* Only the client's: the server's has the same lines. */
+/* Only the client's, unless both are wanted: the server's has the same lines. */
 static void set_log(const char *mode) {
   SSL_CTX_keylog_cb_func callback = NULL;
-  if (!strcmp(mode, "memory")) callback = keep;
+  int both = !strcmp(mode, "both");
+  if (both || !strcmp(mode, "memory")) callback = keep;
   if (!strcmp(mode, "file")) {
     if (!keylog_file && !(keylog_file = fopen(keylog_path, "a"))) fail("cannot open the key log");
     setvbuf(keylog_file, NULL, _IOLBF, BUFSIZ);
     callback = write_line;
   }
   SSL_CTX_set_keylog_callback(client_context, callback);
+  SSL_CTX_set_keylog_callback(server_context, both ? callback : NULL);
   printf("{\"answer\":%d}\n", answers++);
 }
 
@@ -237,18 +243,54 @@ static void bulk(int loopback, int size, double length) {
   end(pair);
 }
 
-static void updates(double length) {
-  char byte = 0;
-  struct pair pair = over_memory(TLS1_3_VERSION, NULL);
-  struct section section = begin(length);
-  for (; goes_on(&section); section.count++) {
-    if (SSL_key_update(pair.client, SSL_KEY_UPDATE_NOT_REQUESTED) != 1 || SSL_write(pair.client, &byte, 1) != 1 ||
-        SSL_read(pair.server, &byte, 1) != 1) {
-      fail("the KeyUpdate");
-    }
+/* A call like the library's own, which the kernel emulates: `probed_call` is for a probe. */
+void log_nothing(const SSL *ssl, const char *label, const unsigned char *secret, size_t length);
+extern const char probed_call[];
+__asm__(".text\n"
+        ".type log_nothing, @function\n"
+        "log_nothing:\n"
+        "  sub $8, %rsp\n"
+        "probed_call:\n"
+        "  call nothing\n"
+        "  add $8, %rsp\n"
+        "  ret\n"
+        "nothing:\n"
+        "  ret\n");
+
+/* More of them in one go would fill what the probe's program writes to. */
+enum { MOST_HITS = 4000, FIRST_HITS = 50 };
+
+static void hits(int loopback, int count, const char *label) {
+  unsigned char secret[48] = {1};
+  struct pair pair = loopback ? over_loopback(TLS1_2_VERSION, NULL) : over_memory(TLS1_2_VERSION, NULL);
+  if (count < 1 || count > MOST_HITS) fail("too many hits");
+  /* The true one where there is one: another would be a conflict. */
+  if (!strcmp(label, "CLIENT_RANDOM") &&
+      SSL_SESSION_get_master_key(SSL_get_session(pair.client), secret, sizeof secret) != sizeof secret) {
+    fail("the master secret");
   }
+  for (int hit = 0; hit < FIRST_HITS; hit++) log_nothing(pair.client, label, secret, sizeof secret);
+  struct section section = begin(0);
+  for (int hit = 0; hit < count; hit++) log_nothing(pair.client, label, secret, sizeof secret);
+  section.count = count;
   report(&section);
   end(pair);
+}
+
+/* The first bytes of the file are where this program begins in memory. */
+extern const char __ehdr_start[];
+
+static void place(void) {
+  const ElfW(Ehdr) *header = (const void *)__ehdr_start;
+  const ElfW(Phdr) *part = (const void *)(__ehdr_start + header->e_phoff);
+  unsigned long long address = probed_call - __ehdr_start;
+  for (int at = 0; at < header->e_phnum; at++, part++) {
+    if (part->p_type == PT_LOAD && address - part->p_vaddr < part->p_filesz) {
+      printf("{\"answer\":%d,\"offset\":%llu}\n", answers++, address - part->p_vaddr + part->p_offset);
+      return;
+    }
+  }
+  fail("the probed call is in no segment");
 }
 
 static int version_of(const char *text) {
@@ -268,7 +310,7 @@ int main(int count, char **arguments) {
     fail("the certificate");
   }
   printf("{\"answer\":%d}\n", answers++);
-  char line[256], version[8], wire[16], kind[16];
+  char line[256], version[8], wire[16], kind[16], label[64];
   double length, rate;
   int size;
   while (fgets(line, sizeof line, stdin)) {
@@ -276,8 +318,10 @@ int main(int count, char **arguments) {
       handshakes(version_of(version), !strcmp(wire, "loopback"), !strcmp(kind, "resumed"), length, rate);
     } else if (sscanf(line, "bulk %15s %d %lf", wire, &size, &length) == 3) {
       bulk(!strcmp(wire, "loopback"), size, length);
-    } else if (sscanf(line, "updates %lf", &length) == 1) {
-      updates(length);
+    } else if (sscanf(line, "hits %15s %d %63s", wire, &size, label) == 3) {
+      hits(!strcmp(wire, "loopback"), size, label);
+    } else if (!strncmp(line, "place", 5)) {
+      place();
     } else if (sscanf(line, "log %15s", kind) == 1) {
       set_log(kind);
     } else if (!strncmp(line, "save", 4)) {

@@ -18,10 +18,10 @@ pub const VERSIONS: [Version; 2] = [Version::Tls13, Version::Tls12];
 
 /// A lab with one peer for each TLS version.
 pub struct Bench {
-    /// The test's folder and certificate.
-    pub lab: Lab,
     /// A peer for each of [`VERSIONS`].
     pub peers: Vec<Peer>,
+    /// The test's folder and certificate. Last: the peers have their files in it.
+    pub lab: Lab,
 }
 
 impl Bench {

@@ -54,12 +54,25 @@ impl Held {
         Ok(held)
     }
 
+    /// What it holds when it is attached. On a busy machine it is ready before that, and says "so far".
+    ///
+    /// # Errors
+    /// When it ends, or gets no probe.
+    pub fn attached(pid: u32) -> Result<Self> {
+        until("probes", || {
+            let held = Self::by(pid)?;
+            Ok((!held.probes.is_empty()).then_some(held))
+        })
+        .with_context(|| format!("{:?}", Self::by(pid)))
+    }
+
     /// Waits until the kernel has nothing left of what this process held, neither listed nor pinned: it frees it some time
     /// after the last reference is gone.
     ///
     /// # Errors
-    /// When something stays.
+    /// When something stays, or it held nothing.
     pub fn is_gone(&self, pid: u32) -> Result<()> {
+        ensure!(!self.programs.is_empty() && !self.maps.is_empty(), "it held nothing: {self:?}");
         until("nothing left", || Ok(self.is_gone_now(pid).ok()))
             .or_else(|_| self.is_gone_now(pid).map(drop))
     }

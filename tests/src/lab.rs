@@ -1,13 +1,18 @@
 //! Where a live test starts: may it run here, and a folder and a certificate of its own.
 
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use tempfile::TempDir;
 
 use crate::certificate::Certificate;
+use crate::wait::until_within;
 
-/// One test's own place: everything in it is removed when dropped.
+/// One test's own place: everything in it is removed when dropped. Whatever has its files there is to be dropped before: a
+/// folder that stays, as one with a mount in it does, fails the test.
 pub struct Lab {
     folder: TempDir,
     /// The certificate of this test's servers.
@@ -36,6 +41,25 @@ impl Lab {
     /// A path in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // A process that has just been killed may still make a file.
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let mut last = None;
+        let removed = until_within(PATIENCE, "the folder is gone", || {
+            last = fs::remove_dir_all(self.folder()).err();
+            let is_gone = last.as_ref().is_none_or(|error| error.kind() == ErrorKind::NotFound);
+            Ok(is_gone.then_some(()))
+        });
+        let told =
+            removed.err().map(|error| format!("{}: {error:#}: {last:?}", self.folder().display()));
+        if let Some(told) = told {
+            assert!(std::thread::panicking(), "{told}");
+            eprintln!("{told}");
+        }
     }
 }
 

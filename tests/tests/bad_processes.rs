@@ -10,12 +10,16 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 use tlskeytop_tests::{
-    Bench, CURL, Cgroup, Lab, PYTHON, Process, Protocol, Sessions, Tlskeytop, check_capture, curl,
-    peer_script,
+    Bench, CURL, Cgroup, Lab, PYTHON, Process, Protocol, Screen, Sessions, Tlskeytop,
+    check_capture, curl, peer_script, until,
 };
 
 fn waiting_client(bench: &Bench) -> Result<Process> {
-    let client = Process::start(&mut bench.client(Path::new(PYTHON), "client_ssl.py", 1))?;
+    waiting(&mut bench.client(Path::new(PYTHON), "client_ssl.py", 1))
+}
+
+fn waiting(command: &mut Command) -> Result<Process> {
+    let client = Process::start(command)?;
     client.wait_stdout("waiting", |line| (line == "waiting").then_some(()))?;
     Ok(client)
 }
@@ -85,6 +89,15 @@ fn copy_with_that_name(lab: &Lab, program: &str) -> Result<PathBuf> {
     Ok(copy)
 }
 
+/// An interpreter with that name, which waits in this script.
+fn strange_client(bench: &Bench, script: &str) -> Result<(PathBuf, Process)> {
+    let strange = copy_with_that_name(&bench.lab, PYTHON)?;
+    let mut command = bench.client(&strange, script, 1);
+    // It looks for its library beside the executable.
+    let client = waiting(command.env("PYTHONHOME", "/usr"))?;
+    Ok((strange, client))
+}
+
 fn is_harmless(text: &[u8]) -> Result<()> {
     let text = std::str::from_utf8(text).context("not UTF-8")?;
     let harmful = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
@@ -124,12 +137,7 @@ fn a_name_of_escape_sequences_in_scan() -> Result<()> {
     let Some(bench) = Bench::open(Protocol::Http)? else {
         return Ok(());
     };
-    let strange = copy_with_that_name(&bench.lab, PYTHON)?;
-    let mut command = bench.client(&strange, "client_ssl.py", 1);
-    // It looks for its library beside the executable.
-    command.env("PYTHONHOME", "/usr");
-    let client = Process::start(&mut command)?;
-    client.wait_stdout("waiting", |line| (line == "waiting").then_some(()))?;
+    let (strange, client) = strange_client(&bench, "client_ssl.py")?;
     let Some(cgroup) = Cgroup::make(UNIT)? else {
         return Ok(());
     };
@@ -152,4 +160,91 @@ fn a_name_of_escape_sequences_in_scan() -> Result<()> {
     // It has to be out of it before it can be removed.
     drop(client);
     Ok(())
+}
+
+/// What is not drawing in what a program wrote to its terminal: an escape sequence that ratatui and crossterm do not send, a
+/// control character outside of one, or a mark that turns text round.
+fn foreign_sequences(written: &str) -> Vec<String> {
+    // Positions, erasing, colours and modes (ECMA-48, and DEC's private modes); and the question what the terminal is.
+    const DRAWING: &str = "HJKmhlABCDGXc";
+    // The questions for its colours (xterm's "Operating System Commands").
+    const COLOURS: [&str; 2] = ["\x1b]10;?\x07", "\x1b]11;?\x07"];
+    let mut found = Vec::new();
+    let mut rest = written;
+    while let Some(at) =
+        rest.find(|c: char| c.is_control() && !matches!(c, '\n' | '\r') || c == '\u{202e}')
+    {
+        rest = &rest[at..];
+        let parameters = |c: char| matches!(c, '0'..='9' | ';' | ':' | '?' | '>' | '=' | '<' | ' ');
+        let sequence = rest.strip_prefix("\x1b[").map(|tail| tail.trim_start_matches(parameters));
+        let asked = COLOURS.iter().find_map(|colour| rest.strip_prefix(colour));
+        match (sequence, asked) {
+            (Some(tail), _) if tail.starts_with(|c| DRAWING.contains(c)) => rest = &tail[1..],
+            (_, Some(tail)) => rest = tail,
+            _ => {
+                found.push(rest.chars().take(12).collect());
+                rest = rest.trim_start_matches(|c: char| rest.starts_with(c));
+            }
+        }
+    }
+    found
+}
+
+/// Name, executable, command line and server name, in every view: of all that is sent to the terminal, nothing is theirs.
+#[test]
+fn a_name_of_escape_sequences_on_a_terminal() -> Result<()> {
+    let Some(bench) = Bench::open(Protocol::Http)? else {
+        return Ok(());
+    };
+    let (_, mut client) = strange_client(&bench, "client_strange_name.py")?;
+    let screen = Screen::open(&bench.lab, 200, 50)?;
+    let tui = format!("{} --pid {}", Tlskeytop::binary()?.display(), client.pid());
+    // All that it writes goes to a file, too.
+    screen.type_line(&format!("script --quiet --flush --command '{tui}' written"))?;
+    let shows = |what: &str| screen.wait_for(what, |line| line.contains(what).then_some(()));
+    shows("attached: 1 process")?;
+    client.say("go")?;
+    // The name as it is shown.
+    shows(r"\x1b[2J\x7f")?;
+    client.wait_stdout("done", |line| (line == "done").then_some(()))?;
+    screen.press("Enter")?;
+    // The executable and the command line; and what is no host name (RFC 6066, section 3) is not taken for one.
+    let words = |line: &str| {
+        let (word, rest) = (r"\x1b]0;x\x07a ", line.trim_start());
+        (rest.starts_with("command line") && rest.contains(word)).then_some(())
+    };
+    screen.wait_for("the command line", words)?;
+    let name = |line: &str| line.contains("server name").then(|| line.contains("not known"));
+    ensure!(screen.wait_for("the server name", name)?, "{}", screen.text()?);
+    for (key, shown) in [("i", "libssl"), ("Escape", "client random"), ("p", r"\x1b[2J\x7f")] {
+        screen.press(key)?;
+        shows(shown)?;
+    }
+    screen.press("C-c")?;
+    until("its end", || {
+        let text = screen.text()?;
+        let is_asked = text.contains("not in the key log");
+        if is_asked {
+            screen.press("y")?;
+        }
+        Ok(screen.is_restored()?.then_some(()))
+    })?;
+    let written = fs::read(bench.lab.path("written"))?;
+    let written = std::str::from_utf8(&written).context("it wrote what is not UTF-8")?;
+    ensure!(written.contains("\u{1b}["), "nothing was drawn");
+    let found = foreign_sequences(written);
+    ensure!(found.is_empty(), "{found:?}");
+    Ok(())
+}
+
+#[test]
+fn what_is_no_drawing_is_found() {
+    let harmless = "\x1b[?1049h\x1b[2J\x1b[1;1H\x1b[38;5;1mx\x1b]11;?\x07\x1b[0m\r\n";
+    assert!(foreign_sequences(harmless).is_empty());
+    for harmful in ["\x1b]0;x\x07", "\u{9b}2J", "\x1b[5i", "\x7f", "\u{202e}", "\x1bPq", "\x1b"] {
+        assert!(
+            !foreign_sequences(&format!("{harmless}{harmful}{harmless}")).is_empty(),
+            "{harmful:?}"
+        );
+    }
 }

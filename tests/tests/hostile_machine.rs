@@ -1,7 +1,9 @@
 //! A machine with more of everything than there should be: processes, forks, mappings.
 
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -80,22 +82,31 @@ fn ten_thousand_processes() -> Result<()> {
     Ok(())
 }
 
-/// How many mappings a process may have, raised until it is dropped.
-struct MostMappings(String);
+/// How many mappings a process may have, raised until it is dropped. A shell has the number from before, and writes it when
+/// its input ends: also when this test is killed.
+struct MostMappings(Process);
 
 impl MostMappings {
     const PATH: &str = "/proc/sys/vm/max_map_count";
 
     fn raise(to: usize) -> Result<Self> {
         let before = fs::read_to_string(Self::PATH)?;
+        let script = "echo ready; read -r end; echo \"$1\" > \"$2\"";
+        let mut shell = Command::new("sh");
+        // Whoever ends a test by force ends its process group.
+        shell.args(["-c", script, "sh", before.trim(), Self::PATH]).process_group(0);
+        let shell = Process::start(&mut shell)?;
+        shell.wait_stdout("ready", |line| (line == "ready").then_some(()))?;
         fs::write(Self::PATH, to.to_string()).context(Self::PATH)?;
-        Ok(Self(before))
+        Ok(Self(shell))
     }
 }
 
 impl Drop for MostMappings {
     fn drop(&mut self) {
-        let _ = fs::write(Self::PATH, &self.0);
+        self.0.close_stdin();
+        // One that does not end so is killed with its process.
+        let _ = self.0.wait();
     }
 }
 

@@ -11,11 +11,12 @@ use tlskeytop_tests::{
 
 /// One that is captured, with its lines on a disk of its own.
 struct Scene {
-    lab: Lab,
-    disk: SmallDisk,
     maker: Maker,
     tlskeytop: Tlskeytop,
     held: Held,
+    disk: SmallDisk,
+    /// Last: the others have their files in it.
+    lab: Lab,
 }
 
 impl Scene {
@@ -29,7 +30,7 @@ impl Scene {
         let mut command = Tlskeytop::command(&lab)?;
         command.args(["--mode", "keylog", "--pid", &maker.pid().to_string(), "-k"]).arg(&keylog);
         let tlskeytop = Tlskeytop::start(command, keylog)?;
-        let held = Held::by(tlskeytop.process.pid())?;
+        let held = Held::attached(tlskeytop.process.pid())?;
         maker.work(Version::Tls13, 1, 20)?;
         let scene = Self { lab, disk, maker, tlskeytop, held };
         scene.is_whole()?;

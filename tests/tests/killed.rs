@@ -1,9 +1,10 @@
 //! SIGKILL at the worst moment: of a target in the middle of a handshake, and of tlskeytop in the middle of saving.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use tlskeytop_tests::{
     Bench, Held, KeyLog, Lab, Makers, Open, PYTHON, Peer, Process, Protocol, Summary, Tlskeytop,
@@ -31,7 +32,7 @@ fn targets_in_mid_handshake() -> Result<()> {
     let args = pids.flat_map(|pid| ["--pid".to_owned(), pid.to_string()]);
     let tlskeytop = Tlskeytop::keylog(&lab, args)?;
     let pid = tlskeytop.process.pid();
-    let held = Held::by(pid)?;
+    let held = Held::attached(pid)?;
     lives.begin(Version::Tls13, 1, 0)?;
     for process in &mut die {
         process.say("go")?;
@@ -64,6 +65,8 @@ fn targets_at_full_speed() -> Result<()> {
     let mut makers = (0..TIMES).map(start).collect::<Result<Vec<_>>>()?;
     let args = makers.iter().flat_map(|maker| ["--pid".to_owned(), maker.pid().to_string()]);
     let tlskeytop = Tlskeytop::keylog(&lab, args)?;
+    let pid = tlskeytop.process.pid();
+    let held = Held::attached(pid)?;
     let mut truth = KeyLog::default();
     for maker in &mut makers {
         maker.begin(Version::Tls13, 30, 0)?;
@@ -77,12 +80,30 @@ fn targets_at_full_speed() -> Result<()> {
     let is_unlogged = |random: &&str| ours.labels(random).len() > truth.labels(random).len();
     let unlogged = ours.client_randoms().into_iter().filter(is_unlogged).count();
     ensure!(unlogged <= TIMES, "{unlogged} handshakes that were not cut");
-    Ok(())
+    held.is_gone(pid)
 }
 
-/// What is pinned on this machine.
-fn pinned() -> usize {
-    fs::read_dir("/sys/fs/bpf").map_or(0, Iterator::count)
+/// Where eBPF objects are pinned (bpf(2)).
+const PINNED: &str = "/sys/fs/bpf";
+
+/// What is pinned on this machine, in every folder.
+fn pinned() -> Result<usize> {
+    let file_system = rustix::fs::statfs(PINNED).context(PINNED)?;
+    // BPF_FS_MAGIC of linux/magic.h.
+    ensure!(file_system.f_type == 0xcafe_4a11, "no file system for eBPF is mounted at {PINNED}");
+    count(Path::new(PINNED))
+}
+
+fn count(folder: &Path) -> Result<usize> {
+    let mut found = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        found += 1;
+        if entry.file_type()?.is_dir() {
+            found += count(&entry.path())?;
+        }
+    }
+    Ok(found)
 }
 
 /// Again and again in the middle of saving: only whole lines, no probe left; the next one appends and repeats none.
@@ -94,19 +115,19 @@ fn tlskeytop_while_it_saves() -> Result<()> {
     };
     let mut maker = Makers::build(&lab)?.start(&lab, "maker", None)?;
     let args = ["--pid".to_owned(), maker.pid().to_string()];
-    let pinned_before = pinned();
+    let pinned_before = pinned()?;
     let keylog = lab.path("captured.keylog");
     let size = || fs::metadata(&keylog).map_or(0, |metadata| metadata.len());
     for _ in 0..TIMES {
         let mut tlskeytop = Tlskeytop::keylog(&lab, &args)?;
         let (pid, before) = (tlskeytop.process.pid(), size());
-        let held = Held::by(pid)?;
+        let held = Held::attached(pid)?;
         maker.begin(Version::Tls13, 1, 0)?;
         until("new lines", || Ok((size() > before + 5000).then_some(())))?;
         tlskeytop.process.signal(Signal::KILL)?;
         tlskeytop.process.wait()?;
         held.is_gone(pid)?;
-        ensure!(pinned() == pinned_before, "something is pinned");
+        ensure!(pinned()? == pinned_before, "something is pinned");
         // Whole lines, and each once.
         KeyLog::strict(&keylog)?;
         maker.end()?;

@@ -10,9 +10,10 @@ use tlskeytop_tests::{
 
 /// A maker and the binary behind a program that changes what it is allowed.
 struct Scene {
-    lab: Lab,
     makers: Makers,
     maker: Maker,
+    /// Last: the others have their files in it.
+    lab: Lab,
 }
 
 impl Scene {
@@ -38,8 +39,7 @@ impl Scene {
     /// Everything that the maker does is captured, and nothing is left of it.
     fn captures(mut self, tlskeytop: Tlskeytop) -> Result<()> {
         let pid = tlskeytop.process.pid();
-        let held = Held::by(pid)?;
-        ensure!(!held.probes.is_empty(), "{held:?}");
+        let held = Held::attached(pid)?;
         self.maker.work(Version::Tls13, 1, 50)?;
         self.maker.work(Version::Tls12, 1, 50)?;
         let (ours, _) = tlskeytop.stop()?;
@@ -64,7 +64,8 @@ fn sixty_four_files() -> Result<()> {
     scene.captures(tlskeytop)
 }
 
-/// More images than there is room for: it says so, and ends well.
+/// More images than there is room for: it says so, what is attached is captured as a whole, of the others there is nothing, and
+/// it ends well.
 #[test]
 fn more_images_than_files() -> Result<()> {
     const OTHERS: usize = 16;
@@ -75,15 +76,29 @@ fn more_images_than_files() -> Result<()> {
         let folder = private_libssl(&scene.lab, &format!("lib-{number}"))?;
         scene.makers.start(&scene.lab, &format!("other-{number}"), Some(&folder))
     });
-    let others: Vec<Maker> = others.collect::<Result<_>>()?;
+    let mut others: Vec<Maker> = others.collect::<Result<_>>()?;
     let args = others.iter().flat_map(|maker| ["--pid".to_owned(), maker.pid().to_string()]);
     let args: Vec<String> = args.collect();
     let tlskeytop = scene.start(&["prlimit", "--nofile=64:64"], &args)?;
     let said = "Too many open files";
     until(said, || Ok(tlskeytop.process.stderr().contains(said).then_some(())))?;
     let pid = tlskeytop.process.pid();
-    let held = Held::by(pid)?;
-    tlskeytop.stop()?;
+    let held = Held::attached(pid)?;
+    others.push(scene.maker);
+    for maker in &mut others {
+        maker.work(Version::Tls13, 1, 10)?;
+    }
+    let (ours, summary) = tlskeytop.stop()?;
+    let (mut captured, mut lines) = (0, 0);
+    for maker in &others {
+        let truth = maker.truth()?;
+        let found = ours.lines_of(&truth)?;
+        ensure!(found == 0 || found == truth.lines(), "{found} of {}: {summary:?}", truth.lines());
+        captured += usize::from(found > 0);
+        lines += found;
+    }
+    ensure!(0 < captured && captured < others.len(), "{captured} of {}", others.len());
+    ensure!(ours.lines() == lines, "{} lines, and {lines} in the truth", ours.lines());
     held.is_gone(pid)
 }
 

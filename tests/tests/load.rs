@@ -56,8 +56,9 @@ fn all_lines_of_processes_that_are_gone_at_once() -> Result<()> {
 
 /// Four processes as fast as they can be, two by the system's library and each other one by its own: three images.
 struct Load {
-    lab: Lab,
     makers: Vec<Maker>,
+    /// Last: the others have their files in it.
+    lab: Lab,
 }
 
 impl Load {
@@ -118,7 +119,7 @@ fn all_lines_at_the_highest_rate_of_several_processes_and_images() -> Result<()>
     };
     let tlskeytop = Tlskeytop::keylog(&load.lab, load.args())?;
     let pid = tlskeytop.process.pid();
-    let held = Held::by(pid)?;
+    let held = Held::attached(pid)?;
     let rate = load.run(if is_long() { 60 } else { 6 })?;
     let (ours, summary) = tlskeytop.stop()?;
     let truth = load.truth()?;
@@ -141,7 +142,7 @@ fn what_a_tiny_ring_buffer_loses_is_counted_exactly() -> Result<()> {
     args.extend(load.args());
     let mut tlskeytop = Tlskeytop::json(&load.lab, args)?;
     let pid = tlskeytop.process.pid();
-    let held = Held::by(pid)?;
+    let held = Held::attached(pid)?;
     load.run(3)?;
     let ended = tlskeytop.interrupt()?;
     ensure!(ended.code() == Some(0), "{}", ended.status);

@@ -23,7 +23,7 @@ fn stopped_for_ten_seconds() -> Result<()> {
     let args = ["--no-children", "--pid", &maker.pid().to_string()];
     let tlskeytop = Tlskeytop::keylog(&lab, args)?;
     let pid = tlskeytop.process.pid();
-    let held = Held::by(pid)?;
+    let held = Held::attached(pid)?;
     tlskeytop.process.signal(Signal::STOP)?;
     let handshakes = maker.work(Version::Tls13, SECONDS, RATE)?;
     let saved = fs::metadata(tlskeytop.keylog_path())?.len();
@@ -56,7 +56,7 @@ impl Tui {
         screen.type_line(&format!("sh -c 'echo $$ > pid; exec {command}'"))?;
         screen.wait_for("attached", |line| line.contains("attached: 1 process").then_some(()))?;
         let pid = fs::read_to_string(lab.path("pid"))?.trim().parse()?;
-        Ok(Self { screen, maker, pid, held: Held::by(pid)? })
+        Ok(Self { screen, maker, pid, held: Held::attached(pid)? })
     }
 
     /// Waits until it has ended, and nothing is left of it.
@@ -116,7 +116,7 @@ fn the_reader_of_json_goes_away() -> Result<()> {
     let mut tlskeytop = Process::start_with_stdout(&mut command, writer.into())?;
     tlskeytop.wait_stderr("ready line", |line| line.contains("ready, ").then_some(()))?;
     let pid = tlskeytop.pid();
-    let held = Held::by(pid)?;
+    let held = Held::attached(pid)?;
     let [first, second] = &bench.peers[..] else {
         unreachable!("a peer for each version");
     };

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use tlskeytop_tests::{
-    Bench, KeyLog, Process, Protocol, Tlskeytop, check_capture, curl, public_copy,
+    Bench, KeyLog, Process, Protocol, Tlskeytop, check_capture, curl, public_copy, require_live,
 };
 
 /// Made by the test and removed after it.
@@ -40,13 +40,19 @@ impl User {
         let _ = Process::run(Command::new("/usr/sbin/userdel").arg(USER));
     }
 
-    /// `sudo BINARY`, started by this user.
-    fn sudo(&self, binary: &Path) -> Command {
+    /// A program that this user starts.
+    fn command(&self, program: &str) -> Command {
         let mut command = Command::new("setpriv");
         command
             .args(["--reuid", &self.uid.to_string(), "--regid", &self.gid.to_string()])
-            .args(["--init-groups", "sudo", "-n"])
-            .arg(binary);
+            .args(["--init-groups", program]);
+        command
+    }
+
+    /// `sudo BINARY`, started by this user.
+    fn sudo(&self, binary: &Path) -> Command {
+        let mut command = self.command("sudo");
+        command.arg("-n").arg(binary);
         command
     }
 }
@@ -91,11 +97,101 @@ fn the_key_log_belongs_to_the_user_behind_sudo() -> Result<()> {
     );
     ensure!(metadata.mode() & 0o7777 == 0o600, "mode {:o}", metadata.mode());
     // The user reads it.
-    let mut cat = Command::new("setpriv");
-    let (uid, gid) = (user.uid.to_string(), user.gid.to_string());
-    cat.args(["--reuid", &uid, "--regid", &gid, "--clear-groups", "cat"]).arg(&keylog);
-    ensure!(Process::run_ok(&mut cat)?.stdout.lines().count() >= 6);
+    ensure!(Process::run_ok(user.command("cat").arg(&keylog))?.stdout.lines().count() >= 6);
     Ok(())
+}
+
+/// A folder that only root may write, with these files, which only root may read.
+fn roots_folder(parent: &Path, files: &[&str]) -> Result<PathBuf> {
+    let folder = parent.join("roots");
+    fs::create_dir(&folder)?;
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
+    for file in files {
+        fs::write(folder.join(file), "")?;
+        fs::set_permissions(folder.join(file), fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(folder)
+}
+
+/// In a folder of root's the names are what they were, and the files as empty as they were.
+fn is_untouched(folder: &Path, files: &[&str]) -> Result<()> {
+    let entries = fs::read_dir(folder)?.collect::<std::io::Result<Vec<_>>>()?;
+    ensure!(entries.len() == files.len(), "{entries:?}");
+    for file in files {
+        let metadata = fs::metadata(folder.join(file))?;
+        ensure!((metadata.uid(), metadata.len()) == (0, 0), "{file}: {metadata:?}");
+    }
+    Ok(())
+}
+
+/// What every file that it opens for the user behind sudo must not become: one that this user could not have made.
+const NOT_PERMITTED: &str = "not permitted to the user behind sudo";
+
+/// Named directly, and by a link on the way.
+#[test]
+fn nothing_is_made_where_only_root_may() -> Result<()> {
+    const OF_ROOT: [&str; 1] = ["old"];
+    if !require_live()? {
+        return Ok(());
+    }
+    let (folder, binary) = public_copy()?;
+    let user = User::make(&binary)?;
+    let home = home(folder.path(), &user)?;
+    let roots = roots_folder(folder.path(), &OF_ROOT)?;
+    std::os::unix::fs::symlink(&roots, home.join("link"))?;
+    for option in ["-k", "--log-file"] {
+        for path in ["../roots/new", "../roots/old", "link/new", "link/old"] {
+            let mut command = user.sudo(&binary);
+            command.current_dir(&home).args(["--mode", "json", "--name", "none", option, path]);
+            let ended = Process::run(&mut command)?;
+            ensure!(ended.code() == Some(1), "{option} {path}: {}", ended.stderr);
+            ensure!(ended.stderr.contains(NOT_PERMITTED), "{option} {path}: {}", ended.stderr);
+            is_untouched(&roots, &OF_ROOT)?;
+        }
+    }
+    Ok(())
+}
+
+/// The path is a fixed one, and while it runs the user has its folder lead to this one of root's.
+fn leads_nowhere(files: &[&str]) -> Result<()> {
+    let Some(bench) = Bench::open(Protocol::Http)? else {
+        return Ok(());
+    };
+    let (folder, binary) = public_copy()?;
+    let user = User::make(&binary)?;
+    let home = home(folder.path(), &user)?;
+    let roots = roots_folder(folder.path(), files)?;
+    let run = |script: &str| -> Result<()> {
+        let mut shell = user.command("sh");
+        Process::run_ok(shell.current_dir(&home).args(["-ec", script])).map(drop)
+    };
+    run("mkdir d")?;
+    let keylog = home.join("d/keys");
+    let mut command = user.sudo(&binary);
+    command.current_dir(&home).args(["--mode", "keylog", "--name", "curl", "-k"]).arg(&keylog);
+    let tlskeytop = Tlskeytop::start(command, keylog.clone())?;
+    run("mv d moved; ln -s ../roots d")?;
+    let told = |line: &str| line.contains(NOT_PERMITTED).then_some(());
+    tlskeytop.process.wait_stderr(NOT_PERMITTED, told)?;
+    for peer in &bench.peers {
+        Process::run_ok(&mut curl(&bench.lab, peer.port(), ""))?;
+    }
+    is_untouched(&roots, files)?;
+    run("rm d; mv moved d")?;
+    // What was pending is written, to the file that was open before.
+    bench.check(tlskeytop, 1)?;
+    ensure!(fs::metadata(&keylog)?.uid() == user.uid);
+    is_untouched(&roots, files)
+}
+
+#[test]
+fn a_folder_that_turns_into_a_link_makes_no_file() -> Result<()> {
+    leads_nowhere(&[])
+}
+
+#[test]
+fn a_folder_that_turns_into_a_link_reaches_no_file() -> Result<()> {
+    leads_nowhere(&["keys"])
 }
 
 /// The command behind `--` is the user's: id, groups, home, shell and environment; and so is its key log.

@@ -6,8 +6,15 @@
 
 use core::mem::{offset_of, size_of};
 
+mod ends;
+mod facts;
 mod operand;
 
+pub use ends::{
+    BIO_MAX, BIO_SHORT, BIOS, BioAt, DescriptorTable, Ends, EndsConfig, FirstSecretEvent,
+    INIT_TO_NUM, NAME_ROOM, NAMES, NameAt, SocketLinks, SocketNames,
+};
+pub use facts::{CIPHER_FOLLOWS, CIPHERS, CipherAt, FactsConfig, NUMBERS, NumberAt};
 pub use operand::{FOLLOWS, Operand, REGISTERS, RecordConfig, TokenConfig};
 
 /// Most bytes of a label that are carried. The longest of RFC 9850 has 31.
@@ -20,6 +27,9 @@ pub const SECRET_MAX: usize = 64;
 pub const RANDOM_LEN: usize = 32;
 /// Bytes of a thread name with its NUL: `TASK_COMM_LEN` of `linux/sched.h`.
 pub const COMM_LEN: usize = 16;
+
+/// In place of an offset: there is no such field.
+pub const NOWHERE: u32 = u32::MAX;
 
 /// How many taps can be attached at one time: slots of the map `TAPS`.
 pub const TAP_SLOTS: u32 = 8192;
@@ -66,113 +76,6 @@ const _: () = assert!(offset_of!(SecretEvent, pid) == 32);
 const _: () = assert!(offset_of!(SecretEvent, comm) == 56);
 const _: () = assert!(offset_of!(SecretEvent, secret) == 160);
 
-/// Most bytes of a server name that are carried, with its NUL: names of the DNS have up to 253 (RFC 1035, 2.3.4).
-pub const NAME_ROOM: usize = 256;
-
-/// What a connection is called and whom it is with, as far as [`EndSteps`] found it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct Ends {
-    /// `AF_INET` or `AF_INET6` of `linux/socket.h`; 0: the peer is not known.
-    pub family: u16,
-    /// The peer's port, in network byte order.
-    pub port: u16,
-    /// Bytes of the name with its NUL, 0 without one; [`NAME_ROOM`] means that it was cut.
-    pub name_len: u16,
-    /// `to` of the step that found the name.
-    pub name_from: u16,
-    /// The peer's address; 4 bytes of it for `AF_INET`.
-    pub address: [u8; 16],
-    /// The name; what is behind `name_len` is 0.
-    pub name: [u8; NAME_ROOM],
-}
-
-const _: () = assert!(size_of::<Ends>() == 24 + NAME_ROOM);
-
-impl Ends {
-    /// Nothing is known.
-    pub const UNKNOWN: Self = Self {
-        family: 0,
-        port: 0,
-        name_len: 0,
-        name_from: 0,
-        address: [0; 16],
-        name: [0; NAME_ROOM],
-    };
-}
-
-/// A secret with the ends of its connection: what a tap sends for the first secrets of a session.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct FirstSecretEvent {
-    /// The secret.
-    pub secret: SecretEvent,
-    /// The ends.
-    pub ends: Ends,
-}
-
-const _: () =
-    assert!(size_of::<FirstSecretEvent>() == size_of::<SecretEvent>() + size_of::<Ends>());
-
-/// Five fields of a `BIO` that follow each other in every version of every library, of which two are read: with one look,
-/// for looks are what a hit costs.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub struct BioNumbers {
-    /// 1: it has its descriptor.
-    pub init: u32,
-    /// `shutdown`, `flags`, `retry_reason`.
-    pub between: [u32; 3],
-    /// The descriptor.
-    pub num: u32,
-}
-
-/// Two fields of `fdtable` that follow each other.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub struct DescriptorTable {
-    /// `max_fds`.
-    pub max_fds: u32,
-    /// 0, or whatever.
-    pub between: u32,
-    /// `fd`.
-    pub fd: u64,
-}
-
-/// Two fields of `socket` that follow each other.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub struct SocketLinks {
-    /// `file`.
-    pub file: u64,
-    /// `sk`.
-    pub sk: u64,
-}
-
-/// The start of `sock_common`.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-pub struct SocketNames {
-    /// `skc_daddr`.
-    pub address: [u8; 4],
-    /// `skc_rcv_saddr` and `skc_hash`.
-    pub between: [u32; 2],
-    /// `skc_dport`.
-    pub port: u16,
-    /// `skc_num`.
-    pub local_port: u16,
-    /// `skc_family`.
-    pub family: u16,
-    /// `skc_state` and more.
-    pub more: u16,
-}
-
-/// Steps to the ends of a connection that one image may need: see [`StepKind`].
-pub const END_STEPS: usize = 20;
-
-/// Steps to the ends of a connection; the first `End` ends them.
-pub type EndSteps = [Step; END_STEPS];
-
 /// What one tap reads from the connection pointer: an element of the map `TAPS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -185,13 +88,14 @@ pub struct TapConfig {
     pub offset: u32,
     /// 0 keeps the struct free of padding.
     pub reserved: u32,
-    /// Steps to the facts of the session: version, cipher, role.
-    pub facts: [Step; FACT_STEPS],
-    /// Steps to the ends of the connection.
-    pub ends: EndSteps,
+    /// The facts of the session: version, cipher, role.
+    pub facts: FactsConfig,
+    /// The ends of the connection.
+    pub ends: EndsConfig,
 }
 
-const _: () = assert!(size_of::<TapConfig>() == 16 + 12 * (FACT_STEPS + END_STEPS));
+const _: () =
+    assert!(size_of::<TapConfig>() == 16 + size_of::<FactsConfig>() + size_of::<EndsConfig>());
 
 /// Where this kernel's structures have the fields that lead from a file descriptor to the socket's peer, in bytes:
 /// the one element of the map `KERNEL`.
@@ -234,9 +138,7 @@ pub const PAYLOAD: usize = 1024;
 pub const QUICK: usize = 64;
 /// Steps of a walk that can be quick.
 pub const QUICK_STEPS: usize = 16;
-/// Steps that a tap takes for the facts of its session: version, cipher, role.
-pub const FACT_STEPS: usize = 8;
-/// Bytes that those steps can fill.
+/// Bytes that the facts of a session can fill.
 pub const FACTS: usize = 32;
 
 /// What a step does.
@@ -249,12 +151,6 @@ pub enum StepKind {
     Follow = 1,
     /// Copies `len` bytes at `pointers[from] + offset` to `at` in the payload.
     Copy = 2,
-    /// Only to the ends: copies the text at `pointers[from] + offset` to the name, unless there is one.
-    Name = 3,
-    /// Only to the ends: `pointers[from]` is a `BIO`, `pointers[to]` its method, and at `pointers[from] + offset` are its
-    /// [`BioNumbers`]. If the method is one of a descriptor and `init` is 1, then `num` is the connection's file
-    /// descriptor, and the last step is done.
-    Descriptor = 4,
 }
 
 /// One step of a walk through a library's structures. A library's layout is a list of these, so that the
@@ -292,18 +188,6 @@ impl Step {
     pub const fn copy(from: u8, offset: u32, len: u8, at: u16) -> Self {
         Self { kind: StepKind::Copy as u8, from, to: 0, len, at, reserved: 0, offset }
     }
-
-    /// Copies a name; `which` is told with it. Where there was none, `otherwise` more steps are taken, else left out.
-    pub const fn name(from: u8, which: u8, otherwise: u8) -> Self {
-        let kind = StepKind::Name as u8;
-        Self { kind, from, to: which, len: otherwise, at: 0, reserved: 0, offset: 0 }
-    }
-
-    /// Looks for a descriptor: the numbers of the `BIO` begin with `init`.
-    pub const fn descriptor(bio: u8, method: u8, init: u32) -> Self {
-        let kind = StepKind::Descriptor as u8;
-        Self { kind, from: bio, to: method, len: 0, at: 0, reserved: 0, offset: init }
-    }
 }
 
 /// How many walks can be attached at one time: slots of the map `WALKS`.
@@ -337,11 +221,11 @@ pub struct WalkConfig {
     pub any_result: u32,
     /// The steps; the first `End` ends them.
     pub steps: [Step; STEPS],
-    /// Steps to the ends of the connection.
-    pub ends: EndSteps,
+    /// The ends of the connection.
+    pub ends: EndsConfig,
 }
 
-const _: () = assert!(size_of::<WalkConfig>() == 8 + 12 * (STEPS + END_STEPS));
+const _: () = assert!(size_of::<WalkConfig>() == 8 + 12 * STEPS + size_of::<EndsConfig>());
 
 /// What a walk found in one connection.
 #[derive(Clone, Copy)]

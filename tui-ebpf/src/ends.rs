@@ -1,13 +1,16 @@
 //! The ends of a connection: the server's name, and the peer of its socket.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_user, bpf_probe_read_user_str,
+    bpf_get_current_task, bpf_probe_read_user, bpf_probe_read_user_str,
 };
 use tlskeytop_common::{
-    BioNumbers, DescriptorTable, EndSteps, Ends, KernelLayout, NAME_ROOM, POINTERS, SocketLinks,
-    SocketNames, StepKind,
+    BIO_MAX, BIO_SHORT, DescriptorTable, Ends, EndsConfig, INIT_TO_NUM, KernelLayout, NAME_ROOM,
+    NOWHERE, SocketLinks, SocketNames,
 };
 
+use crate::look::{kernel, user};
 use crate::maps::KERNEL;
 use crate::steps;
 
@@ -22,59 +25,157 @@ const SOCKET: u16 = 0o140_000;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
-/// Fills `ends` with what the steps find of the present task's connection.
+/// Room for the words of a `BIO`, of which the last are 0: a power of two, so that every place is in it.
+type Words = [u64; (BIO_MAX / 8).next_power_of_two()];
+
+/// Fills `ends` with what is found of the present task's connection. Behind the end of a name it stays as it is.
 ///
 /// # Safety
 ///
 /// `ends` must point to writable room for one [`Ends`].
 #[inline(always)]
-pub unsafe fn take(steps: &EndSteps, connection: u64, ends: *mut Ends) {
+pub unsafe fn take(config: &EndsConfig, connection: u64, ends: *mut Ends) {
     // SAFETY: by this function's contract.
-    unsafe { steps::clear::<{ size_of::<Ends>() }>(ends.cast()) };
-    let mut pointers = [0u64; POINTERS];
-    pointers[0] = connection;
-    let mut left_out = 0;
-    for step in steps {
-        if step.kind == StepKind::End as u8 {
-            break;
+    unsafe {
+        (*ends).family = 0;
+        (*ends).port = 0;
+        (*ends).name_len = 0;
+        (*ends).name_from = 0;
+        steps::clear::<16>((&raw mut (*ends).address).cast());
+        name(config, connection, ends);
+        if let (Some(descriptor), Some(layout)) = (descriptor(config, connection), KERNEL.get(0)) {
+            let _ = peer(layout, descriptor, ends);
         }
-        if left_out > 0 {
-            left_out -= 1;
+    }
+}
+
+/// Fills in the name.
+///
+/// # Safety
+///
+/// As [`take`].
+#[inline(always)]
+unsafe fn name(config: &EndsConfig, connection: u64, ends: *mut Ends) {
+    for at in &config.names {
+        if at.which == 0 {
+            return;
+        }
+        let holder = if at.behind == NOWHERE { connection } else { pointer(connection, at.behind) };
+        let from = pointer(holder, at.offset);
+        if from == 0 {
             continue;
         }
-        let base = pointers[step.from as usize % POINTERS];
-        let from = base.wrapping_add(step.offset as u64);
-        if step.kind == StepKind::Follow as u8 {
-            let to = &mut pointers[step.to as usize % POINTERS];
-            *to = if base == 0 { 0 } else { user(from).unwrap_or(0) };
-        } else if base == 0 {
-            continue;
-        } else if step.kind == StepKind::Name as u8 {
-            // SAFETY: by this function's contract, and the helper checks `from`.
-            unsafe {
-                let to = (&raw mut (*ends).name).cast();
-                let read = bpf_probe_read_user_str(to, NAME_ROOM as u32, from as *const _);
-                if read > 0 {
-                    (*ends).name_len = read as u16;
-                    (*ends).name_from = step.to as u16;
-                    left_out = step.len;
-                }
-            }
-        } else if step.kind == StepKind::Descriptor as u8 {
-            let numbers: BioNumbers = user(from).unwrap_or_default();
-            if numbers.init != 1 {
-                continue;
-            }
-            let kind: u32 = user(pointers[step.to as usize % POINTERS]).unwrap_or(0);
-            if kind & 0xff00 == DESCRIPTOR {
-                if let Some(layout) = KERNEL.get(0) {
-                    // SAFETY: by this function's contract.
-                    let _ = unsafe { peer(layout, numbers.num, ends) };
-                }
-                break;
+        // SAFETY: by this function's contract, and the helper checks `from`.
+        unsafe {
+            let to = (&raw mut (*ends).name).cast();
+            let read = bpf_probe_read_user_str(to, NAME_ROOM as u32, from as *const _);
+            if read > 0 {
+                (*ends).name_len = read as u16;
+                (*ends).name_from = at.which as u16;
+                return;
             }
         }
     }
+}
+
+/// The descriptor of the connection's socket: of the `BIO` that is read from or the one that is written to, or of what is
+/// next to these. Both are the same, but for applications that read or write by themselves; OpenSSL puts one that
+/// buffers before the other while the handshake runs.
+#[inline(always)]
+fn descriptor(config: &EndsConfig, connection: u64) -> Option<u32> {
+    if config.bio == NOWHERE {
+        return None;
+    }
+    let mut room = MaybeUninit::uninit();
+    let ends: &mut [u64; 2] = steps::zeros(&mut room);
+    let len = if config.bio_count == 2 { 16 } else { 8 };
+    let from = connection.wrapping_add(config.bio as u64) as *const _;
+    // SAFETY: `ends` has room for both pointers, and the helper checks `from`.
+    if unsafe { bpf_probe_read_user((&raw mut *ends).cast(), len, from) } != 0 {
+        return None;
+    }
+    let mut next = 0;
+    for at in 0..4 {
+        let bio = match at {
+            0 => ends[0],
+            2 => ends[1],
+            _ => next,
+        };
+        next = 0;
+        // The first was looked at.
+        if bio == 0 || at > 1 && bio == ends[0] {
+            continue;
+        }
+        match look(config, bio) {
+            Bio::Descriptor(descriptor) => return Some(descriptor),
+            Bio::Other { behind } => next = behind,
+        }
+    }
+    None
+}
+
+/// What a `BIO` is.
+enum Bio {
+    /// One of this descriptor.
+    Descriptor(u32),
+    /// Another one, and the one that is next to it, or 0.
+    Other { behind: u64 },
+}
+
+#[inline(always)]
+fn look(config: &EndsConfig, bio: u64) -> Bio {
+    let mut words = MaybeUninit::<Words>::uninit();
+    let to = words.as_mut_ptr().cast::<u64>();
+    // SAFETY: `to` has room for both lengths, and the helper checks `bio`. It fills what it is asked for, the rest is
+    // written here.
+    let (failed, words) = unsafe {
+        let from = bio as *const _;
+        steps::clear::<{ size_of::<Words>() - BIO_SHORT }>(to.add(BIO_SHORT / 8).cast());
+        let failed = if config.bio_len as usize > BIO_SHORT {
+            bpf_probe_read_user(to.cast(), BIO_MAX as u32, from)
+        } else {
+            bpf_probe_read_user(to.cast(), BIO_SHORT as u32, from)
+        };
+        (failed, words.assume_init_ref())
+    };
+    if failed != 0 {
+        return Bio::Other { behind: 0 };
+    }
+    let (mut known, mut kind) = (0, 0u32);
+    for at in &config.bios {
+        if at.init == NOWHERE {
+            break;
+        }
+        if number(words, at.init) != 1 {
+            continue;
+        }
+        let method = word(words, at.method);
+        if method != known {
+            (known, kind) = (method, user(method).unwrap_or(0));
+        }
+        if kind & 0xff00 == DESCRIPTOR {
+            return Bio::Descriptor(number(words, at.init.wrapping_add(INIT_TO_NUM)));
+        }
+    }
+    Bio::Other { behind: if config.next_bio == NOWHERE { 0 } else { word(words, config.next_bio) } }
+}
+
+/// The 8 bytes at an offset, a multiple of 8.
+#[inline(always)]
+fn word(words: &Words, offset: u32) -> u64 {
+    words[offset as usize / 8 % words.len()]
+}
+
+/// The 4 bytes at an offset, a multiple of 4.
+#[inline(always)]
+fn number(words: &Words, offset: u32) -> u32 {
+    (word(words, offset) >> (8 * (offset & 4))) as u32
+}
+
+/// The pointer at `base + offset`; 0 when it cannot be read, or `base` is 0.
+#[inline(always)]
+fn pointer(base: u64, offset: u32) -> u64 {
+    if base == 0 { 0 } else { user(base.wrapping_add(offset as u64)).unwrap_or(0) }
 }
 
 /// Fills in the peer of the present task's socket with this descriptor. The task is in the middle of using it, so that
@@ -123,36 +224,4 @@ unsafe fn peer(layout: &KernelLayout, descriptor: u32, ends: *mut Ends) -> Optio
         (*ends).family = names.family;
     }
     Some(())
-}
-
-/// What is made of integers, of which every bit pattern is one.
-trait Number: Copy + Default {}
-impl Number for u16 {}
-impl Number for u32 {}
-impl Number for u64 {}
-impl Number for [u8; 16] {}
-impl Number for BioNumbers {}
-impl Number for DescriptorTable {}
-impl Number for SocketLinks {}
-impl Number for SocketNames {}
-
-/// Reads the target's memory.
-#[inline(always)]
-fn user<T: Number>(from: u64) -> Option<T> {
-    let mut value = T::default();
-    let to = (&raw mut value).cast();
-    // SAFETY: `value` has room for its own size, and the helper checks `from`.
-    let failed = unsafe { bpf_probe_read_user(to, size_of::<T>() as u32, from as *const _) };
-    (failed == 0).then_some(value)
-}
-
-/// Reads the kernel's memory.
-#[inline(always)]
-fn kernel<T: Number>(base: u64, offset: u32) -> Option<T> {
-    let mut value = T::default();
-    let to = (&raw mut value).cast();
-    let from = base.wrapping_add(offset as u64) as *const _;
-    // SAFETY: `value` has room for its own size, and the helper checks `from`.
-    let failed = unsafe { bpf_probe_read_kernel(to, size_of::<T>() as u32, from) };
-    (failed == 0).then_some(value)
 }

@@ -6,7 +6,9 @@
 #![allow(internal_features, reason = "see above")]
 
 mod ends;
+mod facts;
 mod lifecycle;
+mod look;
 mod maps;
 mod record;
 mod steps;

@@ -10,6 +10,9 @@ use tlskeytop_common::{
     TapConfig, TokenConfig, WALK_SLOTS, WalkConfig,
 };
 
+/// Entries of `GREETED`.
+const GREETED_PIDS: u32 = 16_384;
+
 /// Secrets on their way to user space: 4 MiB hold 18,000 of them. User space may ask for another size.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
@@ -64,10 +67,11 @@ pub static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 #[map]
 pub static READER: Array<u32> = Array::with_max_entries(1, 0);
 
-/// Processes that have reported before. The first time, user space is woken at once, so that it looks at the
-/// process while it still lives.
+/// Processes that have reported before, each at its number modulo the entries: a look-up is all that a hit does of it. The
+/// first time, user space is woken at once, so that it looks at the process while it still lives. Of two processes at one
+/// place each wakes it again.
 #[map]
-pub static GREETED: LruHashMap<u32, u8> = LruHashMap::with_max_entries(8192, 0);
+pub static GREETED: Array<u32> = Array::with_max_entries(GREETED_PIDS, 0);
 
 /// What happened, per CPU, by `Counter`.
 #[map]
@@ -130,10 +134,15 @@ pub fn rule(pid: u32) -> Option<PidRule> {
 /// Flags for `submit`: whether user space has to be woken for an event of this process.
 #[inline(always)]
 pub fn wake_up(pid: u32) -> u64 {
-    if GREETED.get_ptr(pid).is_none() {
-        // A full map costs a wake-up more.
-        let _ = GREETED.insert(pid, 1u8, 0);
-        return u64::from(BPF_RB_FORCE_WAKEUP);
+    if let Some(greeted) = GREETED.get_ptr_mut(pid % GREETED_PIDS) {
+        // SAFETY: the kernel gave a valid pointer to one number, which is read and written as a whole; when two programs
+        // write at the same time, one process is greeted once more.
+        unsafe {
+            if greeted.read_volatile() != pid {
+                greeted.write_volatile(pid);
+                return u64::from(BPF_RB_FORCE_WAKEUP);
+            }
+        }
     }
     match READER.get(0) {
         Some(1) => u64::from(BPF_RB_NO_WAKEUP),

@@ -117,26 +117,25 @@ unsafe fn fill(
         (*event).tid = pid_tgid as u32;
         (*event).label_number = find(registers, &config.label_number).unwrap_or(0) as u32;
         (*event).reserved = 0;
-        (*event).comm = [0; COMM_LEN];
+        // The helper fills it to its end.
         bpf_get_current_comm((&raw mut (*event).comm).cast(), COMM_LEN as u32);
 
-        (*event).client_random = [0; RANDOM_LEN];
         let to = (&raw mut (*event).client_random).cast();
         if bpf_probe_read_user(to, RANDOM_LEN as u32, random as *const _) != 0 {
             return Err(Counter::RandomUnreadable);
         }
 
-        (*event).secret = [0; SECRET_MAX];
+        steps::clear::<SECRET_MAX>((&raw mut (*event).secret).cast());
         // One that is longer is carried with its first 64 bytes and its true length, to be rejected.
-        let room = if length > SECRET_MAX as u64 { SECRET_MAX as u32 } else { length as u32 };
+        let room = length.min(SECRET_MAX as u64);
         let to = (&raw mut (*event).secret).cast();
-        if bpf_probe_read_user(to, room, secret as *const _) != 0 {
+        if !steps::read::<{ SECRET_MAX as u64 }>(to, room, secret) {
             return Err(Counter::SecretUnreadable);
         }
         (*event).secret_len = if length > u32::MAX as u64 { u32::MAX } else { length as u32 };
         steps::clear::<FACTS>((&raw mut (*event).facts).cast());
 
-        (*event).label = [0; LABEL_ROOM];
+        steps::clear::<LABEL_ROOM>((&raw mut (*event).label).cast());
         (*event).label_len = match config.label.is_there {
             0 => 0,
             _ => read_label(&raw mut (*event).label, label, find(registers, &config.label_length)),
@@ -158,10 +157,10 @@ unsafe fn read_label(to: *mut [u8; LABEL_ROOM], label: u64, length: Option<u64>)
         match length {
             None => bpf_probe_read_user_str(room, LABEL_ROOM as u32, label as *const _) - 1,
             Some(length) if length > LABEL_MAX as u64 => return LABEL_MAX as u32 + 1,
-            Some(length) => match bpf_probe_read_user(room, length as u32, label as *const _) {
-                0 => length as i64,
-                error => error,
-            },
+            Some(length) if steps::read::<{ LABEL_MAX as u64 }>(room.cast(), length, label) => {
+                length as i64
+            }
+            Some(_) => -1,
         }
     };
     if read < 0 {

@@ -1,5 +1,7 @@
 //! Steps through the structures of a library, as its layout lists them.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use tlskeytop_common::{COPY_MAX, POINTERS, Step, StepKind};
 
@@ -18,6 +20,36 @@ pub unsafe fn clear<const ROOM: usize>(payload: *mut u8) {
     }
 }
 
+/// Reads `length` bytes of the target's memory; nothing when it is more than `MOST`. Whether they could be read.
+///
+/// # Safety
+///
+/// `to` must point to `MOST` writable bytes.
+#[inline(always)]
+pub unsafe fn read<const MOST: u64>(to: *mut u8, length: u64, from: u64) -> bool {
+    // The bound is said right before the call, and of a value that the compiler knows nothing of: the verifier of Linux 6.1
+    // forgets what it knew of one that was on the stack meanwhile.
+    let length = core::hint::black_box(length);
+    if length > MOST {
+        return false;
+    }
+    // SAFETY: `to` has the room by this function's contract, and the helper checks `from`.
+    unsafe { bpf_probe_read_user(to.cast(), length as u32, from as *const _) == 0 }
+}
+
+/// Zeros on the stack, word by word and in their place: those of an array's own are a call of memset, and a move is one of
+/// memcpy, both of which go byte by byte.
+#[inline(always)]
+pub fn zeros<const N: usize>(room: &mut MaybeUninit<[u64; N]>) -> &mut [u64; N] {
+    let words = room.as_mut_ptr().cast::<u64>();
+    for word in 0..N {
+        // SAFETY: within the array by the loop's bound.
+        unsafe { words.add(word).write_volatile(0) };
+    }
+    // SAFETY: all of it was written.
+    unsafe { room.assume_init_mut() }
+}
+
 /// Takes the first `count` steps, of which each copies `MOST` bytes at the most. What cannot be read stays as it is.
 ///
 /// # Safety
@@ -31,7 +63,8 @@ pub unsafe fn take<const N: usize, const ROOM: usize, const MOST: usize>(
     payload: *mut u8,
 ) {
     const { assert!(MOST <= COPY_MAX && MOST <= ROOM) };
-    let mut pointers = [0u64; POINTERS];
+    let mut room = MaybeUninit::uninit();
+    let pointers: &mut [u64; POINTERS] = zeros(&mut room);
     pointers[0] = connection;
     for (index, step) in steps.iter().enumerate() {
         if index >= count as usize || step.kind == StepKind::End as u8 {

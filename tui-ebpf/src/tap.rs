@@ -1,6 +1,8 @@
 //! The tap: a probe on the library's own secret-logging function,
 //! `ssl_log_secret(connection, label, secret, length)` in OpenSSL, BoringSSL and AWS-LC.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{
@@ -10,12 +12,13 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
 use tlskeytop_common::{
-    COMM_LEN, Cookie, Counter, FACT_STEPS, FACTS, FirstSecretEvent, LABEL_ROOM, RANDOM_LEN,
-    SECRET_MAX, SecretEvent, TapConfig,
+    COMM_LEN, Cookie, Counter, FACTS, FactsConfig, FirstSecretEvent, LABEL_ROOM, NOWHERE,
+    RANDOM_LEN, SECRET_MAX, SecretEvent, TapConfig,
 };
 
+use crate::look::user;
 use crate::maps::{EVENTS, TAPS, count, reports, wake_up};
-use crate::{ends, steps};
+use crate::{ends, facts, steps};
 
 /// Entry of the secret-logging function, or a place where its arguments are still in their registers.
 #[uprobe]
@@ -37,18 +40,24 @@ fn submit(ctx: &ProbeContext, pid_tgid: u64) {
     let Some(tap) = TAPS.get(Cookie::unpack(cookie).slot) else {
         return;
     };
-    let hit = Hit { tap, cookie, pid_tgid, label: Label::read(ctx) };
+    let connection: u64 = ctx.arg(0).unwrap_or(0);
+    let holder = if tap.has_deref == 0 {
+        connection
+    } else if let Some(holder) = user(connection.wrapping_add(tap.deref as u64)) {
+        holder
+    } else {
+        return count(Counter::RandomUnreadable);
+    };
+    let mut room = MaybeUninit::uninit();
+    let label = Label::read(ctx, steps::zeros(&mut room));
+    let hit = Hit { tap, cookie, pid_tgid, connection, holder, label };
     if hit.label.is_first() {
         send::<FirstSecretEvent>(ctx, &hit, |event| {
             // SAFETY: `event` points to room for the whole record, by the contract of `send`.
-            unsafe {
-                let connection = ctx.arg(0).unwrap_or(0);
-                ends::take(&hit.tap.ends, connection, &raw mut (*event).ends);
-                &raw mut (*event).secret
-            }
+            unsafe { ends::take(&hit.tap.ends, connection, &raw mut (*event).ends) };
         });
     } else {
-        send::<SecretEvent>(ctx, &hit, |event| event);
+        send::<SecretEvent>(ctx, &hit, |_| ());
     }
 }
 
@@ -57,26 +66,42 @@ struct Hit<'t> {
     tap: &'t TapConfig,
     cookie: u64,
     pid_tgid: u64,
-    label: Label,
+    connection: u64,
+    /// What has the client random: the connection, or a structure that it points to.
+    holder: u64,
+    label: Label<'t>,
 }
 
-/// Sends a record that holds a secret; `begin` gets room for one, writes everything else, and tells where the secret
-/// is in it.
+impl Hit<'_> {
+    /// The structure in which some of the facts are. As a rule the client random is in it, too.
+    #[inline(always)]
+    fn base(&self, facts: &FactsConfig) -> u64 {
+        if facts.base == NOWHERE {
+            0
+        } else if self.tap.has_deref != 0 && self.tap.deref == facts.base {
+            self.holder
+        } else {
+            user(self.connection.wrapping_add(facts.base as u64)).unwrap_or(0)
+        }
+    }
+}
+
+/// Sends a record that begins with a secret; `end` writes what is behind it.
 #[inline(always)]
-fn send<T: 'static>(
-    ctx: &ProbeContext,
-    hit: &Hit<'_>,
-    begin: impl FnOnce(*mut T) -> *mut SecretEvent,
-) {
+fn send<T: 'static>(ctx: &ProbeContext, hit: &Hit<'_>, end: impl FnOnce(*mut T)) {
+    const { assert!(size_of::<T>() >= size_of::<SecretEvent>()) };
     let Some(mut entry) = EVENTS.reserve::<T>(0) else {
         count(Counter::RingFull);
         return;
     };
-    let event = begin(entry.as_mut_ptr());
-    // SAFETY: `event` points to room for one SecretEvent in the ring buffer, which is ours until it
-    // is submitted or discarded; each field is written before that.
-    match unsafe { fill(ctx, event, hit) } {
-        Ok(()) => entry.submit(wake_up((hit.pid_tgid >> 32) as u32)),
+    let event = entry.as_mut_ptr();
+    // SAFETY: `event` points to room for a record in the ring buffer, which begins with a SecretEvent and is ours until
+    // it is submitted or discarded; each field is written before that.
+    match unsafe { fill(ctx, event.cast(), hit) } {
+        Ok(()) => {
+            end(event);
+            entry.submit(wake_up((hit.pid_tgid >> 32) as u32));
+        }
         Err(counter) => {
             count(counter);
             entry.discard(0);
@@ -88,18 +113,17 @@ fn send<T: 'static>(
 const LABEL_WORDS: usize = LABEL_ROOM / 8;
 
 /// The label, as the library passed it.
-struct Label {
-    text: [u64; LABEL_WORDS],
+struct Label<'a> {
+    text: &'a [u64; LABEL_WORDS],
     /// Bytes without the NUL; 0 when it could not be read.
     len: u32,
 }
 
-impl Label {
+impl<'a> Label<'a> {
     #[inline(always)]
-    fn read(ctx: &ProbeContext) -> Self {
+    fn read(ctx: &ProbeContext, text: &'a mut [u64; LABEL_WORDS]) -> Self {
         let label: u64 = ctx.arg(1).unwrap_or(0);
-        let mut text = [0; LABEL_WORDS];
-        let to = (&raw mut text).cast();
+        let to = (&raw mut *text).cast();
         // SAFETY: `text` has the room, and the helper checks the address.
         let read = unsafe { bpf_probe_read_user_str(to, LABEL_ROOM as u32, label as *const _) };
         // The page of .rodata may not be resident: user space then reads the label from the file.
@@ -137,7 +161,6 @@ impl Label {
 #[inline(always)]
 unsafe fn fill(ctx: &ProbeContext, event: *mut SecretEvent, hit: &Hit<'_>) -> Result<(), Counter> {
     let (tap, pid_tgid) = (hit.tap, hit.pid_tgid);
-    let connection: u64 = ctx.arg(0).unwrap_or(0);
     let label: u64 = ctx.arg(1).unwrap_or(0);
     let secret: u64 = ctx.arg(2).unwrap_or(0);
     let length: u64 = ctx.arg(3).unwrap_or(0);
@@ -146,58 +169,44 @@ unsafe fn fill(ctx: &ProbeContext, event: *mut SecretEvent, hit: &Hit<'_>) -> Re
     unsafe {
         (*event).time_ns = bpf_ktime_get_boot_ns();
         (*event).cookie = hit.cookie;
-        (*event).connection = connection;
+        (*event).connection = hit.connection;
         (*event).label_delta = label.wrapping_sub(instruction_pointer(ctx)) as i64;
         (*event).pid = (pid_tgid >> 32) as u32;
         (*event).tid = pid_tgid as u32;
         (*event).label_number = 0;
         (*event).reserved = 0;
-        (*event).comm = [0; COMM_LEN];
+        // The helper fills it to its end.
         bpf_get_current_comm((&raw mut (*event).comm).cast(), COMM_LEN as u32);
 
-        (*event).client_random = [0; RANDOM_LEN];
-        let random = client_random_address(connection, tap).ok_or(Counter::RandomUnreadable)?;
+        let random = hit.holder.wrapping_add(tap.offset as u64);
         let to = (&raw mut (*event).client_random).cast();
         if bpf_probe_read_user(to, RANDOM_LEN as u32, random as *const _) != 0 {
             return Err(Counter::RandomUnreadable);
         }
 
-        (*event).secret = [0; SECRET_MAX];
+        steps::clear::<SECRET_MAX>((&raw mut (*event).secret).cast());
         // One that is longer is carried with its first 64 bytes and its true length, to be rejected.
-        let room = if length > SECRET_MAX as u64 { SECRET_MAX as u32 } else { length as u32 };
+        let room = length.min(SECRET_MAX as u64);
         let to = (&raw mut (*event).secret).cast();
-        if bpf_probe_read_user(to, room, secret as *const _) != 0 {
+        if !steps::read::<{ SECRET_MAX as u64 }>(to, room, secret) {
             return Err(Counter::SecretUnreadable);
         }
         (*event).secret_len = if length > u32::MAX as u64 { u32::MAX } else { length as u32 };
 
-        let facts = (&raw mut (*event).facts).cast();
-        steps::clear::<FACTS>(facts);
+        let room = (&raw mut (*event).facts).cast::<u8>();
+        steps::clear::<FACTS>(room);
         if hit.label.has_facts() {
-            steps::take::<FACT_STEPS, FACTS, 8>(&tap.facts, FACT_STEPS as u32, connection, facts);
+            facts::take(&tap.facts, hit.connection, hit.base(&tap.facts), room.cast());
         }
 
         (*event).label_len = hit.label.len;
-        (&raw mut (*event).label).cast::<[u64; LABEL_WORDS]>().write(hit.label.text);
+        let to = (&raw mut (*event).label).cast::<u64>();
+        for (at, word) in hit.label.text.iter().enumerate() {
+            // Word by word: see `steps::zeros`.
+            to.add(at).write_volatile(*word);
+        }
     }
     Ok(())
-}
-
-/// The address of the client random in the target.
-///
-/// # Safety
-///
-/// None beyond the helper's own: it checks the address.
-#[inline(always)]
-unsafe fn client_random_address(connection: u64, tap: &TapConfig) -> Option<u64> {
-    if tap.has_deref == 0 {
-        return Some(connection.wrapping_add(tap.offset as u64));
-    }
-    let mut pointer = 0u64;
-    let from = connection.wrapping_add(tap.deref as u64);
-    // SAFETY: `pointer` has room for the 8 bytes, and the helper checks `from`.
-    let failed = unsafe { bpf_probe_read_user((&raw mut pointer).cast(), 8, from as *const _) };
-    (failed == 0).then(|| pointer.wrapping_add(tap.offset as u64))
 }
 
 /// Address of the probed instruction: the kernel sets it to the breakpoint's own.

@@ -6,6 +6,8 @@
 //! probed, of the same slot, with the same handle, and with an attribute that is in order. A key holds its object, so
 //! that it cannot be gone. Hence no order of calls is relied upon, and no secret is kept.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_probe_read_user};
@@ -14,6 +16,7 @@ use aya_ebpf::programs::ProbeContext;
 use tlskeytop_common::{Cookie, Counter};
 
 use crate::maps::{Handle, NAMELESS, OBJECTS, Object, TOKENS, count, reports};
+use crate::steps::zeros;
 use crate::tap::instruction_pointer;
 
 // NSS's lib/pk11wrap/secmodti.h, the same from 3.15 to 3.125.
@@ -110,14 +113,15 @@ pub fn value(pid_tgid: u64, key: u64) -> Option<(u64, u64)> {
     let first = object.address.wrapping_add(u64::from(config.attributes));
     for index in 0..ATTRIBUTES {
         let at = first.wrapping_add(index * ATTRIBUTE);
-        let mut attribute = [0u64; 4];
-        let to = (&raw mut attribute).cast();
+        let mut room = MaybeUninit::uninit();
+        let attribute: &mut [u64; 4] = zeros(&mut room);
+        let to = (&raw mut *attribute).cast();
         let from = at.wrapping_add(ATTRIBUTE_HANDLE) as *const _;
         // SAFETY: `attribute` has room for the 32 bytes, and the helper checks `from`.
         if unsafe { bpf_probe_read_user(to, 32, from) } != 0 {
             return None;
         }
-        let [handle, kind, pointer, length] = attribute;
+        let [handle, kind, pointer, length] = *attribute;
         if handle == CKA_VALUE && kind == CKA_VALUE {
             let in_order = pointer == at.wrapping_add(SPACE) && (1..=SPACE_LEN).contains(&length);
             return in_order.then_some((pointer, length));

@@ -1,6 +1,8 @@
 //! The walk: a probe on an exported function of the library that takes the connection as its first
 //! argument. It takes the steps of the image's layout and sends what they copied.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{
@@ -89,7 +91,7 @@ fn walk_connection(connection: u64, cookie: u64, pid_tgid: u64) {
         (*event).connection = connection;
         (*event).pid = pid;
         (*event).tid = pid_tgid as u32;
-        (*event).comm = [0; COMM_LEN];
+        // The helper fills it to its end.
         bpf_get_current_comm((&raw mut (*event).comm).cast(), COMM_LEN as u32);
         let payload = (&raw mut (*event).payload).cast::<u8>();
         steps::clear::<PAYLOAD>(payload);
@@ -106,7 +108,8 @@ fn walk_connection(connection: u64, cookie: u64, pid_tgid: u64) {
 /// are told apart by it, so it need not be more than FNV-1a over words.
 #[inline(always)]
 fn quick_hash(config: &WalkConfig, connection: u64, rule: PidRule) -> u64 {
-    let mut quick = [0u64; QUICK / 8];
+    let mut room = MaybeUninit::uninit();
+    let quick: &mut [u64; QUICK / 8] = steps::zeros(&mut room);
     let Some(steps) = config.steps.first_chunk::<QUICK_STEPS>() else {
         return 0;
     };
@@ -117,7 +120,7 @@ fn quick_hash(config: &WalkConfig, connection: u64, rule: PidRule) -> u64 {
     }
     let mut hash = 0xcbf2_9ce4_8422_2325u64 ^ u64::from(rule.0);
     for word in quick {
-        hash = (hash ^ word).wrapping_mul(0x0100_0000_01b3);
+        hash = (hash ^ *word).wrapping_mul(0x0100_0000_01b3);
     }
     hash
 }

@@ -425,12 +425,20 @@ fn containers(option: &str, texts: &[String]) -> Result<Vec<ContainerPattern>, c
     read_all(option, texts, |text| ContainerPattern::new(text))
 }
 
+/// Bytes of a glob. One that is much longer becomes an automaton for which globset finds no room, and panics.
+const PATTERN: usize = 4096;
+
 fn read_all<T>(
     option: &str,
     texts: &[String],
     read: impl Fn(&String) -> Result<T, globset::Error>,
 ) -> Result<Vec<T>, clap::Error> {
-    let read = |text| read(text).map_err(|error| usage(&format!("{option}: {error}")));
+    let read = |text: &String| {
+        if text.len() > PATTERN {
+            return Err(usage(&format!("{option}: a pattern has at most {PATTERN} bytes")));
+        }
+        read(text).map_err(|error| usage(&format!("{option}: {error}")))
+    };
     texts.iter().map(read).collect()
 }
 

@@ -116,7 +116,10 @@ impl Run<'_> {
                     self.print_changed().map_err(HeadlessError::Stdout)?;
                 }
             }
+            let mut left = inbox.len();
             for msg in inbox.drain(..) {
+                left -= 1;
+                self.model.saving.gather(left > 0);
                 self.update(machine, msg);
             }
             if self.closed {

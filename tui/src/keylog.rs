@@ -1,11 +1,12 @@
 //! The key log's file: private, append-only, one `write` a line (RFC 9850, the SSLKEYLOGFILE format).
 
 mod lines;
+mod private;
 mod wiped;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -13,141 +14,10 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 pub use self::lines::keys;
 use self::lines::{Lines, read_lines};
+pub use self::private::{KeyLogError, Owner, create_private, open_private};
 use crate::hidden::Hidden;
 use crate::model::{KnownLine, PendingLine};
 use crate::text::Foreign;
-use crate::tls::ValueTag;
-
-/// Why a file is not written to.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyLogError {
-    /// It has lines, and none is a key log's.
-    #[error("{0}: has other contents than a key log; name another path")]
-    OtherContents(Foreign),
-    /// It is the file of `--log-file`.
-    #[error("{0} is the log: give the key log another file")]
-    IsLog(Foreign),
-    /// It cannot be opened or created.
-    #[error("{path}: {source}")]
-    Open {
-        /// The file.
-        path: Foreign,
-        /// What happened.
-        source: io::Error,
-    },
-    /// The last part of the path is a symbolic link.
-    #[error("{0}: is a symbolic link; name the file itself")]
-    Symlink(Foreign),
-    /// It is a directory, a FIFO, a device.
-    #[error("{0}: not a regular file; name another path")]
-    NotAFile(Foreign),
-    /// It has a second name.
-    #[error("{path}: has {links} hard links; name a file of its own")]
-    Links {
-        /// The file.
-        path: Foreign,
-        /// How many names.
-        links: u64,
-    },
-    /// It belongs to somebody else.
-    #[error("{path}: belongs to user {owner}, not to you or root; name another path")]
-    Owner {
-        /// The file.
-        path: Foreign,
-        /// Its owner.
-        owner: u32,
-    },
-    /// Others can read or write it.
-    #[error("{path}: mode {mode:04o} lets others in; run `chmod 600` on it or name another path")]
-    Mode {
-        /// The file.
-        path: Foreign,
-        /// Its permission bits.
-        mode: u32,
-    },
-}
-
-/// Whose the files are that we create: the user behind sudo, or ourselves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
-}
-
-impl Owner {
-    /// The user behind sudo (sudo(8): `SUDO_UID`, `SUDO_GID`, which only count for root), or who we are.
-    pub fn of_this_run() -> Self {
-        let own = Self {
-            uid: rustix::process::geteuid().as_raw(),
-            gid: rustix::process::getegid().as_raw(),
-        };
-        let variable = |name| std::env::var(name).ok()?.parse().ok();
-        match (variable("SUDO_UID"), variable("SUDO_GID")) {
-            (Some(uid), Some(gid)) if own.uid == 0 => Self { uid, gid },
-            _ => own,
-        }
-    }
-}
-
-/// Creates a file for appending that nobody else can read.
-///
-/// # Errors
-///
-/// `AlreadyExists` when the path names anything, a symbolic link too; or what the system says.
-pub fn create_private(path: &Path, owner: Owner) -> io::Result<File> {
-    let file = private().create_new(true).open(path)?;
-    fchown(&file, Some(owner.uid), Some(owner.gid))?;
-    Ok(file)
-}
-
-/// How such a file is opened.
-fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .append(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC);
-    options
-}
-
-/// Opens a file for appending that nobody else can read or has prepared for us.
-///
-/// # Errors
-///
-/// [`KeyLogError`] when it is not a regular file with one name, of mode 0600 or stricter, that belongs
-/// to `owner` or root.
-pub fn open_private(path: &Path, owner: Owner) -> Result<File, KeyLogError> {
-    let shown = || Foreign::from(path.as_os_str());
-    let failed = |source: io::Error| match source.raw_os_error() {
-        Some(libc::ELOOP) => KeyLogError::Symlink(shown()),
-        // What open(2) says of a directory, and of a FIFO or socket that nobody holds.
-        Some(libc::EISDIR | libc::ENXIO) => KeyLogError::NotAFile(shown()),
-        _ => KeyLogError::Open { path: shown(), source },
-    };
-    let file = match create_private(path, owner) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => private().open(path),
-        created => created,
-    };
-    let file = file.map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(KeyLogError::NotAFile(shown()));
-    }
-    if metadata.nlink() != 1 {
-        return Err(KeyLogError::Links { path: shown(), links: metadata.nlink() });
-    }
-    if metadata.uid() != 0 && metadata.uid() != owner.uid {
-        return Err(KeyLogError::Owner { path: shown(), owner: metadata.uid() });
-    }
-    let mode = metadata.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(KeyLogError::Mode { path: shown(), mode });
-    }
-    Ok(file)
-}
 
 /// What happened to a batch of lines.
 #[derive(Debug)]
@@ -253,10 +123,9 @@ impl KeyLog {
 
     fn write_line(&mut self, pending: &PendingLine) -> io::Result<()> {
         let line = &pending.line;
-        let name = (line.id(), ValueTag::new(&line.client_random, &line.secret));
         if let Some((rest, begun)) = self.rest.take() {
-            self.append(rest, begun, true)?;
-            if begun == name {
+            self.append(rest, || begun, true)?;
+            if begun == line.name() {
                 return Ok(());
             }
         }
@@ -264,14 +133,18 @@ impl KeyLog {
             self.file.write_all(b"\n")?;
             self.needs_newline = false;
         }
-        self.append(Zeroizing::new(line.to_text().as_bytes().to_vec()).into(), name, false)
+        self.append(
+            Zeroizing::new(line.to_text().as_bytes().to_vec()).into(),
+            || line.name(),
+            false,
+        )
     }
 
     /// One `write`; what the disk did not take is tried at once, and kept when that fails.
     fn append(
         &mut self,
         mut bytes: Hidden<Vec<u8>>,
-        name: KnownLine,
+        name: impl Fn() -> KnownLine,
         mut begun: bool,
     ) -> io::Result<()> {
         while !bytes.is_empty() {
@@ -286,7 +159,7 @@ impl KeyLog {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.rest = begun.then_some((bytes, name));
+                    self.rest = begun.then(|| (bytes, name()));
                     return Err(error);
                 }
             }

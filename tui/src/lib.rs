@@ -25,6 +25,7 @@ pub mod pcapng;
 pub mod preflight;
 pub mod priority;
 pub mod report;
+mod rights;
 pub mod run;
 pub mod runtime;
 pub mod signals;

@@ -7,14 +7,15 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use time::UtcOffset;
+use tokio::runtime::Runtime;
 
-use crate::capture::{self, CaptureError, RING};
+use crate::capture::{self, CaptureError, Loaded, RING};
 use crate::cli::{self, CaptureTask, Mode, Task};
 use crate::command::{Command, Streams};
 use crate::config::file::FileError;
@@ -30,6 +31,7 @@ use crate::model::{
 };
 use crate::preflight::{self, Check};
 use crate::report;
+use crate::rights::Rights;
 use crate::runtime::{self, Engine as _, Machine, finish, local_offset};
 use crate::target::follow::first::First;
 use crate::target::follow::follower::Follower;
@@ -127,7 +129,12 @@ fn scan(json: bool, layout: Option<Forced>) -> io::Result<u8> {
 
 fn add_secrets(injection: &Injection) -> ExitCode {
     harden::keep_memory();
-    let done = inject(injection, Owner::of_this_run()).map_err(anyhow::Error::from);
+    // Behind sudo nothing is read or written but what the user could.
+    let done = match Rights::of(Owner::of_this_run()) {
+        Some(rights) => rights.lend(|| inject(injection)).context("taking on the user's rights"),
+        None => Ok(inject(injection)),
+    };
+    let done = done.and_then(|done| Ok(done?));
     let printed = done.and_then(|report| {
         for warning in report.warnings() {
             say(&format!("warning: {warning}"));
@@ -238,6 +245,12 @@ fn capture_logged(
         tracing::warn!("{warning}");
         say(&format!("warning: {warning}"));
     }
+    let files = raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the event loop")?;
+    let loading = start_loading(&runtime, task).context("starting to load the eBPF object")?;
     let mut registry = Registry::watching(task.layout.clone(), watch.clone());
     registry.exclude(&task.excluded_images);
     add_images(&mut registry, &task.images)?;
@@ -258,13 +271,8 @@ fn capture_logged(
         children: selection.children,
         alone: !selection.pids.is_empty() && !selection.all && !selection.has_patterns(),
     };
-    let files = raise_file_limit();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the event loop")?;
     runtime.block_on(async {
-        let loaded = capture::load(task.ring_bytes.unwrap_or(RING), task.selection.ways)?;
+        let loaded = loading.join().map_err(|_| anyhow!("loading the eBPF object failed"))??;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
             say(&format!("warning: {}", crate::text::sanitize(warning)));
@@ -312,6 +320,20 @@ fn capture_logged(
             Some(CommandState::Ended(ending)) => ending.exit_code(),
             _ => 0,
         })
+    })
+}
+
+/// Loads the object on a thread of its own: that takes as long as to look at the system's libraries, and waits for the
+/// kernel's verifier.
+fn start_loading(
+    runtime: &Runtime,
+    task: &CaptureTask,
+) -> io::Result<JoinHandle<Result<Loaded, CaptureError>>> {
+    let (ring, ways) = (task.ring_bytes.unwrap_or(RING), task.selection.ways);
+    let handle = runtime.handle().clone();
+    thread::Builder::new().name("load".to_owned()).spawn(move || {
+        let _entered = handle.enter();
+        capture::load(ring, ways)
     })
 }
 

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
+use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use cargo_metadata::MetadataCommand;
@@ -88,15 +89,19 @@ fn at_once(targets: &[String], run: impl Fn(&str) -> Result<()> + Sync) -> Resul
 }
 
 fn by_chance(targets: &[String], seconds: u64) -> Result<()> {
-    println!("fuzz: {} targets, {seconds} s each, by chance", targets.len());
+    // Other inputs at each run; by the number they can be had again.
+    let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |t| t.as_secs());
+    println!("fuzz: {} targets, {seconds} s each, by chance, with seed {seed}", targets.len());
     tool::run(tool::cargo().args(["build", "--locked", "-p", PACKAGE, "--bin", "mutate"]))?;
     let program = tool::target().join("debug/mutate");
     let folder = folder("running")?;
     at_once(targets, |target| {
         let input = folder.join(target);
         let mut mutate = Command::new(&program);
-        mutate.arg(target).args(["--seconds", &seconds.to_string(), "--input"]).arg(&input);
-        tool::run(&mut mutate).with_context(|| format!("{target} with {}", input.display()))
+        mutate.arg(target).args(["--seconds", &seconds.to_string()]);
+        mutate.args(["--seed", &seed.to_string(), "--input"]).arg(&input);
+        tool::run(&mut mutate)
+            .with_context(|| format!("{target} with {}, seed {seed}", input.display()))
     })
 }
 

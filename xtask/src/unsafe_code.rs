@@ -24,9 +24,12 @@ fn places(source: &str) -> Vec<Place> {
                 .iter()
                 .any(|word| code.contains(word))
     };
+    // An argument is for one place: for that which comes next.
+    let since_the_last = |at: usize| lines[..at].iter().rposition(|line| is_unsafe(line));
     let argued = |at: usize| {
         let near = |from: usize| lines[from..at].iter().map(|line| line.trim_start());
-        near(at.saturating_sub(NEAR)).any(|line| line.starts_with("// SAFETY: "))
+        let from = since_the_last(at).map_or(0, |last| last + 1).max(at.saturating_sub(NEAR));
+        near(from).any(|line| line.starts_with("// SAFETY: "))
             // What an unsafe function asks of its callers is in its documentation, which may be longer.
             || near(0)
                 .rev()
@@ -91,4 +94,6 @@ fn a_place_without_its_argument_is_seen() {
     let not =
         "\n// Says nothing.\nlet x = unsafe { f() };\nunsafe impl Pod for X {}\n// unsafe { }\n";
     assert_eq!(places(not).iter().filter(|place| !place.is_argued).count(), 2);
+    let one_for_two = format!("{argued}let y = unsafe {{ g() }};\n");
+    assert_eq!(places(&one_for_two).iter().filter(|place| !place.is_argued).count(), 1);
 }

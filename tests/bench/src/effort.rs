@@ -3,18 +3,20 @@
 /// Long enough for a verdict, or short enough for a test.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// Pairs without and with tlskeytop.
+    /// Pairs without and with each tool.
     pub pairs: usize,
-    /// Pairs without and with each other tool.
-    pub pairs_of_others: usize,
-    /// Rounds of nothing, an empty probe and ours.
-    pub rounds: usize,
+    /// Alternations of an empty probe and ours.
+    pub alternations: usize,
     /// Seconds of a measured section.
     pub section: f64,
     /// Seconds at the highest rate.
     pub load: u32,
-    /// Seconds of a steady rate, or of idling.
+    /// Seconds of a steady rate.
     pub steady: u32,
+    /// Samples of what tlskeytop takes for itself.
+    pub samples: usize,
+    /// Seconds of each.
+    pub sample: f64,
     /// Starts until ready.
     pub starts: usize,
     /// Idle processes on the machine.
@@ -26,14 +28,15 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// For a verdict: about ten minutes.
+    /// For a verdict: about a quarter of an hour.
     pub const FULL: Self = Self {
         pairs: 20,
-        pairs_of_others: 10,
-        rounds: 20,
-        section: 0.4,
+        alternations: 40,
+        section: 0.3,
         load: 60,
         steady: 10,
+        samples: 5,
+        sample: 2.0,
         starts: 11,
         processes: 300,
         sessions: tlskeytop::model::DEFAULT_SESSION_LIMIT,
@@ -43,11 +46,12 @@ impl Effort {
     /// A proof that everything can be measured, and nothing more.
     pub const SHORT: Self = Self {
         pairs: 1,
-        pairs_of_others: 1,
-        rounds: 1,
+        alternations: 2,
         section: 0.1,
         load: 1,
         steady: 1,
+        samples: 1,
+        sample: 0.3,
         starts: 1,
         processes: 5,
         sessions: 500,
@@ -56,6 +60,6 @@ impl Effort {
 
     /// The same with another number of pairs.
     pub fn with_pairs(self, pairs: usize) -> Self {
-        Self { pairs, pairs_of_others: pairs.div_ceil(2), rounds: pairs, ..self }
+        Self { pairs, alternations: 2 * pairs, ..self }
     }
 }

@@ -1,9 +1,8 @@
-//! The model, the interface and the planner, without a kernel: in this process.
+//! The interface and the planner, without a kernel: in this process.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
@@ -12,87 +11,23 @@ use ratatui::layout::{Rect, Size};
 use ratatui::{Terminal, TerminalOptions, Viewport};
 use time::UtcOffset;
 use tlskeytop::action::Action;
+use tlskeytop::model::Time;
 use tlskeytop::model::ui::{App, Column};
-use tlskeytop::model::{Captured, Msg, Time};
 use tlskeytop::target::image::plan_image;
 use tlskeytop::view::{Look, Theme, draw, pages};
-use tlskeytop_tests::{LIBSSL, Process};
+use tlskeytop_tests::LIBSSL;
 use tui_input::InputRequest;
 
 use crate::effort::Effort;
 use crate::machine::in_repository;
 use crate::made_up::MadeUp;
-use crate::own::resident;
 use crate::row::{Goal, Row, Unit};
 use crate::sample::Sample;
 
 const LOOK: Look = Look { theme: Theme::ANSI, offset: UtcOffset::UTC, reveal: false };
 const SIZE: Size = Size { width: 200, height: 60 };
 
-/// The memory that so many sessions take, told by a process that has nothing else.
-///
-/// # Errors
-/// When that process fails.
-pub fn memory(effort: &Effort) -> Result<Vec<Row>> {
-    let sessions = effort.sessions;
-    let mut child = Command::new(std::env::current_exe()?);
-    let ended = Process::run_ok(child.args(["--memory-of", &sessions.to_string()]))?;
-    let mebibytes = ended.stdout.trim().parse().context("the memory of the sessions")?;
-    let what = format!("memory of {sessions} sessions in the model");
-    Ok(vec![Row::one(what, Unit::Mebibytes, Goal::AtMost(64.0), mebibytes)])
-}
-
-/// What that process prints.
-///
-/// # Errors
-/// When its memory cannot be read.
-pub fn print_memory(sessions: usize) -> Result<()> {
-    let mut made_up = MadeUp::new();
-    let mut app = made_up.app(sessions);
-    let before = resident(std::process::id())?;
-    made_up.fill(&mut app, sessions);
-    println!("{}", resident(std::process::id())? - before);
-    ensure!(app.model.sessions.len() == sessions, "{} sessions", app.model.sessions.len());
-    Ok(())
-}
-
-/// Events a second that the model takes on one processor: while it fills, and when each session replaces another.
-///
-/// # Errors
-/// When it does not keep them.
-pub fn ingest(effort: &Effort) -> Result<Vec<Row>> {
-    const TIMES: usize = 5;
-    let (mut filling, mut replacing) = (Vec::new(), Vec::new());
-    for _ in 0..TIMES {
-        let mut made_up = MadeUp::new();
-        let mut app = made_up.app(effort.sessions);
-        filling.push(events_per_second(&mut made_up, &mut app, effort.sessions));
-        replacing.push(events_per_second(&mut made_up, &mut app, effort.sessions));
-        // Some go at a time, so that there are not always as many as may be.
-        let kept = app.model.sessions.len();
-        ensure!(kept <= effort.sessions && kept > effort.sessions / 10 * 9, "{kept} are kept");
-    }
-    let row = |what: &str, figures: Vec<f64>| {
-        let sample = Sample::of(figures).context("no times")?;
-        anyhow::Ok(Row::median(what, Unit::PerSecond, Goal::AtLeast(500_000.0), &sample))
-    };
-    Ok(vec![
-        row("events into the model, up to its limit", filling)?,
-        row("events into the model, each session in place of an older one", replacing)?,
-    ])
-}
-
-fn events_per_second(made_up: &mut MadeUp, app: &mut App, sessions: usize) -> f64 {
-    let events: Vec<Captured> = (0..sessions).flat_map(|_| made_up.session()).collect();
-    let count = events.len() as f64;
-    let start = Instant::now();
-    for event in events {
-        app.receive(event.time, Msg::Secret(event));
-    }
-    count / start.elapsed().as_secs_f64()
-}
-
-/// From a key press to the drawn frame: each of a session's keys, and of what is typed.
+/// From a key press to the drawn frame: moving, sorting by each column, and each letter of a filter.
 ///
 /// # Errors
 /// When nothing can be drawn.
@@ -158,18 +93,19 @@ impl Desk {
         some.into_iter().cycle().take(110).try_for_each(|action| self.act(action))
     }
 
-    /// By each column, one way and the other, and about in it.
+    /// By each column, one way and the other. Between them, uncounted, a page further: what is drawn is not what was.
     fn sort(&mut self) -> Result<()> {
         for column in Column::ALL {
             for _ in 0..2 {
                 let time = self.press(|app| app.sort_by(NOW, column))?;
                 self.times.push((time, format!("by {}", column.name())));
-                self.act(Action::PageDown)?;
+                self.press(|app| drop(app.act(NOW, Action::PageDown)))?;
             }
         }
         self.press(|app| app.sort_by(NOW, Column::Time)).map(drop)
     }
 
+    /// Each letter of what is typed, and nothing else.
     fn filter(&mut self) -> Result<()> {
         for text in ["nginx", "zzzzz", "tls:1.2 !curl", "abc12", "state:complete proc:n", "1.3 aes"]
         {
@@ -180,7 +116,6 @@ impl Desk {
                 self.times.push((time, format!("{letter:?} of {text:?}")));
             }
             self.press(|app| drop(app.act(NOW, Action::Confirm)))?;
-            self.act(Action::PageDown)?;
         }
         Ok(())
     }
@@ -205,7 +140,9 @@ pub fn plans(effort: &Effort, chromium: Option<&Path>) -> Result<Vec<Row>> {
     ] {
         // Not everybody has each of them.
         let Ok(file) = File::open(&path) else {
-            eprintln!("bench: {} is missing: not planned", path.display());
+            let why = format!("{} is not installed", path.display());
+            let what = format!("planning {name}");
+            rows.push(Row::missing(what, Unit::Milliseconds, Goal::None, why));
             continue;
         };
         let mebibytes = file.metadata()?.len() as f64 / f64::from(1 << 20);

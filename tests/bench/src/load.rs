@@ -13,18 +13,17 @@ const AT_ONCE: u32 = 20;
 /// Rows for whole handshakes, the same beside bulk I/O, and resumed handshakes, of which a machine makes the most.
 ///
 /// # Errors
-/// When tlskeytop or a workload fails, or something is captured that is not true.
-pub fn rows(lab: &Lab, program: &Program, effort: &Effort) -> Result<Vec<Row>> {
+/// For each: when tlskeytop or a workload fails, or something is captured that is not true.
+pub fn rows(lab: &Lab, program: &Program, effort: &Effort) -> Vec<Result<Vec<Row>>> {
     let full = Work::handshakes("1.3");
     let resumed = Work::Handshakes { version: "1.2", loopback: false, resumed: true, rate: 0 };
-    let mut rows = Vec::new();
-    for (work, bulk, what) in
-        [(full, 0, ""), (full, 2, " beside two processes with bulk I/O"), (resumed, 0, "")]
-    {
-        let what = format!("{work}, at the highest rate for {} s{what}", effort.load);
-        rows.extend(run(lab, program, work, bulk, effort.load)?.rows(&what));
-    }
-    Ok(rows)
+    [(full, 0, ""), (full, 2, " beside two processes with bulk I/O"), (resumed, 0, "")]
+        .into_iter()
+        .map(|(work, bulk, what)| {
+            let what = format!("{work}, at the highest rate for {} s{what}", effort.load);
+            Ok(run(lab, program, work, bulk, effort.load)?.rows(&what))
+        })
+        .collect()
 }
 
 /// What came of one load.
@@ -52,6 +51,10 @@ impl Outcome {
 
 fn run(lab: &Lab, program: &Program, work: Work, bulk: usize, seconds: u32) -> Result<Outcome> {
     let folder = lab.path("load");
+    // What one that failed has left.
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
     std::fs::create_dir(&folder)?;
     let start = |name: String| program.start(lab, &format!("load/{name}"));
     let processors = std::thread::available_parallelism()?.get();

@@ -9,6 +9,7 @@ mod load;
 mod machine;
 #[path = "../../../tui/benches/made_up/mod.rs"]
 mod made_up;
+mod model;
 mod own;
 mod pairs;
 mod report;
@@ -24,7 +25,7 @@ use clap::Parser;
 use tlskeytop_tests::Lab;
 
 use effort::Effort;
-use pairs::Ratios;
+use pairs::Pairs;
 use report::Report;
 use tool::Tool;
 use workload::Program;
@@ -41,7 +42,7 @@ struct Options {
     /// Only these parts
     #[arg(long, value_enum)]
     only: Vec<Part>,
-    /// Measure so many pairs and rounds, and half as many of each other tool [default: 20]
+    /// Measure so many pairs with each tool, and twice as many alternations of a hit [default: 20]
     #[arg(long, conflicts_with = "short", value_parser = clap::value_parser!(u16).range(1..))]
     pairs: Option<u16>,
     /// A Chromium to plan [default: Debian's]
@@ -50,6 +51,9 @@ struct Options {
     /// Print the MiB that so many sessions take, and end
     #[arg(long, hide = true)]
     memory_of: Option<usize>,
+    /// With all of them saved
+    #[arg(long, hide = true, requires = "memory_of")]
+    saved: bool,
 }
 
 /// What can be measured by itself.
@@ -74,7 +78,7 @@ enum Part {
 fn main() -> Result<()> {
     let options = Options::parse();
     if let Some(sessions) = options.memory_of {
-        return inside::print_memory(sessions);
+        return model::print_memory(sessions, options.saved);
     }
     let effort = match options.pairs {
         _ if options.short => Effort::SHORT,
@@ -88,51 +92,44 @@ fn main() -> Result<()> {
     let program = Program::build(&lab)?;
     let others = [Tool::OwnLog, Tool::Bpftrace, Tool::FriTap];
     let mut report = Report::new(&machine::describe(&others));
-    let mut side_by_side = Vec::new();
     if wants(Part::Pairs) || wants(Part::Others) {
-        let ours = Ratios::measure(&lab, &program, Tool::Tlskeytop, &effort)?;
-        report.table("What it leaves of its targets' rates", &ours.rows());
-        side_by_side.push(ours);
-    }
-    if wants(Part::Others) {
-        for tool in others.into_iter().filter(|tool| tool.version().is_some()) {
-            match Ratios::measure(&lab, &program, tool, &effort) {
-                Ok(ratios) => {
-                    report.table(&format!("The same with {}", tool.name()), &ratios.rows());
-                    side_by_side.push(ratios);
-                }
-                // A failure of another tool is no failure of ours.
-                Err(error) => eprintln!("bench: {}: {error:#}", tool.name()),
-            }
+        let mut tools = vec![Tool::Tlskeytop];
+        if wants(Part::Others) {
+            tools.extend(others.into_iter().filter(|tool| tool.version().is_some()));
         }
-        report.any_table("Beside other tools", &Ratios::side_by_side(&side_by_side));
+        let pairs = Pairs::measure(&lab, &program, &tools, &effort);
+        for (heading, rows) in pairs.tables() {
+            report.table(&heading, &rows);
+        }
+        if wants(Part::Others) {
+            report.any_table("All side by side", &pairs.side_by_side());
+            report.table("Beside the best other tool", &pairs.ahead());
+        }
     }
     if wants(Part::Hits) {
-        let mut rows = hits::costs(&lab, &program, &effort)?;
-        rows.extend(hits::counts(&lab, &program, &effort)?);
-        report.table("What one hit costs", &rows);
+        let parts = [hits::costs, hits::counts].map(|part| part(&lab, &program, &effort));
+        report.parts("What one hit costs", parts);
     }
     if wants(Part::Load) {
-        report.table("Whether every key is captured", &load::rows(&lab, &program, &effort)?);
+        report.parts("Whether every key is captured", load::rows(&lab, &program, &effort));
     }
     if wants(Part::Latency) {
-        report.table("How soon", &latency::rows(&lab, &program, &effort)?);
+        report.parts("How soon", [latency::rows(&lab, &program, &effort)]);
     }
     if wants(Part::Own) {
-        let mut rows = own::starts(&lab, &program, &effort)?;
-        rows.extend(own::usage(&lab, &program, &effort)?);
-        report.table("What it takes for itself", &rows);
+        let parts = [own::starts, own::headless, own::with_interface];
+        let parts = parts.map(|part| part(&lab, &program, &effort));
+        report.parts("What it takes for itself", parts);
     }
     if wants(Part::Inside) {
-        let mut rows = inside::memory(&effort)?;
-        rows.extend(inside::ingest(&effort)?);
-        rows.extend(inside::frames(&effort)?);
-        rows.extend(inside::plans(&effort, options.chromium.as_deref())?);
-        report.table("Inside", &rows);
+        let plans = inside::plans(&effort, options.chromium.as_deref());
+        let parts =
+            [model::memory(&effort), model::ingest(&effort), inside::frames(&effort), plans];
+        report.parts("Inside", parts);
     }
     report.verdict();
-    match &options.update {
-        Some(file) => report.update(file),
-        None => Ok(()),
+    if let Some(file) = &options.update {
+        report.update(file)?;
     }
+    report.is_whole()
 }

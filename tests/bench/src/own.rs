@@ -37,30 +37,38 @@ pub fn starts(lab: &Lab, program: &Program, effort: &Effort) -> Result<Vec<Row>>
     Ok(rows)
 }
 
-/// Its share of a processor, idle and at work, without the interface and with it; and its memory.
+/// Its share of a processor, idle and at work, and its memory, without the interface.
 ///
 /// # Errors
 /// When it does not come up.
-pub fn usage(lab: &Lab, program: &Program, effort: &Effort) -> Result<Vec<Row>> {
-    let idle: Vec<Workload> =
-        (0..effort.processes).map(|_| program.start(lab, "idle")).collect::<Result<_>>()?;
+pub fn headless(lab: &Lab, program: &Program, effort: &Effort) -> Result<Vec<Row>> {
+    let _idle = idle(lab, program, effort)?;
     let mut maker = program.start(lab, "own")?;
-    let mut rows = Vec::new();
-    {
-        let tlskeytop = Tlskeytop::keylog_to(lab, "usage", ["--all"])?;
-        rows.extend(measure(tlskeytop.process.pid(), &mut maker, "", effort)?);
-        tlskeytop.stop()?;
-    }
-    {
-        let screen = Screen::open(lab, 160, 50)?;
-        let pid = interface(lab, &screen)?;
-        rows.extend(measure(pid, &mut maker, ", with the interface", effort)?);
-        screen.press("q")?;
-        screen.press("y")?;
-        until("the interface's end", || Ok((!fs::exists(format!("/proc/{pid}"))?).then_some(())))?;
-    }
-    drop(idle);
+    let tlskeytop = Tlskeytop::keylog_to(lab, "usage", ["--all"])?;
+    let rows = measure(tlskeytop.process.pid(), &mut maker, "", effort)?;
+    tlskeytop.stop()?;
     Ok(rows)
+}
+
+/// The same with the interface.
+///
+/// # Errors
+/// When it does not come up.
+pub fn with_interface(lab: &Lab, program: &Program, effort: &Effort) -> Result<Vec<Row>> {
+    let _idle = idle(lab, program, effort)?;
+    let mut maker = program.start(lab, "own")?;
+    let screen = Screen::open(lab, 160, 50)?;
+    let pid = interface(lab, &screen)?;
+    let rows = measure(pid, &mut maker, ", with the interface", effort)?;
+    screen.press("q")?;
+    screen.press("y")?;
+    until("the interface's end", || Ok((!fs::exists(format!("/proc/{pid}"))?).then_some(())))?;
+    Ok(rows)
+}
+
+/// Processes that have the library and do nothing.
+fn idle(lab: &Lab, program: &Program, effort: &Effort) -> Result<Vec<Workload>> {
+    (0..effort.processes).map(|_| program.start(lab, "idle")).collect()
 }
 
 /// The interface in a terminal, once it has attached to all; its process id.
@@ -75,32 +83,39 @@ fn interface(lab: &Lab, screen: &Screen) -> Result<u32> {
     Ok(pid)
 }
 
+/// Most samples until it does no more than before: the first sweeps come soon after the start.
+const SETTLING: usize = 10;
+
 fn measure(pid: u32, maker: &mut Workload, what: &str, effort: &Effort) -> Result<Vec<Row>> {
-    let seconds = f64::from(effort.steady);
+    settle(pid, effort)?;
     let memory = resident(pid)?;
-    let before = processor(pid)?;
-    // This one thing is time itself: what it does while nothing happens.
-    thread::sleep(Duration::from_secs_f64(seconds));
-    let idle = 100.0 * (processor(pid)? - before) / seconds;
-    let before = processor(pid)?;
+    let (mut idle, mut busy, mut started) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..effort.samples {
+        let before = forks()?;
+        idle.push(idle_share(pid, effort)?);
+        started.push((forks()? - before) / effort.sample);
+    }
     let work = Work::Handshakes { version: "1.3", loopback: false, resumed: false, rate: 1000 };
-    let section = maker.work(work, seconds)?;
-    let busy = 100.0 * (processor(pid)? - before) / section.seconds;
-    let rate = section.rate();
+    let mut rates = Vec::new();
+    for _ in 0..effort.samples {
+        let before = processor(pid)?;
+        let section = maker.work(work, effort.sample)?;
+        busy.push(100.0 * (processor(pid)? - before) / section.seconds);
+        rates.push(section.rate());
+    }
+    let sample = |figures: Vec<f64>| Sample::of(figures).context("no samples");
+    let (idle, busy, started) = (sample(idle)?, sample(busy)?, sample(started)?);
+    let rate = sample(rates)?.median();
+    let share = |of: String, most, sample: &Sample| {
+        let of = format!("own share of a processor{of}{what}");
+        Row::median(of, Unit::Percent, Goal::AtMost(most), sample)
+    };
+    let beside = format!("processes and threads that others started meanwhile{what}");
     let processes = effort.processes;
     Ok(vec![
-        Row::one(
-            format!("own share of a processor, idle{what}"),
-            Unit::Percent,
-            Goal::AtMost(0.5),
-            idle,
-        ),
-        Row::one(
-            format!("own share of a processor at {rate:.0} handshakes/s{what}"),
-            Unit::Percent,
-            Goal::AtMost(5.0),
-            busy,
-        ),
+        share(", idle".to_owned(), 0.5, &idle),
+        Row::median(beside, Unit::PerSecond, Goal::None, &started),
+        share(format!(" at {rate:.0} handshakes/s"), 5.0, &busy),
         Row::one(
             format!("resident memory, no sessions, {processes} more processes with libssl{what}"),
             Unit::Mebibytes,
@@ -108,6 +123,34 @@ fn measure(pid: u32, maker: &mut Workload, what: &str, effort: &Effort) -> Resul
             memory,
         ),
     ])
+}
+
+/// Waits until it takes no less than just before.
+fn settle(pid: u32, effort: &Effort) -> Result<()> {
+    let mut before = f64::INFINITY;
+    for _ in 0..SETTLING {
+        let share = idle_share(pid, effort)?;
+        if share >= before {
+            break;
+        }
+        before = share;
+    }
+    Ok(())
+}
+
+/// Hundredths of a processor that it takes while nothing happens.
+fn idle_share(pid: u32, effort: &Effort) -> Result<f64> {
+    let (start, before) = (Instant::now(), processor(pid)?);
+    // This one thing is time itself: what it does meanwhile.
+    thread::sleep(Duration::from_secs_f64(effort.sample));
+    Ok(100.0 * (processor(pid)? - before) / start.elapsed().as_secs_f64())
+}
+
+/// Processes and threads that were started on the machine since it runs (proc_stat(5)).
+fn forks() -> Result<f64> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let line = stat.lines().find_map(|line| line.strip_prefix("processes "));
+    Ok(line.context("no processes in /proc/stat")?.trim().parse()?)
 }
 
 /// Seconds of all processors that the threads of a process had.

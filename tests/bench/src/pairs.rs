@@ -1,6 +1,8 @@
-//! Work without a tool, with it, and without it again: what it leaves of the rates.
+//! Work without a tool, with it, and without it again: what each tool leaves of the rates, and who leaves more.
 
-use anyhow::{Context as _, Result};
+use std::collections::VecDeque;
+
+use anyhow::Result;
 use tlskeytop_tests::Lab;
 
 use crate::effort::Effort;
@@ -19,95 +21,276 @@ const WORKS: [(Work, f64); 6] = [
     (Work::Bulk(16384), 0.99),
 ];
 
-/// One rate for each of [`WORKS`].
-type Rates = [f64; WORKS.len()];
+/// One figure for each of [`WORKS`].
+type Each = [f64; WORKS.len()];
 
-/// Rates attached through rates not attached, for one tool.
-pub struct Ratios {
-    tool: Tool,
-    samples: Vec<Sample>,
-    /// Not attached.
-    rates: Vec<Sample>,
+/// Rates, or ratios of them.
+#[derive(Clone, Copy)]
+struct Rates {
+    /// In a second of the clock on the wall.
+    wall: Each,
+    /// In a second of the target's own on a processor: others may have had it meanwhile.
+    own: Each,
 }
 
-impl Ratios {
-    /// Measures pair after pair, each in a new process.
-    ///
-    /// # Errors
-    /// When the tool or the workload fails.
-    pub fn measure(lab: &Lab, program: &Program, tool: Tool, effort: &Effort) -> Result<Self> {
-        let pairs = if tool == Tool::Tlskeytop { effort.pairs } else { effort.pairs_of_others };
-        let mut ratios = WORKS.map(|_| Vec::new());
-        let mut rates = WORKS.map(|_| Vec::new());
-        for _ in 0..pairs {
-            let (without, with) = pair(lab, program, tool, effort)?;
-            for at in 0..WORKS.len() {
-                ratios[at].push(with[at] / without[at]);
-                rates[at].push(without[at]);
+impl Rates {
+    fn each(self, other: Self, of: fn(f64, f64) -> f64) -> Self {
+        let each = |one: Each, other: Each| std::array::from_fn(|at| of(one[at], other[at]));
+        Self { wall: each(self.wall, other.wall), own: each(self.own, other.own) }
+    }
+}
+
+/// Attempts in a round; friTap breaks its target at times.
+const ATTEMPTS: usize = 2;
+
+/// What was measured of one tool.
+struct Measured {
+    tool: Tool,
+    /// With it through without it, for each round in which that could be measured.
+    ratios: Vec<(usize, Rates)>,
+    /// Without it.
+    rates: Vec<Rates>,
+    /// Attempts that failed.
+    failed: usize,
+}
+
+/// All tools, measured round by round at the same work in the same process.
+pub struct Pairs(Vec<Measured>);
+
+impl Pairs {
+    /// In each round a new process works without a tool, with the first one, without it, with the next one... What fails
+    /// is told, and tried once more.
+    pub fn measure(lab: &Lab, program: &Program, tools: &[Tool], effort: &Effort) -> Self {
+        let new = |&tool| Measured { tool, ratios: Vec::new(), rates: Vec::new(), failed: 0 };
+        let mut pairs = Self(tools.iter().map(new).collect());
+        for round in 0..effort.pairs {
+            let mut left = pairs.in_turn(round, effort.pairs);
+            let mut attempts = 0;
+            while let Some(&first) = left.front() {
+                let taken = |tool, pair| pairs.of_mut(tool).take(round, pair);
+                let Err(error) = chain(lab, program, &mut left, effort, taken) else { break };
+                let Some(&tool) = left.front() else { break };
+                eprintln!("bench: round {round} with {}: {error:#}", tool.name());
+                pairs.of_mut(tool).failed += 1;
+                attempts = if tool == first { attempts + 1 } else { 1 };
+                if attempts == ATTEMPTS {
+                    left.pop_front();
+                    attempts = 0;
+                }
             }
         }
-        let samples = |figures: [Vec<f64>; WORKS.len()]| -> Result<Vec<Sample>> {
-            figures.into_iter().map(|figures| Sample::of(figures).context("no pairs")).collect()
-        };
-        Ok(Self { tool, samples: samples(ratios)?, rates: samples(rates)? })
+        pairs
     }
 
-    /// The lines of the table, for tlskeytop with the rates themselves.
-    pub fn rows(&self) -> Vec<Row> {
-        let mut rows = Vec::new();
-        for ((work, goal), (sample, rate)) in WORKS.iter().zip(self.samples.iter().zip(&self.rates))
-        {
-            if self.tool == Tool::Tlskeytop {
-                let what = format!("{work}: attached / not attached");
-                rows.push(Row::median(what, Unit::Ratio, Goal::AtLeast(*goal), sample));
-                let unit = if matches!(work, Work::Bulk(_)) { "records" } else { "rate" };
-                let what = format!("{work}: the {unit} itself, not attached");
-                rows.push(Row::median(what, Unit::PerSecond, Goal::None, rate));
-            } else {
-                let what = format!("{work}: with {} / without", self.tool.name());
-                rows.push(Row::median(what, Unit::Ratio, Goal::None, sample));
-            }
+    /// The tools of a round: each is first and last in turn, but what leaves something in a process comes last. One that
+    /// fails more often than not is given up.
+    fn in_turn(&self, round: usize, rounds: usize) -> VecDeque<Tool> {
+        let tried = |measured: &&Measured| measured.failed <= rounds / 2 + 1;
+        let mut tools: VecDeque<Tool> =
+            self.0.iter().filter(tried).map(|measured| measured.tool).collect();
+        if !tools.is_empty() {
+            let first = round % tools.len();
+            tools.rotate_left(first);
         }
-        rows
+        tools.make_contiguous().sort_by_key(|tool| !tool.detaches());
+        tools
+    }
+
+    fn of_mut(&mut self, tool: Tool) -> &mut Measured {
+        let at = self.0.iter().position(|measured| measured.tool == tool);
+        // `chain` tells of the tools that it was given, which are these.
+        &mut self.0[at.unwrap_or(0)]
+    }
+
+    fn ours(&self) -> Option<&Measured> {
+        self.0.iter().find(|measured| measured.tool == Tool::Tlskeytop)
+    }
+
+    /// A table of each tool, with its heading.
+    pub fn tables(&self) -> Vec<(String, Vec<Row>)> {
+        self.0.iter().map(|measured| (measured.heading(), measured.rows())).collect()
+    }
+
+    /// A line for each work: ours through the best of the tools that could be used in place of ours, round by round.
+    pub fn ahead(&self) -> Vec<Row> {
+        let Some(ours) = self.ours() else { return Vec::new() };
+        let row = |at: usize| {
+            let (work, goal) = (WORKS[at].0, Goal::AtLeast(1.0));
+            let others = self.0.iter().filter(|measured| measured.tool.is_instead());
+            let medians = others.filter_map(|other| Some((other, other.sample(at)?.median())));
+            let best = medians.max_by(|a, b| a.1.total_cmp(&b.1));
+            let Some((best, _)) = best else {
+                let what = format!("{work}: tlskeytop / the best other tool");
+                return Row::missing(what, Unit::Ratio, Goal::None, "none is installed");
+            };
+            let what = format!("{work}: tlskeytop / {}, the best other tool", best.tool.name());
+            let of_best = |round| best.ratios.iter().find(|(other, _)| *other == round);
+            let both = ours.ratios.iter().filter_map(|(round, rates)| {
+                let (_, others) = of_best(*round)?;
+                Some(rates.wall[at] / others.wall[at])
+            });
+            match Sample::of(both) {
+                Some(sample) => Row::median(what, Unit::Ratio, goal, &sample),
+                None => Row::missing(what, Unit::Ratio, goal, "never both in one round"),
+            }
+        };
+        (0..WORKS.len()).map(row).collect()
     }
 
     /// The medians of all tools side by side, a line for each work.
-    pub fn side_by_side(all: &[Self]) -> String {
-        let names: Vec<&str> = all.iter().map(|ratios| ratios.tool.name()).collect();
+    pub fn side_by_side(&self) -> String {
+        let names: Vec<&str> = self.0.iter().map(|measured| measured.tool.name()).collect();
         let mut table = format!("| with / without | {} |\n|---|", names.join(" | "));
-        table += &"---|".repeat(all.len());
+        table += &"---|".repeat(self.0.len());
         for (at, (work, _)) in WORKS.iter().enumerate() {
-            let cell = |ratios: &Self| format!("{:.3}", ratios.samples[at].median());
-            let cells: Vec<String> = all.iter().map(cell).collect();
+            let cell = |measured: &Measured| match measured.sample(at) {
+                Some(sample) => format!("{:.3}", sample.median()),
+                None => "none".to_owned(),
+            };
+            let cells: Vec<String> = self.0.iter().map(cell).collect();
             table += &format!("\n| {work} | {} |", cells.join(" | "));
         }
         table
     }
 }
 
-/// The rates without, before and after in the mean, and with.
-fn pair(lab: &Lab, program: &Program, tool: Tool, effort: &Effort) -> Result<(Rates, Rates)> {
+impl Measured {
+    fn take(&mut self, round: usize, pair: Pair) {
+        self.ratios.push((round, pair.with.each(pair.without, |with, without| with / without)));
+        self.rates.push(pair.without);
+    }
+
+    /// Its ratios at one of [`WORKS`].
+    fn sample(&self, at: usize) -> Option<Sample> {
+        Sample::of(self.ratios.iter().map(|(_, ratios)| ratios.wall[at]))
+    }
+
+    fn heading(&self) -> String {
+        match self.tool {
+            Tool::Tlskeytop => "What it leaves of its targets' rates".to_owned(),
+            other => format!("The same with {}", other.name()),
+        }
+    }
+
+    /// For tlskeytop with goals and the rates themselves.
+    fn rows(&self) -> Vec<Row> {
+        let is_ours = self.tool == Tool::Tlskeytop;
+        let row = |what: String, unit, goal, sample: Option<Sample>| match sample {
+            Some(sample) => Row::median(what, unit, goal, &sample),
+            None => Row::missing(what, unit, goal, "every attempt failed"),
+        };
+        let mut rows = Vec::new();
+        for (at, (work, least)) in WORKS.into_iter().enumerate() {
+            if is_ours {
+                let goal = Goal::AtLeast(least);
+                let what = format!("{work}: attached / not attached");
+                rows.push(row(what, Unit::Ratio, goal, self.sample(at)));
+                let what = format!("{work}: the same by the target's time on a processor");
+                let own = Sample::of(self.ratios.iter().map(|(_, ratios)| ratios.own[at]));
+                rows.push(row(what, Unit::Ratio, Goal::None, own));
+                let of = if matches!(work, Work::Bulk(_)) { "records" } else { "rate" };
+                let what = format!("{work}: the {of} itself, not attached");
+                let rates = Sample::of(self.rates.iter().map(|rates| rates.wall[at]));
+                rows.push(row(what, Unit::PerSecond, Goal::None, rates));
+            } else {
+                let what = format!("{work}: with {} / without", self.tool.name());
+                rows.push(row(what, Unit::Ratio, Goal::None, self.sample(at)));
+            }
+        }
+        if is_ours || self.failed > 0 {
+            let goal = if is_ours { Goal::AtMost(0.0) } else { Goal::None };
+            let what = format!("pairs with {} that failed", self.tool.name());
+            rows.push(Row::one(what, Unit::Count, goal, self.failed as f64));
+        }
+        rows
+    }
+}
+
+/// Rates without a tool, before and after in the mean, and with it.
+struct Pair {
+    without: Rates,
+    with: Rates,
+}
+
+/// Measures the tools that are left, one after the other in one process; one that fails is the first of those that are
+/// left then.
+fn chain(
+    lab: &Lab,
+    program: &Program,
+    left: &mut VecDeque<Tool>,
+    effort: &Effort,
+    mut taken: impl FnMut(Tool, Pair),
+) -> Result<()> {
     let mut workload = program.start(lab, "own")?;
     // Its memory and caches, and the processor's clock.
     workload.work(Work::handshakes("1.3"), effort.section)?;
-    let before = rates(&mut workload, effort)?;
-    let attached = tool.attach(lab, &mut workload)?;
-    let with = rates(&mut workload, effort)?;
-    if !tool.detaches() {
-        drop(attached);
-        return Ok((before, with));
+    let mut before = rates(&mut workload, effort)?;
+    while let Some(&tool) = left.front() {
+        let attached = tool.attach(lab, &mut workload)?;
+        let with = rates(&mut workload, effort)?;
+        if !tool.detaches() {
+            drop(attached);
+            taken(tool, Pair { without: before, with });
+            left.pop_front();
+            return match left.is_empty() {
+                true => Ok(()),
+                false => chain(lab, program, left, effort, taken),
+            };
+        }
+        attached.detach(&mut workload)?;
+        let after = rates(&mut workload, effort)?;
+        let without = before.each(after, |before, after| (before + after) / 2.0);
+        taken(tool, Pair { without, with });
+        left.pop_front();
+        before = after;
     }
-    attached.detach(&mut workload)?;
-    let after = rates(&mut workload, effort)?;
-    let mut without = before;
-    without.iter_mut().zip(after).for_each(|(before, after)| *before = (*before + after) / 2.0);
-    Ok((without, with))
+    Ok(())
 }
 
 fn rates(workload: &mut Workload, effort: &Effort) -> Result<Rates> {
-    let mut rates = [0.0; WORKS.len()];
-    for (rate, (work, _)) in rates.iter_mut().zip(WORKS) {
-        *rate = workload.work(work, effort.section)?.rate();
+    let mut rates = Rates { wall: [0.0; WORKS.len()], own: [0.0; WORKS.len()] };
+    for (at, (work, _)) in WORKS.into_iter().enumerate() {
+        let section = workload.work(work, effort.section)?;
+        (rates.wall[at], rates.own[at]) = (section.rate(), 1.0 / section.cost());
     }
     Ok(rates)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(tool: Tool, ratios: &[f64], failed: usize) -> Measured {
+        let each = |ratio: &f64| [*ratio; WORKS.len()];
+        let ratios = ratios.iter().map(|ratio| Rates { wall: each(ratio), own: each(ratio) });
+        let ratios = ratios.enumerate().collect();
+        Measured { tool, ratios, rates: Vec::new(), failed }
+    }
+
+    #[test]
+    fn ours_is_judged_beside_the_best_of_the_others_in_the_same_rounds() {
+        let ours = measured(Tool::Tlskeytop, &[0.9, 0.8, 0.9], 0);
+        let own = measured(Tool::OwnLog, &[1.0, 1.0, 1.0], 0);
+        let slow = measured(Tool::FriTap, &[0.5], 3);
+        let behind = Pairs(vec![ours, own, slow]).ahead();
+        assert_eq!(behind[0].is_met(), Some(true));
+        let ours = measured(Tool::Tlskeytop, &[0.9, 0.8, 0.9], 0);
+        let fast = measured(Tool::Bpftrace, &[0.95, 0.95], 0);
+        let slow = measured(Tool::FriTap, &[0.5, 0.5, 0.5], 0);
+        let behind = Pairs(vec![ours, fast, slow]).ahead();
+        assert!(behind.iter().all(|row| row.is_met() == Some(false)));
+        assert!(behind[0].markdown().contains("tlskeytop / bpftrace, the best other tool | 0.895"));
+    }
+
+    #[test]
+    fn who_leaves_something_comes_last_and_who_fails_too_often_is_given_up() {
+        let pairs = |failed| {
+            let tools = [(Tool::Tlskeytop, 0), (Tool::FriTap, failed), (Tool::OwnLog, 0)];
+            Pairs(tools.into_iter().map(|(tool, failed)| measured(tool, &[], failed)).collect())
+        };
+        let turn = |failed, round| Vec::from(pairs(failed).in_turn(round, 10));
+        assert_eq!(turn(0, 0), [Tool::Tlskeytop, Tool::OwnLog, Tool::FriTap]);
+        assert_eq!(turn(6, 2), [Tool::OwnLog, Tool::Tlskeytop, Tool::FriTap]);
+        assert_eq!(turn(7, 0), [Tool::Tlskeytop, Tool::OwnLog]);
+    }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Error, Result, ensure};
 
 use crate::row::{HEADER, Row};
 
@@ -15,13 +15,30 @@ pub struct Report {
     text: String,
     goals: usize,
     missed: Vec<String>,
+    /// What could not be measured.
+    failed: Vec<String>,
 }
 
 impl Report {
     /// Begins with what it was measured on.
     pub fn new(machine: &str) -> Self {
         println!("{machine}");
-        Self { text: format!("{machine}\n"), goals: 0, missed: Vec::new() }
+        Self { text: format!("{machine}\n"), goals: 0, missed: Vec::new(), failed: Vec::new() }
+    }
+
+    /// A table under a heading, of all that could be measured of it.
+    pub fn parts(&mut self, heading: &str, parts: impl IntoIterator<Item = Result<Vec<Row>>>) {
+        let mut rows = Vec::new();
+        for part in parts {
+            match part {
+                Ok(part) => rows.extend(part),
+                Err(error) => {
+                    eprintln!("bench: {heading}: {error:?}");
+                    self.failed.push(format!("{heading}: {}", in_one_line(&error)));
+                }
+            }
+        }
+        self.table(heading, &rows);
     }
 
     /// A table under a heading.
@@ -41,10 +58,24 @@ impl Report {
         self.text.push('\n');
     }
 
-    /// Prints what of the goals was met.
-    pub fn verdict(&self) {
-        println!("{} of {} goals met", self.goals - self.missed.len(), self.goals);
+    /// What of the goals was met, at the end; and what could not be measured.
+    pub fn verdict(&mut self) {
+        let mut verdict = format!("{} of {} goals met", self.goals - self.missed.len(), self.goals);
+        for failed in &self.failed {
+            verdict += &format!("\n- could not be measured: {failed}");
+        }
+        println!("{verdict}");
         self.missed.iter().for_each(|row| println!("missed: {row}"));
+        self.text += &format!("{verdict}\n");
+    }
+
+    /// Whether all could be measured.
+    ///
+    /// # Errors
+    /// With what could not.
+    pub fn is_whole(&self) -> Result<()> {
+        ensure!(self.failed.is_empty(), "could not be measured: {}", self.failed.join("; "));
+        Ok(())
     }
 
     /// Puts all of it between the marks of `file`.
@@ -60,6 +91,12 @@ impl Report {
         fs::write(file, format!("{before}{BEGIN}\n{figures}\n\n{END}{after}"))
             .with_context(|| file.display().to_string())
     }
+}
+
+/// The beginning of an error, for a list: programs that fail tell long stories.
+fn in_one_line(error: &Error) -> String {
+    let text = format!("{error:#}");
+    text.lines().next().unwrap_or_default().chars().take(200).collect()
 }
 
 #[cfg(test)]
@@ -79,5 +116,18 @@ mod tests {
         assert!(text.starts_with("before\n") && text.ends_with(&format!("{END}\nafter\n")));
         assert!(text.contains("| what | 1 |  | 1 | ≤ 0 | **no** |") && !text.contains("old"));
         assert_eq!((report.goals, report.missed.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_part_that_fails_is_told_and_the_others_stay() {
+        let mut report = Report::new("- a machine\n");
+        let row = Row::one("what", Unit::Count, Goal::AtMost(0.0), 0.0);
+        report.parts("heading", [Err(anyhow::anyhow!("broken\nat length")), Ok(vec![row])]);
+        report.verdict();
+        assert!(report.text.contains("| what | 0 |  | 1 | ≤ 0 | yes |"));
+        assert!(
+            report.text.contains("1 of 1 goals met\n- could not be measured: heading: broken\n")
+        );
+        assert!(report.is_whole().is_err());
     }
 }

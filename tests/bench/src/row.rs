@@ -40,7 +40,7 @@ pub struct Row {
     what: String,
     unit: Unit,
     goal: Goal,
-    figure: f64,
+    figure: Result<f64, String>,
     spread: Option<(f64, f64)>,
     of: usize,
 }
@@ -49,7 +49,11 @@ impl Row {
     /// The median of a sample, and its quartiles.
     pub fn median(what: impl Into<String>, unit: Unit, goal: Goal, sample: &Sample) -> Self {
         let spread = (sample.len() > 1).then(|| (sample.quantile(0.25), sample.quantile(0.75)));
-        Self { figure: sample.median(), spread, ..Self::quantile(what, unit, goal, sample, 0.5) }
+        Self {
+            figure: Ok(sample.median()),
+            spread,
+            ..Self::quantile(what, unit, goal, sample, 0.5)
+        }
     }
 
     /// One quantile of a sample.
@@ -60,20 +64,32 @@ impl Row {
         sample: &Sample,
         share: f64,
     ) -> Self {
-        let figure = sample.quantile(share);
-        Self { what: what.into(), unit, goal, figure, spread: None, of: sample.len() }
+        Self { of: sample.len(), ..Self::one(what, unit, goal, sample.quantile(share)) }
     }
 
     /// One figure.
     pub fn one(what: impl Into<String>, unit: Unit, goal: Goal, figure: f64) -> Self {
-        Self { what: what.into(), unit, goal, figure, spread: None, of: 1 }
+        Self { what: what.into(), unit, goal, figure: Ok(figure), spread: None, of: 1 }
+    }
+
+    /// Without a figure, and why. A goal is missed so.
+    pub fn missing(
+        what: impl Into<String>,
+        unit: Unit,
+        goal: Goal,
+        why: impl Into<String>,
+    ) -> Self {
+        Self { what: what.into(), unit, goal, figure: Err(why.into()), spread: None, of: 0 }
     }
 
     /// Whether the goal is met; None without one.
     pub fn is_met(&self) -> Option<bool> {
+        let is_met = |met: fn(&f64, &f64) -> bool, goal| {
+            self.figure.as_ref().is_ok_and(|figure| met(figure, &goal))
+        };
         match self.goal {
-            Goal::AtLeast(least) => Some(self.figure >= least),
-            Goal::AtMost(most) => Some(self.figure <= most),
+            Goal::AtLeast(least) => Some(is_met(f64::ge, least)),
+            Goal::AtMost(most) => Some(is_met(f64::le, most)),
             Goal::None => None,
         }
     }
@@ -95,7 +111,11 @@ impl Row {
             Some(false) => "**no**",
             None => "",
         };
-        let (what, figure, of) = (&self.what, unit.show(self.figure), self.of);
+        let (what, of) = (&self.what, self.of);
+        let figure = match &self.figure {
+            Ok(figure) => unit.show(*figure),
+            Err(why) => format!("none: {why}"),
+        };
         format!("| {what} | {figure} | {spread} | {of} | {goal} | {met} |")
     }
 }
@@ -154,6 +174,14 @@ mod tests {
             row(Goal::AtLeast(0.97)).markdown(),
             "| handshakes | 0.950 | 0.945 – 0.955 | 3 | ≥ 0.970 | **no** |"
         );
+    }
+
+    #[test]
+    fn a_row_without_a_figure_misses_its_goal() {
+        let row = |goal| Row::missing("one hit", Unit::Ratio, goal, "too short");
+        assert_eq!(row(Goal::AtMost(1.5)).is_met(), Some(false));
+        assert_eq!(row(Goal::None).is_met(), None);
+        assert_eq!(row(Goal::None).markdown(), "| one hit | none: too short |  | 0 |  |  |");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What takes secrets, or watches TLS: attached to a running workload.
 
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
-use tlskeytop_tests::{LIBSSL, Lab, Process, Summary, Tlskeytop, until};
+use tlskeytop_tests::{LIBSSL, Lab, Process, Summary, Tlskeytop, until, until_within};
 
 use crate::machine::in_repository;
 use crate::workload::{Log, Work, Workload};
@@ -77,6 +78,11 @@ impl Tool {
         }
     }
 
+    /// Whether it can be used in place of ours, on a target that runs: its own log needs a restart of the target.
+    pub fn is_instead(self) -> bool {
+        matches!(self, Self::Bpftrace | Self::FriTap)
+    }
+
     /// Whether it leaves nothing in the process when it ends, so that it can be measured without it again.
     pub fn detaches(self) -> bool {
         self != Self::FriTap
@@ -135,12 +141,15 @@ fn with_bpftrace(pid: &str, workload: &mut Workload) -> Result<Attached> {
     Ok(Attached::Other(process))
 }
 
+/// How long friTap may take to see a handshake: it needs 4 s, or never does.
+const FRITAP_TIME: Duration = Duration::from_secs(20);
+
 fn with_fritap(lab: &Lab, pid: &str, workload: &mut Workload) -> Result<Attached> {
     let keylog = lab.path(&fresh(lab, "fritap")?);
     let mut command = Command::new(in_repository(FRITAP));
     command.arg("-k").arg(&keylog).arg(pid).current_dir(lab.folder());
     let mut process = Process::start(&mut command)?;
-    until("friTap to log a handshake", || {
+    until_within(FRITAP_TIME, "friTap to log a handshake", || {
         ensure!(process.is_running()?, "friTap has ended: {}", process.stderr());
         workload.work(Work::handshakes("1.3"), GLIMPSE)?;
         let size = keylog.metadata().map(|file| file.len()).unwrap_or(0);

@@ -29,8 +29,6 @@ pub enum Work {
     },
     /// From the client to the server over TLS 1.3, in memory, in records of so many bytes.
     Bulk(u32),
-    /// KeyUpdates: one new secret on each end, and little else.
-    Updates,
 }
 
 impl Work {
@@ -47,7 +45,6 @@ impl Work {
                 format!("handshakes {version} {wire} {kind} {seconds} {rate}")
             }
             Self::Bulk(size) => format!("bulk memory {size} {seconds}"),
-            Self::Updates => format!("updates {seconds}"),
         }
     }
 }
@@ -61,7 +58,6 @@ impl fmt::Display for Work {
                 write!(f, "{resumed}handshakes, TLS {version}{wire}")
             }
             Self::Bulk(size) => write!(f, "bulk, {} KiB", size / 1024),
-            Self::Updates => f.write_str("KeyUpdates"),
         }
     }
 }
@@ -69,7 +65,7 @@ impl fmt::Display for Work {
 /// What one section did.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Section {
-    /// Handshakes, records or KeyUpdates.
+    /// Handshakes, records or hits.
     pub count: u64,
     /// Of the clock on the wall.
     pub seconds: f64,
@@ -89,6 +85,24 @@ impl Section {
     }
 }
 
+/// Calls of a probed function for one connection of TLS 1.2, as the library calls the one that logs secrets.
+#[derive(Clone, Copy, Debug)]
+pub struct Hits {
+    /// Over a socket, and not from memory to memory.
+    pub loopback: bool,
+    /// Of the secret that it is called with.
+    pub label: &'static str,
+}
+
+/// Calls at a time: few enough for the ring buffer.
+const HITS: u32 = 2000;
+
+/// Where in the program's file the probed call is.
+#[derive(Deserialize)]
+struct Place {
+    offset: u64,
+}
+
 /// Every answer has its number.
 #[derive(Deserialize)]
 struct Numbered {
@@ -100,8 +114,10 @@ struct Numbered {
 pub enum Log {
     /// None: the library's function returns at once.
     None,
-    /// In memory, with the moment of each line, until it is saved.
+    /// The client's lines in memory, with the moment of each, until they are saved.
     Memory,
+    /// The same of both ends: each line comes twice.
+    Both,
     /// A file, line by line, as programs do with `SSLKEYLOGFILE`.
     File,
 }
@@ -120,6 +136,11 @@ impl Program {
     /// When there is no compiler, or no libssl-dev.
     pub fn build(lab: &Lab) -> Result<Self> {
         Ok(Self(build_workload(lab, "workload")?))
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.0
     }
 
     /// Starts one, whose key log has this name in the lab, and waits until it waits.
@@ -172,6 +193,25 @@ impl Workload {
         Ok(section)
     }
 
+    /// Calls the probed function some thousand times, and says how long that took.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn hit(&mut self, hits: Hits) -> Result<Section> {
+        let wire = if hits.loopback { "loopback" } else { "memory" };
+        self.process.say(&format!("hits {wire} {HITS} {}", hits.label))?;
+        self.end()
+    }
+
+    /// Where in its file the probed call is.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn place(&mut self) -> Result<u64> {
+        self.process.say("place")?;
+        self.answer::<Place>().map(|place| place.offset)
+    }
+
     /// Changes what its own key log is.
     ///
     /// # Errors
@@ -180,6 +220,7 @@ impl Workload {
         let name = match log {
             Log::None => "none",
             Log::Memory => "memory",
+            Log::Both => "both",
             Log::File => "file",
         };
         self.process.say(&format!("log {name}"))?;

@@ -32,7 +32,7 @@ struct Options {
     #[arg(long, default_value = "5")]
     seconds: u64,
     /// The same seed makes the same inputs
-    #[arg(long, default_value = "1")]
+    #[arg(long)]
     seed: u64,
     /// The file that has the input while it runs
     #[arg(long)]

@@ -35,9 +35,10 @@ impl Decoder {
         self.processes.watch = Some(watch);
     }
 
-    /// Looks at the clocks again; to be called before a batch of records.
-    pub fn refresh_clock(&mut self) {
+    /// Looks at the clocks and processes again; to be called before a batch of records.
+    pub fn begin_batch(&mut self) {
         self.clock = Clock::read();
+        self.processes.begin_batch();
     }
 
     /// What a record says: a secret, or all secrets of a connection.

@@ -22,9 +22,9 @@ const BATCH: usize = 1024;
 /// secret.
 const FULL: usize = RING as usize / (8 + size_of::<SecretEvent>());
 /// How often the ring is looked into during a burst.
-const POLL: Duration = Duration::from_millis(2);
+const POLL: Duration = Duration::from_millis(4);
 /// Looks that find nothing before we ask to be woken again.
-const QUIET: u32 = 20;
+const QUIET: u32 = 10;
 
 /// Secrets as they come out of the kernel.
 pub struct Events {
@@ -123,7 +123,7 @@ impl Events {
     }
 
     fn take(&mut self, into: &mut Vec<Msg>) -> usize {
-        self.decoder.refresh_clock();
+        self.decoder.begin_batch();
         let mut taken = 0;
         while taken < BATCH
             && let Some(record) = self.ring.get_mut().next()

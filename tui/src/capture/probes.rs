@@ -399,7 +399,7 @@ fn config(path: RandomPath, plan: &ImagePlan) -> TapConfig {
         deref: path.deref.unwrap_or(0),
         offset: path.offset,
         reserved: 0,
-        facts: reading::fact_steps(&plan.layout),
-        ends: reading::end_steps(plan),
+        facts: reading::facts_config(&plan.layout),
+        ends: reading::ends_config(plan),
     }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tlskeytop_common::COMM_LEN;
 
 use crate::model::target::Process;
-use crate::target::follow::watch::Watch;
+use crate::target::follow::watch::{Watch, boot_time};
 use crate::target::process;
 use crate::text::Foreign;
 
@@ -28,6 +29,15 @@ pub struct Processes {
     known: HashMap<u32, Known>,
     /// Where the kernel tells what processes do: then nothing else is asked of those that it tells of.
     pub watch: Option<Watch>,
+    /// What it said of those that have not ended, since a batch of events began.
+    told: HashMap<u32, Told>,
+}
+
+/// A process that was the same one, and the same program, all this time (nanoseconds of `CLOCK_BOOTTIME`).
+#[derive(Debug)]
+struct Told {
+    time: RangeInclusive<u64>,
+    process: Arc<Process>,
 }
 
 #[derive(Debug)]
@@ -42,11 +52,30 @@ impl Processes {
     /// The process that had this id at that time (nanoseconds of `CLOCK_BOOTTIME`), by one of its threads. When it has
     /// ended already, all that is known is the thread's name.
     pub fn get(&mut self, pid: u32, tid: u32, thread: &ThreadName, time: u64) -> Arc<Process> {
-        if let Some(process) = self.watch.as_ref().and_then(|watch| watch.process_at(pid, time)) {
+        if let Some(process) = self.ask(pid, time) {
             return named(process, pid == tid, thread);
         }
         let found = self.look(pid, thread, Instant::now(), process::read_with_ancestors);
         at_time(found, thread, time)
+    }
+
+    /// A batch of events begins: what was told before may not be all that is known.
+    pub fn begin_batch(&mut self) {
+        self.told.clear();
+    }
+
+    /// What the kernel tells of a process. Of all events of a batch that are older than the first question, one is
+    /// enough: each takes what the kernel has told since, and lets the thread that follows wait.
+    fn ask(&mut self, pid: u32, time: u64) -> Option<Arc<Process>> {
+        if let Some(told) = self.told.get(&pid).filter(|told| told.time.contains(&time)) {
+            return Some(Arc::clone(&told.process));
+        }
+        let now = boot_time();
+        let process = self.watch.as_ref()?.process_at(pid, time)?;
+        if !process.is_past {
+            self.told.insert(pid, Told { time: time..=now, process: Arc::clone(&process) });
+        }
+        Some(process)
     }
 
     fn look(

@@ -133,3 +133,13 @@ fn what_contradicts_itself_is_refused() {
         assert_eq!(parse(args).unwrap_err().exit_code(), 2, "{args:?}");
     }
 }
+
+#[test]
+fn a_huge_pattern_is_refused_and_does_not_end_in_a_panic() {
+    for unit in ["?", "[!a]", "{a,b}", "*", "é"] {
+        let pattern = unit.repeat(PATTERN / unit.len());
+        let _ = parse(&["--mode", "json", "-n", &pattern]);
+        let error = parse(&["--mode", "json", "-n", &format!("{pattern}{unit}")]).unwrap_err();
+        assert!(error.to_string().contains("at most 4096 bytes"), "{error}");
+    }
+}

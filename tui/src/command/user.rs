@@ -3,13 +3,12 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::thread;
 
-use rustix::process::{Gid, Uid};
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use rustix::process::Gid;
 
 use crate::home::{Entry, entry};
 use crate::keylog::Owner;
+use crate::rights::Rights;
 
 /// Rights and environment of the command.
 #[derive(Debug)]
@@ -18,26 +17,6 @@ pub struct User {
     rights: Option<Rights>,
     /// Every variable of the command.
     environment: Vec<(OsString, OsString)>,
-}
-
-/// User and groups.
-#[derive(Clone, Debug)]
-pub(super) struct Rights {
-    uid: Uid,
-    gid: Gid,
-    groups: Vec<Gid>,
-}
-
-impl Rights {
-    /// Takes them on for the calling thread, for good. Not with the C library's functions, which change all threads
-    /// (nptl(7)). System calls alone, without memory: also for a process between fork(2) and execve(2).
-    pub(super) fn take_on(&self) -> io::Result<()> {
-        // In this order: without the user id of root the others cannot be set.
-        set_thread_groups(&self.groups)?;
-        set_thread_res_gid(self.gid, self.gid, self.gid)?;
-        set_thread_res_uid(self.uid, self.uid, self.uid)?;
-        Ok(())
-    }
 }
 
 impl User {
@@ -57,7 +36,7 @@ impl User {
     ) -> Self {
         let gid = Gid::from_raw(owner.gid);
         let groups = entry.as_ref().map_or_else(|| vec![gid], |entry| entry.groups.clone());
-        let rights = Rights { uid: Uid::from_raw(owner.uid), gid, groups };
+        let rights = Rights::new(owner, groups);
         let mut name = None;
         let mut environment: Vec<_> = environment
             .filter(|(variable, value)| {
@@ -108,16 +87,10 @@ impl User {
     ///
     /// When the rights cannot be taken on.
     pub(super) fn with_rights<T: Send>(&self, act: impl FnOnce() -> T + Send) -> io::Result<T> {
-        let Some(rights) = &self.rights else { return Ok(act()) };
-        let act = || rights.take_on().map(|()| act());
-        // The kernel's rights are a thread's own, and these end with it.
-        let ended = thread::scope(|scope| {
-            thread::Builder::new()
-                .name("user".to_owned())
-                .spawn_scoped(scope, act)
-                .map(|thread| thread.join())
-        });
-        ended?.unwrap_or_else(|_| Err(io::Error::other("the search panicked")))
+        match &self.rights {
+            Some(rights) => rights.lend(act),
+            None => Ok(act()),
+        }
     }
 }
 
@@ -160,7 +133,7 @@ mod tests {
         let expected =
             ["HOME=/home/eve", "LANG=C", "LOGNAME=eve", "PATH=/x", "SHELL=/bin/zsh", "USER=eve"];
         assert_eq!(found, expected);
-        assert_eq!(user.rights().unwrap().groups.len(), 2);
+        assert_eq!(user.rights().unwrap().groups().len(), 2);
     }
 
     #[test]
@@ -168,20 +141,6 @@ mod tests {
         let user = User::behind_sudo(NOBODY, None, environment());
         assert_eq!(user.variable("HOME").unwrap(), "/");
         assert_eq!(user.variable("USER").unwrap(), "eve");
-        assert_eq!(user.rights().unwrap().groups, [Gid::from_raw(65534)]);
-    }
-
-    #[test]
-    fn rights_are_those_of_one_thread() {
-        if !rustix::process::geteuid().is_root() {
-            return;
-        }
-        let user = User::behind_sudo(NOBODY, None, environment());
-        let uid = || rustix::thread::gettid().as_raw_nonzero().get();
-        let shadow = || std::fs::File::open("/etc/shadow").map_err(|error| error.kind());
-        let denied = user.with_rights(|| (shadow().err(), uid())).unwrap();
-        assert_eq!(denied.0, Some(io::ErrorKind::PermissionDenied));
-        assert_ne!(denied.1, uid());
-        assert!(rustix::process::geteuid().is_root() && shadow().is_ok());
+        assert_eq!(user.rights().unwrap().groups(), [Gid::from_raw(65534)]);
     }
 }

@@ -8,14 +8,11 @@ use std::fs::OpenOptions;
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::thread;
-
-use rustix::process::{Gid, Uid};
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::{Config, ConfigError};
 use crate::home::account;
 use crate::keylog::Owner;
+use crate::rights::Rights;
 use crate::text::Foreign;
 
 /// Most bytes of a configuration: the defaults with all their comments are 6 KiB.
@@ -56,14 +53,11 @@ pub enum FileError {
 /// Whose configuration it is.
 #[derive(Clone, Debug)]
 struct User {
-    owner: Owner,
-    /// All groups of the user.
-    groups: Vec<Gid>,
     home: Option<PathBuf>,
     /// The folder of configurations.
     folder: Option<PathBuf>,
-    /// Not who we are: the rights have to be taken on.
-    is_other: bool,
+    /// `None`: we are this user already.
+    rights: Option<Rights>,
 }
 
 /// Reads the configuration: the named file, which must be there, or the user's own, which need not.
@@ -98,12 +92,12 @@ fn is_absence(path: &Path, error: &io::Error) -> bool {
 
 impl User {
     fn of_this_run() -> Self {
-        let own = rustix::process::geteuid().as_raw();
         let owner = Owner::of_this_run();
-        if owner.uid != own {
-            let (home, groups) = account(owner);
+        let rights = Rights::of(owner);
+        if rights.is_some() {
+            let (home, _) = account(owner);
             let folder = home.as_ref().map(|home| home.join(".config"));
-            return Self { owner, groups, home, folder, is_other: true };
+            return Self { home, folder, rights };
         }
         // sudo leaves neither variable of another user. XDG's base directory specification: a relative path counts
         // for nothing.
@@ -111,47 +105,23 @@ impl User {
             |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let home = absolute("HOME").or_else(|| account(owner).0);
         let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(home.as_ref()?.join(".config")));
-        Self { owner, groups: Vec::new(), home, folder, is_other: false }
+        Self { home, folder, rights }
     }
 }
 
 fn read(path: &Path, user: &User) -> Result<String, FileError> {
     let shown = || Foreign::from(path.as_os_str());
-    let as_whom = if user.is_other { " (it is read as the user behind sudo)" } else { "" };
+    let as_whom = if user.rights.is_some() { " (it is read as the user behind sudo)" } else { "" };
     let failed = |source| FileError::Read { path: shown(), source, as_whom };
-    let result = if user.is_other {
-        let read = || {
-            become_user(user)?;
-            read_bounded(path)
-        };
-        // The kernel's rights are a thread's own, and these end with it.
-        let ended = thread::scope(|scope| {
-            thread::Builder::new()
-                .name("config".to_owned())
-                .spawn_scoped(scope, read)
-                .map(|t| t.join())
-        });
-        ended.map_err(failed)?.unwrap_or_else(|_| Err(io::Error::other("the reader panicked")))
-    } else {
-        read_bounded(path)
+    let result = match &user.rights {
+        Some(rights) => rights.lend(|| read_bounded(path)).and_then(|result| result),
+        None => read_bounded(path),
     };
     match result.map_err(failed)? {
         Bytes::NotAFile => Err(FileError::NotAFile(shown())),
         Bytes::TooMany => Err(FileError::TooLarge(shown())),
         Bytes::All(bytes) => String::from_utf8(bytes).map_err(|_| FileError::NotText(shown())),
     }
-}
-
-/// Takes on the rights of a user for the calling thread, for good. Not with the C library's functions, which
-/// change all threads (nptl(7)). The kernel keeps other processes of the user from tracing it (`commit_creds` makes
-/// the process not dumpable).
-fn become_user(user: &User) -> io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(user.owner.uid), Gid::from_raw(user.owner.gid));
-    // In this order: without the user id of root the others cannot be set.
-    set_thread_groups(&user.groups)?;
-    set_thread_res_gid(gid, gid, gid)?;
-    set_thread_res_uid(uid, uid, uid)?;
-    Ok(())
 }
 
 enum Bytes {
@@ -183,11 +153,7 @@ mod tests {
     const NOBODY: u32 = 65534;
 
     fn ourselves() -> User {
-        let owner = Owner {
-            uid: rustix::process::geteuid().as_raw(),
-            gid: rustix::process::getegid().as_raw(),
-        };
-        User { owner, groups: Vec::new(), home: None, folder: None, is_other: false }
+        User { home: None, folder: None, rights: None }
     }
 
     #[test]
@@ -240,7 +206,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let owner = Owner { uid: NOBODY, gid: NOBODY };
-        let user = User { owner, groups: Vec::new(), is_other: true, ..ourselves() };
+        let user = User { rights: Rights::of(owner), ..ourselves() };
         let path = folder.path().join("config");
         fs::write(&path, "secret").unwrap();
         symlink(&path, folder.path().join("link")).unwrap();
@@ -261,6 +227,5 @@ mod tests {
         // This thread, and those that it starts, are what they were.
         assert_eq!(rustix::process::geteuid().as_raw(), 0);
         assert_eq!(fs::read_to_string(&path).unwrap(), "secret");
-        thread::spawn(move || fs::read_to_string(&path).unwrap()).join().unwrap();
     }
 }

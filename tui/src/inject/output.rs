@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::keylog::{Owner, create_private};
+use crate::keylog::create_private;
 
 /// Bytes that are collected for one `write`.
 const AT_ONCE: usize = 256 << 10;
@@ -23,8 +23,8 @@ pub(super) struct Output {
 
 impl Output {
     /// Creates it. What is there already is not touched.
-    pub fn create(path: &Path, owner: Owner) -> io::Result<Self> {
-        let file = create_private(path, owner)?;
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let file = create_private(path)?;
         let buffer = Zeroizing::new(Vec::with_capacity(AT_ONCE));
         Ok(Self { path: path.to_owned(), file, buffer, is_whole: false })
     }

@@ -8,7 +8,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::wiped::WipedReader;
 use crate::model::{KnownLine, LINES_REMEMBERED};
-use crate::tls::{KeyLine, ParsedLine, ValueTag, parse_line};
+use crate::tls::{KeyLine, ParsedLine, parse_line};
 
 /// Longer ones are no key lines: a label of 48, 64 and 128 digits.
 const LONGEST: u64 = 4096;
@@ -37,7 +37,7 @@ pub(super) fn read_lines(file: &File) -> io::Result<Lines> {
         has_ours |= !is_empty && !matches!(parsed, ParsedLine::Foreign);
         has_others |= matches!(parsed, ParsedLine::Foreign);
         if let ParsedLine::Key(key) = parsed {
-            known.push_back((key.id(), ValueTag::new(&key.client_random, &key.secret)));
+            known.push_back(key.name());
             if known.len() > LINES_REMEMBERED {
                 known.pop_front();
             }

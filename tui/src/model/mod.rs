@@ -2,6 +2,8 @@
 //!
 //! The TUI and the headless modes run this same model: messages come in, effects go out.
 
+#![forbid(unsafe_code)]
+
 mod catch_up;
 mod command;
 pub mod container;
@@ -285,10 +287,7 @@ impl Model {
                     self.sessions.mark_queued(reference, &line);
                     self.saving.enqueue(&self.sessions, reference, line.label);
                 }
-                InFile::Same => {
-                    let tag = crate::tls::ValueTag::new(&random, &line.secret);
-                    self.sessions.mark_saved(&random, line.id(), tag);
-                }
+                InFile::Same => self.sessions.mark_saved(&line),
                 InFile::Different => {
                     self.sessions.shadow(reference, &line.label);
                     self.stats.conflicts += 1;

@@ -52,7 +52,8 @@ pub struct Saving {
     /// The known lines in the order in which they will be forgotten.
     known_order: VecDeque<LineId>,
     queue: VecDeque<(SessionRef, Label)>,
-    in_flight: Vec<PendingLine>,
+    /// What is on its way, with what is remembered of it: hashed once, since that is most of what a line costs.
+    in_flight: Vec<(PendingLine, KnownLine)>,
     retry_at: Time,
     /// Why the file could not be opened.
     pub(super) refusal: String,
@@ -62,6 +63,8 @@ pub struct Saving {
     prune_at: usize,
     /// Whoever read our stdout is gone.
     reader_gone: bool,
+    /// More is on its way to the queue.
+    gathers: bool,
 }
 
 /// The queue is not looked through below this.
@@ -95,6 +98,7 @@ impl Saving {
             generation: 0,
             prune_at: PRUNE_FROM,
             reader_gone: false,
+            gathers: false,
         }
     }
 
@@ -199,8 +203,14 @@ impl Saving {
         }
     }
 
-    /// The next lines to write, and the file that they are for; none while others are on their way or a retry
-    /// is not due.
+    /// Whether more messages are there already: then what they bring is written together, and the writer, which costs
+    /// more to wake than a line to write, is woken once.
+    pub fn gather(&mut self, gathers: bool) {
+        self.gathers = gathers;
+    }
+
+    /// The next lines to write, and the file that they are for; none while others are on their way, a retry
+    /// is not due, or more is gathered.
     pub(super) fn next_batch(
         &mut self,
         store: &Store,
@@ -211,7 +221,7 @@ impl Saving {
             SavingState::Failing(_) => now >= self.retry_at,
             SavingState::Off | SavingState::Opening => false,
         };
-        if !due || !self.in_flight.is_empty() {
+        if !due || self.gathers || !self.in_flight.is_empty() {
             return None;
         }
         let mut in_batch = HashSet::new();
@@ -223,11 +233,14 @@ impl Saving {
                 let line = session.key_line(entry);
                 let id = line.id();
                 if !self.known.contains_key(&id) && in_batch.insert(id) {
-                    self.in_flight.push(PendingLine { line, version: session.facts.version });
+                    let tag = ValueTag::new(&line.client_random, &line.secret);
+                    let pending = PendingLine { line, version: session.facts.version };
+                    self.in_flight.push((pending, (id, tag)));
                 }
             }
         }
-        (!self.in_flight.is_empty()).then(|| (self.generation, self.in_flight.clone()))
+        let lines = || self.in_flight.iter().map(|(pending, _)| pending.clone()).collect();
+        (!self.in_flight.is_empty()).then(|| (self.generation, lines()))
     }
 
     /// The writer has written the first `written` lines of what is on its way. What is left is tried
@@ -245,14 +258,13 @@ impl Saving {
         }
         let mut sent = std::mem::take(&mut self.in_flight);
         let left = sent.split_off(written.min(sent.len()));
-        for PendingLine { line, .. } in sent {
-            let tag = ValueTag::new(&line.client_random, &line.secret);
-            store.mark_saved(&line.client_random, line.id(), tag);
-            self.remember((line.id(), tag));
+        for (PendingLine { line, .. }, known) in sent {
+            store.mark_saved(&line);
+            self.remember(known);
             self.lines += 1;
         }
         // What is left goes back by reference: its session still holds it, if it is still kept.
-        for PendingLine { line, .. } in left.into_iter().rev() {
+        for (PendingLine { line, .. }, _) in left.into_iter().rev() {
             for session in store.with_line(&line) {
                 self.queue.push_front((session, line.label.clone()));
             }
@@ -264,5 +276,26 @@ impl Saving {
             }
             None => SavingState::On,
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixture::{START, process, secret};
+
+    #[test]
+    fn what_comes_together_is_written_together() {
+        let (mut saving, mut store) = (Saving::new(PathBuf::from("k")), Store::new(9));
+        saving.opened(1, Vec::new());
+        let mut lines = |random, gathers| {
+            let label = Label::ClientRandom;
+            let taken = store.take(secret(START, &process(7, "nginx"), random, label.clone(), 1));
+            saving.enqueue(&store, taken.session, label);
+            saving.gather(gathers);
+            saving.next_batch(&store, START).map_or(0, |(_, lines)| lines.len())
+        };
+        assert_eq!((lines(1, true), lines(2, true), lines(3, false)), (0, 0, 3));
+        assert_eq!(saving.in_flight(), 3);
     }
 }

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::session::{Captured, Entry, Outcome, Session, SessionKey};
 use super::touched::{Touched, Watch};
-use crate::tls::{ClientRandom, KeyLine, Label, LineId, ValueTag};
+use crate::tls::{ClientRandom, KeyLine, Label};
 
 /// Finds one session again, or finds that it is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,19 +21,28 @@ pub struct SessionRef {
 pub struct Store {
     sessions: Slab<Session>,
     /// Oldest first.
-    order: VecDeque<usize>,
+    order: VecDeque<Placed>,
     /// A session of one client random for each process that has it; seldom more than client and server.
     by_random: HashMap<ClientRandom, SmallVec<[u32; 4]>>,
     /// Sessions that changed, when somebody wants to know.
     changed: Option<VecDeque<SessionRef>>,
     /// Serials of the sessions that have only null secrets.
     nulls: BTreeSet<u64>,
+    /// Serials of the sessions that are complete and saved, which go first when there is no room.
+    done: BTreeSet<u64>,
     /// Number of sessions with a server name or a peer.
     named: usize,
     /// What changed or went, for who keeps rows in an order of their own.
     watch: Watch,
     limit: usize,
     next_serial: u64,
+}
+
+/// A session's place in the order of arrival, found without looking at sessions: these are far apart in memory.
+#[derive(Clone, Copy, Debug)]
+struct Placed {
+    serial: u64,
+    slot: u32,
 }
 
 /// What became of a secret, and of its session.
@@ -67,6 +76,7 @@ impl Store {
             by_random: HashMap::new(),
             changed: None,
             nulls: BTreeSet::new(),
+            done: BTreeSet::new(),
             named: 0,
             watch: Watch::default(),
             limit: limit.max(1),
@@ -86,29 +96,34 @@ impl Store {
 
     /// Sessions, newest first.
     pub fn newest_first(&self) -> impl DoubleEndedIterator<Item = &Session> + ExactSizeIterator {
-        self.order.iter().rev().map(|&slot| &self.sessions[slot])
+        self.order.iter().rev().map(|placed| self.at(*placed))
     }
 
     /// Sessions from the one with this serial to older ones; from the next older one if it is gone.
     pub fn back_from(&self, serial: u64) -> impl Iterator<Item = &Session> {
-        let end = self.order.partition_point(|&slot| self.sessions[slot].serial <= serial);
-        self.order.range(..end).rev().map(|&slot| &self.sessions[slot])
+        let end = self.order.partition_point(|placed| placed.serial <= serial);
+        self.order.range(..end).rev().map(|placed| self.at(*placed))
     }
 
     /// Sessions from the one with this serial to newer ones; from the next newer one if it is gone.
     pub fn forward_from(&self, serial: u64) -> impl Iterator<Item = &Session> {
-        let start = self.order.partition_point(|&slot| self.sessions[slot].serial < serial);
-        self.order.range(start..).map(|&slot| &self.sessions[slot])
+        let start = self.order.partition_point(|placed| placed.serial < serial);
+        self.order.range(start..).map(|placed| self.at(*placed))
+    }
+
+    fn at(&self, placed: Placed) -> &Session {
+        &self.sessions[placed.slot as usize]
     }
 
     /// The session with this serial, if it is still kept.
     pub fn by_serial(&self, serial: u64) -> Option<&Session> {
-        self.back_from(serial).next().filter(|session| session.serial == serial)
+        let at = self.order.binary_search_by_key(&serial, |placed| placed.serial).ok()?;
+        Some(self.at(self.order[at]))
     }
 
     /// Number of sessions from a serial on.
     pub fn sessions_from(&self, serial: u64) -> usize {
-        self.order.len() - self.order.partition_point(|&slot| self.sessions[slot].serial < serial)
+        self.order.len() - self.order.partition_point(|placed| placed.serial < serial)
     }
 
     /// Number of sessions with a server name or a peer.
@@ -181,6 +196,7 @@ impl Store {
         let reference = SessionRef { slot, serial: session.serial };
         let completed = !was_complete && session.state() == super::SecretState::Complete;
         let changed = session.changed && !was_changed;
+        self.note_done(slot);
         if changed {
             self.note_change(reference);
         }
@@ -191,7 +207,7 @@ impl Store {
         let session = Session::new(self.next_serial, event);
         self.next_serial += 1;
         let slot = self.sessions.insert(session);
-        self.order.push_back(slot);
+        self.order.push_back(Placed { serial: self.next_serial - 1, slot: slot as u32 });
         self.by_random.entry(event.client_random).or_default().push(slot as u32);
         slot
     }
@@ -313,23 +329,30 @@ impl Store {
         {
             change(entry);
             self.watch.touch(session.serial);
+            self.note_done(session.slot);
         }
     }
 
     /// Marks every entry with this line and value as saved, in all processes that have it.
-    pub fn mark_saved(&mut self, random: &ClientRandom, line: LineId, tag: ValueTag) {
-        let Some(slots) = self.by_random.get(random) else { return };
-        for &slot in slots {
-            self.watch.touch(self.sessions[slot as usize].serial);
-            for entry in &mut self.sessions[slot as usize].entries {
-                if !entry.is_null()
-                    && LineId::new(&entry.label, random, &entry.secret) == line
-                    && ValueTag::new(random, &entry.secret) == tag
-                {
-                    entry.saved = true;
-                }
-            }
+    pub fn mark_saved(&mut self, line: &KeyLine) {
+        let Some(slots) = self.by_random.get(&line.client_random).cloned() else { return };
+        let same =
+            |e: &&mut Entry| !e.is_null() && e.label == line.label && e.secret == line.secret;
+        for slot in slots.into_iter().map(|slot| slot as usize) {
+            let session = &mut self.sessions[slot];
+            self.watch.touch(session.serial);
+            session.entries.iter_mut().filter(same).for_each(|entry| entry.saved = true);
+            self.note_done(slot);
         }
+    }
+
+    /// Notes whether a session is complete and saved, after any of its entries changed.
+    fn note_done(&mut self, slot: usize) {
+        let session = &self.sessions[slot];
+        match session.is_saved() && session.state() == super::SecretState::Complete {
+            true => self.done.insert(session.serial),
+            false => self.done.remove(&session.serial),
+        };
     }
 
     /// The sessions that hold this line with this value.
@@ -349,6 +372,7 @@ impl Store {
     /// Forgets what was saved: the key log is another file now.
     pub fn clear_saved(&mut self) {
         self.watch.touch_all();
+        self.done.clear();
         for (_, session) in &mut self.sessions {
             for entry in &mut session.entries {
                 entry.saved = false;
@@ -360,7 +384,9 @@ impl Store {
 
     /// Every session, oldest first, as references.
     pub fn references(&self) -> impl Iterator<Item = SessionRef> + '_ {
-        self.order.iter().map(|&slot| SessionRef { slot, serial: self.sessions[slot].serial })
+        let reference =
+            |placed: &Placed| SessionRef { slot: placed.slot as usize, serial: placed.serial };
+        self.order.iter().map(reference)
     }
 
     /// Drops sessions while there are more than the limit: first the oldest that are complete and
@@ -370,32 +396,39 @@ impl Store {
         if self.sessions.len() <= self.limit {
             return evicted;
         }
-        // A hundredth more than needed, so that not every new session walks through all of them.
+        // A hundredth more than needed: what goes at one time is looked for once.
         let mut excess = self.sessions.len() - self.limit + self.limit / 100;
-        for only_done in [true, false] {
-            let order = std::mem::take(&mut self.order);
-            for slot in order {
-                let session = &self.sessions[slot];
-                let done = session.is_saved() && session.state() == super::SecretState::Complete;
-                if excess == 0 || (only_done && !done) {
-                    self.order.push_back(slot);
-                    continue;
-                }
-                excess -= 1;
-                evicted.sessions += 1;
-                evicted.unsaved += u64::from(session.entries.iter().any(Entry::wants_saving));
-                self.remove(slot);
-            }
-            if self.sessions.len() <= self.limit {
-                break;
-            }
+        let done: Vec<u64> = self.done.iter().take(excess).copied().collect();
+        excess -= done.len();
+        self.drop_from_front(done.iter().copied(), &mut evicted);
+        if self.sessions.len() > self.limit {
+            let oldest: Vec<u64> = self.order.iter().take(excess).map(|p| p.serial).collect();
+            self.drop_from_front(oldest.into_iter(), &mut evicted);
         }
         evicted
     }
 
-    fn remove(&mut self, slot: usize) {
+    /// Drops the sessions with these serials, which are in the order of arrival.
+    fn drop_from_front(&mut self, serials: impl Iterator<Item = u64>, evicted: &mut Evicted) {
+        let mut kept = Vec::new();
+        for serial in serials {
+            while let Some(placed) = self.order.pop_front() {
+                if placed.serial == serial {
+                    evicted.sessions += 1;
+                    evicted.unsaved += u64::from(self.remove(placed.slot as usize));
+                    break;
+                }
+                kept.push(placed);
+            }
+        }
+        kept.into_iter().rev().for_each(|placed| self.order.push_front(placed));
+    }
+
+    /// Whether it had a secret that was in no key log.
+    fn remove(&mut self, slot: usize) -> bool {
         let session = self.sessions.remove(slot);
         self.nulls.remove(&session.serial);
+        self.done.remove(&session.serial);
         self.named -= usize::from(session.server().is_some());
         self.watch.touch(session.serial);
         if let Some(slots) = self.by_random.get_mut(&session.key.client_random) {
@@ -404,6 +437,7 @@ impl Store {
                 self.by_random.remove(&session.key.client_random);
             }
         }
+        session.entries.iter().any(Entry::wants_saving)
     }
 }
 

@@ -14,7 +14,6 @@ use crate::keylog::{KeyLog, Owner, Written};
 use crate::model::ui::Exported;
 use crate::model::{Msg, PendingLine};
 use crate::target::process;
-use crate::tls::ValueTag;
 
 /// Orders that can wait: an export holds the lines of all sessions.
 const QUEUE: usize = 2;
@@ -110,8 +109,7 @@ fn export(path: PathBuf, sessions: usize, lines: &[PendingLine]) -> Exported {
     };
     let mut known: HashSet<_> = known.into_iter().collect();
     for pending in lines {
-        let line = &pending.line;
-        if !known.insert((line.id(), ValueTag::new(&line.client_random, &line.secret))) {
+        if !known.insert(pending.line.name()) {
             done.known += 1;
             continue;
         }

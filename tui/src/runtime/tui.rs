@@ -289,7 +289,10 @@ where
         let now = self.engine.now();
         let mut flow = ControlFlow::Continue(());
         // All of them, also when one ends the loop: there may be secrets among them.
+        let mut left = messages.len();
         for message in messages.drain(..) {
+            left -= 1;
+            self.app.model.saving.gather(left > 0);
             let same = matches!(&message, Msg::Counters(c) if *c == self.app.model.stats.kernel);
             self.dirty |= !same && !matches!(message, Msg::Tick);
             let effects = self.app.receive(now, message);

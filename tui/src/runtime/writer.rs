@@ -212,6 +212,9 @@ fn write_stdout(lines: &[PendingLine]) -> Written {
 
 /// One line of the log for each saved secret; never the secret.
 fn log_saved(pending: &PendingLine) {
+    if !tracing::enabled!(tracing::Level::INFO) {
+        return;
+    }
     let version = pending.version.map_or_else(|| "unknown".to_owned(), |v| v.to_string());
     info!(
         label = %pending.line.label,

@@ -79,6 +79,11 @@ impl KeyLine {
     pub fn id(&self) -> LineId {
         LineId::new(&self.label, &self.client_random, &self.secret)
     }
+
+    /// The line's name, and which value it has.
+    pub fn name(&self) -> (LineId, ValueTag) {
+        (self.id(), ValueTag::new(&self.client_random, &self.secret))
+    }
 }
 
 fn push_hex(text: &mut String, bytes: &[u8]) {

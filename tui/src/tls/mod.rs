@@ -1,5 +1,7 @@
 //! TLS as the key log needs it: labels, secrets, versions, key log lines. Pure: no I/O, no clock.
 
+#![forbid(unsafe_code)]
+
 mod cipher;
 mod cipher_names;
 mod key_line;

@@ -1,5 +1,7 @@
 //! Drawing: reads the model and the state of the user interface, and changes neither.
 
+#![forbid(unsafe_code)]
+
 mod columns;
 mod detail;
 mod empty;

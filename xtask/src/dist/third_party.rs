@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, PackageId};
 
 use super::binary::TARGET;
@@ -16,13 +16,17 @@ const SYSTEM: [(&str, &str); 3] = [
     ("musl", "/usr/share/doc/musl-dev/copyright"),
     ("LLVM's libunwind", "/usr/share/doc/libunwind-22-dev/copyright"),
 ];
+/// The MIT licence's text, without its first line.
+const MIT: &str = include_str!("mit.txt");
+/// Crates with neither a text of the MIT licence nor authors: whose copyright the head of their source files says it is.
+const HOLDERS: [(&str, &str); 1] = [("iced-x86", "2018-present iced project and contributors")];
 /// How files with licences begin, in lower case.
 const NAMES: [&str; 5] = ["license", "licence", "copying", "notice", "unlicense"];
 
 /// One text with everything.
 ///
 /// # Errors
-/// When a crate has neither a licence in its Cargo.toml nor a text, or what cargo knows cannot be read.
+/// When there is no text of a crate's licence, or what cargo knows cannot be read.
 pub fn notices(source: &Path) -> Result<String> {
     let metadata = MetadataCommand::new()
         .manifest_path(source.join("Cargo.toml"))
@@ -36,11 +40,10 @@ pub fn notices(source: &Path) -> Result<String> {
     for package in crates {
         let name = format!("{} {}", package.name, package.version);
         let licence = package.license.as_deref().unwrap_or("see its text");
-        let found = licence_texts(package)?;
-        ensure!(
-            package.license.is_some() || !found.is_empty(),
-            "{name} says nothing about its licence"
-        );
+        let mut found = licence_texts(package)?;
+        if found.is_empty() {
+            found.push(made_up(package).with_context(|| format!("{name} has no licence's text"))?);
+        }
         let _ = writeln!(out, "{name}: {licence}; {}", authors(package));
         for text in found {
             texts.entry(text).or_default().insert(name.clone());
@@ -65,17 +68,29 @@ fn authors(package: &Package) -> String {
     }
 }
 
-/// The crates that end up in the binary, by name: no build scripts, no macros, no tests.
+/// The text of a licence that a crate names and leaves out.
+fn made_up(package: &Package) -> Option<String> {
+    let licences = package.license.as_deref()?;
+    if !licences.split([' ', '/', '(', ')']).any(|licence| licence == "MIT") {
+        return None;
+    }
+    let holder = HOLDERS.iter().find(|(name, _)| *name == package.name.as_str());
+    let holder = holder.map(|(_, holder)| (*holder).to_owned());
+    let authors = || (!package.authors.is_empty()).then(|| package.authors.join(", "));
+    Some(format!("Copyright (c) {}\n\n{MIT}", holder.or_else(authors)?))
+}
+
+/// The crates that end up in the binary, and in the eBPF object in it, by name: no build scripts, no macros, no tests.
 fn linked(metadata: &Metadata) -> Result<Vec<&Package>> {
     let graph = metadata.resolve.as_ref().context("cargo metadata without a graph")?;
-    let root = metadata
-        .packages
-        .iter()
-        .find(|package| package.name.as_str() == "tlskeytop")
-        .context("cargo metadata without tlskeytop")?;
+    let root = |name: &str| {
+        let found = metadata.packages.iter().find(|package| package.name.as_str() == name);
+        found.with_context(|| format!("cargo metadata without {name}"))
+    };
+    let roots = [root("tlskeytop")?, root("tlskeytop-ebpf")?];
     let is_macro =
         |id: &PackageId| metadata[id].targets.iter().any(|target| target.is_proc_macro());
-    let (mut seen, mut open) = (HashSet::new(), vec![&root.id]);
+    let (mut seen, mut open) = (HashSet::new(), Vec::from(roots.map(|root| &root.id)));
     while let Some(id) = open.pop() {
         if is_macro(id) || !seen.insert(id) {
             continue;
@@ -113,4 +128,31 @@ fn licence_texts(package: &Package) -> Result<Vec<String>> {
             Ok(String::from_utf8_lossy(&bytes).replace('\r', ""))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of the whole tree here. What Debian's packages say is left out where they are not installed.
+    #[test]
+    fn every_crate_in_the_binary_and_in_the_object_has_a_text() {
+        let metadata = MetadataCommand::new()
+            .manifest_path(crate::ebpf::root().join("Cargo.toml"))
+            .other_options(["--locked", "--filter-platform", TARGET].map(str::to_owned))
+            .exec()
+            .unwrap();
+        let crates = linked(&metadata).unwrap();
+        for name in ["ratatui", "iced-x86", "aya-ebpf", "aya-ebpf-cty"] {
+            assert!(crates.iter().any(|package| package.name.as_str() == name), "{name}");
+        }
+        for package in crates {
+            let texts = licence_texts(package).unwrap();
+            assert!(!texts.is_empty() || made_up(package).is_some(), "{}", package.name);
+        }
+        let iced = metadata.packages.iter().find(|package| package.name.as_str() == "iced-x86");
+        let text = made_up(iced.unwrap()).unwrap();
+        assert!(text.starts_with("Copyright (c) 2018-present iced project"), "{text}");
+        assert!(text.contains("Permission is hereby granted"), "{text}");
+    }
 }

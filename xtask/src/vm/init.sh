@@ -43,6 +43,11 @@ capture() {
     until_true sentence ready "$name.err" || say problem "$name: not ready: $(tr '\n' ' ' <"$name.err")"
 }
 
+handshake() {
+    openssl s_client -"$1" -connect "127.0.0.1:$port" </dev/null >/dev/null 2>client.err ||
+        say problem "openssl s_client: $(tail -n 1 client.err)"
+}
+
 # Without the comment with which openssl begins its key log.
 lines() { grep -v '^#' "$1" | sort -u; }
 
@@ -79,10 +84,8 @@ port=4433
 for method in tap walk; do
     serve $port $method.peer
     capture $method --all --method $method
-    for version in tls1_3 tls1_2; do
-        openssl s_client -$version -connect 127.0.0.1:$port </dev/null >/dev/null 2>$method.client ||
-            say problem "openssl s_client: $(tail -n 1 $method.client)"
-    done
+    handshake tls1_3
+    handshake tls1_2
     # What both ends have is written once; that of TLS 1.2 comes last.
     until_true sentence '^CLIENT_RANDOM ' $method.keylog
     compare $method $method.peer
@@ -98,4 +101,17 @@ until_true sentence '^EXPORTER_SECRET ' open.peer
 capture open --all --catch-up 40
 until_true sentence '^EXPORTER_SECRET ' open.keylog
 compare open open.peer
+kill "$server"
+port=$((port + 1))
+
+# The clock goes a day back, and two forward.
+has_three() { [ "$(grep -c '^CLIENT_RANDOM ' clock.keylog)" = 3 ]; }
+serve $port clock.peer
+capture clock --all
+for jump in 0 -86400 172800; do
+    date -s "@$(($(date +%s) + jump))" >/dev/null || say problem "the clock cannot be set"
+    handshake tls1_2
+done
+until_true has_three
+compare clock clock.peer
 poweroff -f

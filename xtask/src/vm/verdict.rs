@@ -14,11 +14,11 @@ const FLOOR: (u32, u32) = (5, 15);
 const MULTI: (u32, u32) = (6, 10);
 /// The exit code of "not permitted or not supported".
 const NOT_SUPPORTED: &str = "3";
-/// The three captures of init.sh.
-const CAPTURES: [&str; 3] = ["tap", "walk", "open"];
+/// The captures of init.sh.
+const CAPTURES: [&str; 4] = ["tap", "walk", "open", "clock"];
 
 /// The first line of the table.
-pub const HEADER: &str = "| kernel | from | doctor | links | tap | walk | open connection |\n|---|---|---|---|---|---|---|";
+pub const HEADER: &str = "| kernel | from | doctor | links | tap | walk | open connection | clock that jumps |\n|---|---|---|---|---|---|---|---|";
 
 /// One row.
 pub struct Verdict {
@@ -108,7 +108,8 @@ mod tests {
 
     #[test]
     fn a_kernel_must_give_every_capture_by_its_own_links() {
-        let captures = [("tap", "6 lines"), ("walk", "6 lines"), ("open", "5 lines")];
+        let captures =
+            [("tap", "6 lines"), ("walk", "6 lines"), ("open", "5 lines"), ("clock", "3 lines")];
         let said = |links| [&[("doctor", "0"), ("links", links)][..], &captures].concat();
         assert!(verdict("6.1.0-50-amd64", &said("perf")).is_good());
         assert!(verdict("6.10.1+deb13-amd64", &said("multi")).is_good());

@@ -1,19 +1,13 @@
-//! The ends of a connection: the steps to them, and what those found.
+//! The ends of a connection: where they are, and what was found there.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use tlskeytop_common::{END_STEPS, EndSteps, Ends, NAME_ROOM, Step};
+use tlskeytop_common::{BioAt, Ends, EndsConfig, INIT_TO_NUM, NAME_ROOM, NOWHERE, NameAt};
 
 use crate::model::{Facts, WhoIsWho};
-use crate::target::layout::ends::{EndsLayout, OtherName};
+use crate::target::layout::ends::{BioLayout, EndsLayout, OtherName};
 use crate::text::Foreign;
 use crate::tls::Role;
-
-// Pointers that the steps hold; 0 is the connection.
-const NAME: u8 = 1;
-const HOLDER: u8 = 2;
-const BIO: u8 = 3;
-const METHOD: u8 = 4;
 
 // Which name it is.
 /// OpenSSL: what the client asks for, on both sides. BoringSSL: what this side was told to ask for.
@@ -29,59 +23,51 @@ const TO_ASK: u8 = 4;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
-/// The steps to a connection's ends, as far as they are proved.
-pub fn steps(layout: &EndsLayout) -> EndSteps {
-    let mut room = [Step::default(); END_STEPS];
-    for (place, step) in room.iter_mut().zip(list(layout)) {
-        *place = step;
+/// Where a connection's ends are, as far as that is proved.
+pub fn config(layout: &EndsLayout) -> EndsConfig {
+    let mut config = EndsConfig::NOTHING;
+    for (place, name) in config.names.iter_mut().zip(names(layout)) {
+        *place = name;
     }
-    room
+    // `wbio` is behind `rbio` in every version of every library: elsewhere it is not looked at.
+    let pointer = size_of::<u64>() as u32;
+    config.bio_count = match (layout.read_bio, layout.write_bio) {
+        (Some(read), Some(write)) if read.checked_add(pointer) == Some(write) => 2,
+        (None, None) => 0,
+        _ => 1,
+    };
+    config.bio = layout.read_bio.or(layout.write_bio).unwrap_or(NOWHERE);
+    config.next_bio = layout.bios.iter().find_map(|bio| bio.next).unwrap_or(NOWHERE);
+    let end = |bio: &BioLayout| {
+        let num = bio.init + INIT_TO_NUM + size_of::<u32>() as u32;
+        num.max(bio.method + pointer).max(bio.next.map_or(0, |next| next + pointer))
+    };
+    // What does not fit is left out by the kernel side.
+    config.bio_len = layout.bios.iter().map(end).max().unwrap_or(0);
+    for (place, bio) in config.bios.iter_mut().zip(&layout.bios) {
+        *place = BioAt { method: bio.method, init: bio.init };
+    }
+    config
 }
 
-fn list(layout: &EndsLayout) -> Vec<Step> {
-    let mut steps = Vec::new();
-    // `otherwise`: as many steps as the other way to a name has.
-    let own = |which, otherwise| {
-        let steps = move |at| [Step::follow(0, at, NAME), Step::name(NAME, which, otherwise)];
-        layout.name.into_iter().flat_map(steps)
+/// The first that is there counts.
+fn names(layout: &EndsLayout) -> Vec<NameAt> {
+    let own = |which: u8| {
+        let at = layout.name.map(|offset| NameAt { which: which.into(), behind: NOWHERE, offset });
+        at.into_iter()
     };
-    let behind = |pointer, offset, which, otherwise| {
-        let to = [Step::follow(0, pointer, HOLDER), Step::follow(HOLDER, offset, NAME)];
-        to.into_iter().chain([Step::name(NAME, which, otherwise)])
+    let behind = |pointer, offset, which: u8| {
+        std::iter::once(NameAt { which: which.into(), behind: pointer, offset })
     };
-    // The first that is there counts.
     match layout.other_name {
         Some(OtherName::Asked { pointer, offset }) => {
-            steps.extend(behind(pointer, offset, ASKED, if layout.name.is_some() { 2 } else { 0 }));
-            steps.extend(own(TO_ASK, 0));
+            behind(pointer, offset, ASKED).chain(own(TO_ASK)).collect()
         }
         Some(OtherName::Session { pointer, offset }) => {
-            steps.extend(own(OWN, 3));
-            steps.extend(behind(pointer, offset, OF_SESSION, 0));
+            own(OWN).chain(behind(pointer, offset, OF_SESSION)).collect()
         }
-        None => steps.extend(own(if layout.has_next() { OWN } else { TO_ASK }, 0)),
+        None => own(if layout.has_next() { OWN } else { TO_ASK }).collect(),
     }
-    // Both are the same, but for applications that read or write by themselves.
-    for bio in [layout.read_bio, layout.write_bio].into_iter().flatten() {
-        steps.push(Step::follow(0, bio, BIO));
-        steps.extend(descriptors(layout));
-        // OpenSSL puts one that buffers before the other while the handshake runs.
-        if let Some(next) = layout.bios.iter().find_map(|bio| bio.next) {
-            steps.push(Step::follow(BIO, next, BIO));
-            steps.extend(descriptors(layout));
-        }
-    }
-    steps
-}
-
-/// The steps that look for the descriptor of one `BIO`, however it may look.
-fn descriptors(layout: &EndsLayout) -> impl Iterator<Item = Step> {
-    let mut method = None;
-    layout.bios.iter().flat_map(move |bio| {
-        let is_followed = method.replace(bio.method) == Some(bio.method);
-        let follow = (!is_followed).then_some(Step::follow(BIO, bio.method, METHOD));
-        follow.into_iter().chain([Step::descriptor(BIO, METHOD, bio.init)])
-    })
 }
 
 impl EndsLayout {
@@ -90,7 +76,7 @@ impl EndsLayout {
     }
 }
 
-/// What the steps found, as far as it can be right for a connection with these facts.
+/// What was found, as far as it can be right for a connection with these facts.
 pub fn read(ends: &Ends, facts: &Facts) -> WhoIsWho {
     WhoIsWho { server_name: server_name(ends, facts), peer: peer(ends) }
 }
@@ -132,7 +118,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::target::layout::ends::BioLayout;
     use crate::tls::Version;
 
     fn ends(name: &[u8], which: u8) -> Ends {
@@ -197,21 +182,42 @@ mod tests {
     }
 
     #[test]
-    fn the_steps_of_every_library_fit() {
+    fn names_are_looked_for_in_their_order() {
+        let bio = BioLayout { method: 8, init: 40, next: Some(72) };
+        let layout = EndsLayout {
+            name: Some(2592),
+            other_name: Some(OtherName::Session { pointer: 2304, offset: 800 }),
+            bios: vec![bio],
+            ..EndsLayout::default()
+        };
+        let order = |layout: &EndsLayout| {
+            config(layout).names.map(|at| (at.which, at.behind, at.offset)).to_vec()
+        };
+        let (own, of_session) = (u32::from(OWN), u32::from(OF_SESSION));
+        assert_eq!(order(&layout), [(own, NOWHERE, 2592), (of_session, 2304, 800)]);
+        let asked = Some(OtherName::Asked { pointer: 48, offset: 504 });
+        let layout = EndsLayout { name: Some(144), other_name: asked, ..EndsLayout::default() };
+        let (asked, to_ask) = (u32::from(ASKED), u32::from(TO_ASK));
+        assert_eq!(order(&layout), [(asked, 48, 504), (to_ask, NOWHERE, 144)]);
+    }
+
+    #[test]
+    fn sockets_are_looked_for_as_far_as_they_are_known() {
         let bio = |init| BioLayout { method: 0, init, next: None };
         let layout = EndsLayout {
-            name: Some(144),
-            other_name: Some(OtherName::Asked { pointer: 48, offset: 504 }),
             read_bio: Some(24),
             write_bio: Some(32),
-            bios: vec![bio(8), bio(16), BioLayout { method: 8, ..bio(24) }],
+            bios: vec![bio(8), bio(16), bio(40)],
+            ..EndsLayout::default()
         };
-        assert!(list(&layout).len() <= END_STEPS, "{}", list(&layout).len());
-        let bios = vec![BioLayout { next: Some(72), ..bio(40) }];
-        let other_name = Some(OtherName::Session { pointer: 2328, offset: 816 });
-        let layout = EndsLayout { other_name, bios, ..layout };
-        assert!(list(&layout).len() <= END_STEPS, "{}", list(&layout).len());
-        assert_eq!(steps(&EndsLayout::default()), [Step::default(); END_STEPS]);
+        let found = config(&layout);
+        assert_eq!((found.bio, found.bio_count, found.bio_len), (24, 2, 60));
+        assert_eq!((found.next_bio, found.bios.map(|bio| bio.init)), (NOWHERE, [8, 16, 40]));
+        let apart = config(&EndsLayout { write_bio: Some(48), ..layout.clone() });
+        assert_eq!((apart.bio, apart.bio_count), (24, 1));
+        let only = config(&EndsLayout { read_bio: None, ..layout });
+        assert_eq!((only.bio, only.bio_count), (32, 1));
+        assert_eq!(config(&EndsLayout::default()), EndsConfig::NOTHING);
     }
 
     proptest! {

@@ -4,7 +4,9 @@ pub mod boringssl;
 pub mod ends;
 pub mod openssl;
 
-use tlskeytop_common::{END_STEPS, EndSteps, FACT_STEPS, STEPS, Step, WalkConfig};
+use tlskeytop_common::{
+    CIPHER_FOLLOWS, CipherAt, EndsConfig, FactsConfig, NumberAt, STEPS, Step, WalkConfig,
+};
 
 use crate::model::Facts;
 use crate::target::layout::{self, Layout, Layouted};
@@ -12,21 +14,24 @@ use crate::target::plan::ImagePlan;
 use crate::tls::key_schedule::KeyScheduleError;
 use crate::tls::{CipherSuite, ClientRandom, Label, Secret};
 
-/// The steps that a tap takes for the facts of a session. None where the layout is not proved.
-pub fn fact_steps(layout: &Layouted) -> [Step; FACT_STEPS] {
-    let steps = match layout.as_ref().map(|proven| &proven.layout) {
-        Ok(Layout::OpenSsl(layout)) => openssl::fact_steps(layout),
-        Ok(Layout::BoringSsl(layout) | Layout::AwsLc(layout)) => boringssl::fact_steps(layout),
-        Ok(Layout::LibreSsl(_)) | Err(_) => Vec::new(),
-    };
-    let mut room = [Step::default(); FACT_STEPS];
-    for (place, step) in room.iter_mut().zip(steps) {
-        *place = step;
+/// Where a tap finds the facts of a session. Nowhere when the layout is not proved.
+pub fn facts_config(layout: &Layouted) -> FactsConfig {
+    match layout.as_ref().map(|proven| &proven.layout) {
+        Ok(Layout::OpenSsl(layout)) => openssl::facts_config(layout),
+        Ok(Layout::BoringSsl(layout) | Layout::AwsLc(layout)) => boringssl::facts_config(layout),
+        Ok(Layout::LibreSsl(_)) | Err(_) => FactsConfig::NOTHING,
     }
-    room
 }
 
-/// What those steps copied.
+/// A way to the cipher over these pointers. There is room for all that the layouts have.
+fn way<const N: usize>(follow: [u32; N], number: NumberAt) -> CipherAt {
+    const { assert!(N <= CIPHER_FOLLOWS) };
+    let mut way = CipherAt { follows: N as u32, number, ..CipherAt::default() };
+    way.follow[..N].copy_from_slice(&follow);
+    way
+}
+
+/// What was found there.
 pub fn facts(layout: &Layouted, bytes: &[u8]) -> Facts {
     match layout.as_ref().map(|proven| &proven.layout) {
         Ok(Layout::OpenSsl(_)) => openssl::facts(bytes),
@@ -56,7 +61,7 @@ impl From<Walk> for WalkConfig {
             quick: walk.quick as u32,
             any_result: u32::from(walk.any_result),
             steps: [Step::default(); STEPS],
-            ends: [Step::default(); END_STEPS],
+            ends: EndsConfig::NOTHING,
         };
         for (place, step) in config.steps.iter_mut().zip(walk.steps) {
             *place = step;
@@ -75,17 +80,17 @@ pub fn walk(layout: &Layouted) -> Option<Walk> {
     }
 }
 
-/// The same for the kernel side, with the steps to the ends.
+/// The same for the kernel side, with where the ends are.
 pub fn steps(plan: &ImagePlan) -> Option<WalkConfig> {
     let walk = WalkConfig::from(walk(&plan.layout)?);
-    Some(WalkConfig { ends: end_steps(plan), ..walk })
+    Some(WalkConfig { ends: ends_config(plan), ..walk })
 }
 
-/// The steps to the ends of a connection. None where the layout is not proved.
-pub fn end_steps(plan: &ImagePlan) -> EndSteps {
+/// Where the ends of a connection are. Nowhere when the layout is not proved.
+pub fn ends_config(plan: &ImagePlan) -> EndsConfig {
     let proven = plan.layout.as_ref().ok();
     let ends = proven.map(|proven| layout::ends::prove(proven, &plan.evidence));
-    ends::steps(&ends.unwrap_or_default())
+    ends::config(&ends.unwrap_or_default())
 }
 
 /// What those steps copied, when there are secrets.

@@ -6,6 +6,8 @@
 //! proc:"my server"  quotes keep spaces together
 //! ```
 
+use std::fmt::{self, Write as _};
+
 use crate::model::{SecretState, Session};
 use crate::text::Foreign;
 use crate::tls::{Role, Version};
@@ -188,7 +190,7 @@ impl Test {
             Self::Version(version) => session.facts.version == Some(*version),
             Self::Cipher(needle) => needle.is_in_cipher(session),
             Self::State(name) => StateName::of(session.state()) == *name,
-            Self::Peer(needle) => session.peer.is_some_and(|peer| needle.is_in(&peer.to_string())),
+            Self::Peer(needle) => needle.is_in_peer(session),
             Self::Name(needle) => {
                 session.server_name.as_ref().is_some_and(|name| needle.is_in(&name.shown()))
             }
@@ -218,6 +220,8 @@ struct Needle {
     is_ascii: bool,
     /// It may be a part of a client random.
     is_hex: bool,
+    /// It may be a part of an IPv4 address and a port.
+    is_dotted: bool,
 }
 
 impl Needle {
@@ -225,7 +229,8 @@ impl Needle {
         let text: Box<str> = text.to_lowercase().into();
         let is_ascii = text.is_ascii();
         let is_hex = text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        (!text.is_empty()).then_some(Self { text, is_ascii, is_hex })
+        let is_dotted = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b':'));
+        (!text.is_empty()).then_some(Self { text, is_ascii, is_hex, is_dotted })
     }
 
     fn is_in(&self, text: &str) -> bool {
@@ -233,13 +238,26 @@ impl Needle {
             // What is ASCII stays so in lower case.
             return !text.is_ascii() && text.to_lowercase().contains(&*self.text);
         }
-        // Without a copy: this is done for each of many sessions.
+        self.is_in_bytes(text.as_bytes())
+    }
+
+    /// Without a copy: this is done for each of many sessions.
+    fn is_in_bytes(&self, text: &[u8]) -> bool {
         let needle = self.text.as_bytes();
         let Some((&first, rest)) = needle.split_first() else { return true };
-        let text = text.as_bytes();
         memchr::memchr2_iter(first, first.to_ascii_uppercase(), text).any(|at| {
             text.get(at + 1..at + needle.len()).is_some_and(|part| part.eq_ignore_ascii_case(rest))
         })
+    }
+
+    fn is_in_peer(&self, session: &Session) -> bool {
+        let Some(peer) = session.peer else { return false };
+        if peer.is_ipv4() && !self.is_dotted {
+            return false;
+        }
+        let mut text = ArrayText::default();
+        // There is room for every address.
+        write!(text, "{peer}").is_ok() && self.is_in_bytes(text.as_bytes())
     }
 
     fn is_in_process(&self, session: &Session) -> bool {
@@ -268,7 +286,7 @@ impl Needle {
             || self.is_in_cipher(session)
             || self.is_hex && self.is_in_hex(session)
             || session.server_name.as_ref().is_some_and(|name| self.is_in(&name.shown()))
-            || session.peer.is_some_and(|peer| self.is_in(&peer.to_string()))
+            || self.is_in_peer(session)
             || self.is_in_container(session)
     }
 
@@ -281,9 +299,39 @@ impl Needle {
     fn is_in_hex(&self, session: &Session) -> bool {
         let mut hex = [0; 64];
         let random = hex::encode_to_slice(session.key.client_random.0, &mut hex);
-        random.is_ok() && memchr::memmem::find(&hex, self.text.as_bytes()).is_some()
+        random.is_ok() && self.is_in_bytes(&hex)
             || self.text.bytes().all(|byte| byte.is_ascii_digit())
                 && session.key.pid.to_string().contains(&*self.text)
+    }
+}
+
+/// A short text that is made for each session, in place.
+struct ArrayText {
+    bytes: [u8; Self::ROOM],
+    len: usize,
+}
+
+impl ArrayText {
+    /// `[v6]%scope:port` has up to 58 bytes.
+    const ROOM: usize = 64;
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl Default for ArrayText {
+    fn default() -> Self {
+        Self { bytes: [0; Self::ROOM], len: 0 }
+    }
+}
+
+impl fmt::Write for ArrayText {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.bytes.get_mut(self.len..self.len + text.len()).ok_or(fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.len += text.len();
+        Ok(())
     }
 }
 

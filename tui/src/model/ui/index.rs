@@ -51,9 +51,10 @@ impl Index {
             .rev()
             .filter_map(|session| rule.place(session, &libraries, &mut texts))
             .collect();
+        let rows = texts.sort(places.clone());
         // Both sets are made at once from what is sorted, which is far quicker than row by row.
         Self {
-            rows: places.iter().cloned().collect(),
+            rows: rows.into_iter().collect(),
             places: places.into_iter().map(|place| (place.serial(), place)).collect(),
             libraries,
         }

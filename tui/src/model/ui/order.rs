@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::model::{SecretState, Session, Store};
@@ -237,6 +237,33 @@ impl Texts {
 
     fn value(&mut self, text: &str) -> Value {
         Value::Text(self.get(text))
+    }
+
+    /// Sorts places whose texts are all from here: by the ranks of the texts, since to compare texts is most of what
+    /// sorting many places takes.
+    pub fn sort(&self, mut places: Vec<Place>) -> Vec<Place> {
+        let mut texts: Vec<&Arc<str>> = self.0.iter().collect();
+        texts.sort_unstable();
+        let ranks: HashMap<*const u8, u64> =
+            texts.into_iter().map(|text| text.as_ptr()).zip(0..).collect();
+        let rank = |value: &Value| match value {
+            Value::Number(number) => Some(*number),
+            Value::Text(text) => ranks.get(&text.as_ptr()).copied(),
+            Value::Name(_) => None,
+        };
+        let number = |place: &Place| match &place.key {
+            Key::Arrival => Some((0, 0)),
+            Key::Up(value) => Some((1, rank(value)?)),
+            Key::Down(Reverse(value)) => Some((1, !rank(value)?)),
+            Key::Unknown => Some((2, 0)),
+        };
+        let Some(numbers) = places.iter().map(number).collect::<Option<Vec<_>>>() else {
+            places.sort_unstable();
+            return places;
+        };
+        let mut numbered: Vec<_> = numbers.into_iter().zip(places).collect();
+        numbered.sort_unstable_by_key(|(number, place)| (*number, place.serial));
+        numbered.into_iter().map(|(_, place)| place).collect()
     }
 }
 

@@ -20,7 +20,8 @@ use super::prompt::Prompt;
 use super::readers::{self, Asked, Readers};
 use super::record::{FileKey, Mapped};
 use super::rings::Wake;
-use super::table::Class;
+use super::stamp::Stamp;
+use super::table::{Class, Nothing};
 use super::watch::{self, Gone, Look, Watch, boot_time};
 use super::written::Written;
 use crate::model::Time;
@@ -37,7 +38,7 @@ use crate::text::Foreign;
 const COALESCE: Duration = Duration::from_millis(1);
 /// The same while all files are known that are mapped. A program that was never seen waits so much longer, the first of
 /// them only.
-const COALESCE_KNOWN: Duration = Duration::from_millis(3);
+const COALESCE_KNOWN: Duration = Duration::from_millis(8);
 /// Where one file is new, others may follow: so long they are expected.
 const NEW: Duration = Duration::from_millis(100);
 /// So long after the last record, we are woken by mappings alone: programs that come and go would wake us three times
@@ -47,7 +48,7 @@ const CALM: Duration = Duration::from_millis(10);
 /// the priority costs as much as what it is changed for: not for each program that comes and goes.
 const STORM: Duration = Duration::from_millis(10);
 /// Changes are told this often at the most, unless an image is new.
-const PACE: Duration = Duration::from_millis(100);
+const PACE: Duration = Duration::from_millis(250);
 /// After an image was told, those who attach it get the CPUs first.
 const YIELD: Duration = Duration::from_millis(2);
 /// Everything is looked at this often, in case that something was missed.
@@ -395,11 +396,12 @@ impl Follower {
         if news.incomplete {
             self.next_sweep = self.next_sweep.min(self.again);
         }
-        if !news.looks.is_empty() {
-            self.last_new = Instant::now();
-        }
         for look in news.looks {
-            self.submit(Job::new(look));
+            // One that was known is none that others follow.
+            if look.stamp.is_none() {
+                self.last_new = Instant::now();
+            }
+            self.look_at(look);
         }
         self.gone.extend(news.gone);
         if self.gone.len() > GONE {
@@ -407,6 +409,16 @@ impl Follower {
             self.gone.drain(..excess);
         }
         self.bury();
+    }
+
+    /// A file in which nothing was is not read again while it looks the same.
+    fn look_at(&mut self, look: Look) {
+        match look.stamp.filter(|stamp| stamp.is_still_of(look.pid, &look.mapped)) {
+            None => self.submit(Job::new(look)),
+            stamp => {
+                self.watch.settle(look.mapped.file, Some(nothing(stamp)));
+            }
+        }
     }
 
     fn submit(&mut self, mut job: Job) {
@@ -477,9 +489,9 @@ impl Follower {
                 }
                 Answer::Slow => {
                     warn!(%path, "planning it takes too long: it is not captured for now");
-                    Some(Class::Nothing(boot_time()))
+                    Some(nothing(None))
                 }
-                Answer::Found(Seen::Nothing) => Some(Class::Nothing(boot_time())),
+                Answer::Found(Seen::Nothing(stamp)) => Some(nothing(stamp)),
                 Answer::Found(Seen::Unreachable) => {
                     self.unreachable(&job.look);
                     None
@@ -529,7 +541,7 @@ impl Follower {
         let path = Path::new(look.mapped.path.raw());
         let planned = found.identity;
         let Some((id, is_new)) = self.registry.found(path, found) else {
-            return Some(Class::Nothing(boot_time()));
+            return Some(nothing(None));
         };
         debug!(image = ?id, path = %look.mapped.path, key = ?look.mapped.file, identity = ?planned, "found");
         if is_new {
@@ -582,7 +594,14 @@ impl Follower {
             let mut keys = keys.into_iter();
             let key = keys.next().unwrap_or(FileKey { device: (0, 0), inode: 0, generation: None });
             let mapped = Mapped { file: key, start: 0, length: 0, path };
-            let look = Look { pid: 0, mapped, is_program: true, is_named: false, since: None };
+            let look = Look {
+                pid: 0,
+                mapped,
+                is_program: true,
+                is_named: false,
+                since: None,
+                stamp: None,
+            };
             self.submit(Job { aliases: keys.collect(), file: Some(file), ..Job::new(look) });
         }
     }
@@ -664,7 +683,7 @@ impl Follower {
             }
             let maps: Vec<Mapped> = mappings.iter().map(Mapping::as_mapped).collect();
             for look in self.watch.has_mapped(&asked, &maps, began) {
-                self.submit(Job::new(look));
+                self.look_at(look);
             }
         }
         if let Some(started) = self.sweeping.take_if(|_| self.readers.is_idle()) {
@@ -753,6 +772,11 @@ impl Follower {
         }
         self.told = (untracked, lost);
     }
+}
+
+/// Nothing is in a file, looked at now.
+fn nothing(stamp: Option<Stamp>) -> Class {
+    Class::Nothing(Nothing { looked: boot_time(), stamp })
 }
 
 /// Nanoseconds of a clock.

@@ -14,6 +14,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::planners::{Job, Progress, Stage};
 use super::record::{FileKey, Mapped};
+use super::stamp::Stamp;
 use super::watch::{Look, Watch};
 use crate::priority;
 use crate::target::cache::{FileIdentity, PlanCache};
@@ -60,8 +61,8 @@ pub enum Seen {
     New(Arc<File>),
     /// Another thread plans what looks like it: later it may be known.
     Later,
-    /// No TLS code.
-    Nothing,
+    /// No TLS code, as long as the file looks like this.
+    Nothing(Option<Stamp>),
     /// It is not looked at, for this reason.
     Refused(&'static str),
     /// The file cannot be reached: whoever had it mapped is gone, and its path names another one.
@@ -128,8 +129,10 @@ impl Looker {
             None => self.open(&job.look),
         };
         let Ok((file, identity)) = opened else { return Seen::Unreachable };
+        // Before it is read.
+        let stamp = Stamp::of(&identity);
         if self.own.is_some_and(|own| own.is_same_inode(&identity)) {
-            return Seen::Nothing;
+            return Seen::Nothing(stamp);
         }
         let path = Path::new(job.look.mapped.path.raw());
         // The first read, after which the file system is known to answer.
@@ -169,7 +172,7 @@ impl Looker {
         match planned {
             Ok(plan) if plan.is_tls() => Seen::Image(self.found(&job.look, file, identity, plan)),
             Err(error) if error.is_io() => Seen::Unreachable,
-            _ => Seen::Nothing,
+            _ => Seen::Nothing(stamp),
         }
     }
 
@@ -249,7 +252,7 @@ fn refused(look: &Look, why: &'static str) -> Seen {
     let name = look.mapped.path.raw().rsplit('/').next().unwrap_or_default();
     match look.is_program || loader_cache::may_contain_tls(name.as_bytes()) {
         true => Seen::Refused(why),
-        false => Seen::Nothing,
+        false => Seen::Nothing(None),
     }
 }
 
@@ -263,7 +266,7 @@ fn is_mapped(record: FileKey, learnt: Option<FileKey>, identity: &FileIdentity) 
 }
 
 /// The link to what a process has mapped, whatever the path of it names by now.
-fn map_files(pid: u32, mapped: &Mapped) -> String {
+pub fn map_files(pid: u32, mapped: &Mapped) -> String {
     let end = mapped.start.saturating_add(mapped.length);
     format!("/proc/{pid}/map_files/{:x}-{end:x}", mapped.start)
 }

@@ -11,6 +11,7 @@ pub mod prompt;
 pub mod readers;
 pub mod record;
 pub mod rings;
+pub mod stamp;
 pub mod table;
 pub mod watch;
 pub mod written;

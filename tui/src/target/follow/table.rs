@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::record::FileKey;
+use super::stamp::Stamp;
 use crate::model::target::ImageId;
 
 /// Processes known at a time: the others of a fork bomb are counted.
@@ -21,10 +22,28 @@ const FRESH: u64 = 1_000_000_000;
 pub enum Class {
     /// Somebody looks.
     Looking,
-    /// No TLS code; looked at then (nanoseconds of `CLOCK_BOOTTIME`).
-    Nothing(u64),
+    /// No TLS code.
+    Nothing(Nothing),
     /// This image.
     Image(ImageId),
+}
+
+/// When nothing was found in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nothing {
+    /// Nanoseconds of `CLOCK_BOOTTIME`.
+    pub looked: u64,
+    /// How the file looked then.
+    pub stamp: Option<Stamp>,
+}
+
+/// What is known of a file that was mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// This is in it, or somebody looks at it already.
+    As(Class),
+    /// Somebody has to look, and is told once: nothing was in it when it looked like this, if it was looked at before.
+    Not(Option<Stamp>),
 }
 
 /// A process.
@@ -109,32 +128,33 @@ impl Table {
         self.processes.remove(&pid).map(|entry| Left { files: entry.files, was_target })
     }
 
-    /// It mapped a file. Whether it became a target, and what is in the file: `None` when somebody has to look.
-    pub fn map(&mut self, pid: u32, file: FileKey, time: u64) -> (bool, Option<Class>) {
+    /// It mapped a file. Whether it became a target, and what is in the file.
+    pub fn map(&mut self, pid: u32, file: FileKey, time: u64) -> (bool, Known) {
         let Some(entry) = self.processes.get_mut(&pid) else {
-            return (false, Some(Class::Looking));
+            return (false, Known::As(Class::Looking));
         };
         entry.changed = time;
         if !entry.files.contains(&file) {
             if entry.files.len() >= FILES_OF_ONE {
                 self.untracked += 1;
-                return (false, Some(Class::Looking));
+                return (false, Known::As(Class::Looking));
             }
             Arc::make_mut(&mut entry.files).push(file);
         }
-        let class = self.class(file, time);
-        let is_new = matches!(class, Some(Class::Image(_))) && self.targets.insert(pid);
-        (is_new, class)
+        let known = self.known(file, time);
+        let is_new = matches!(known, Known::As(Class::Image(_))) && self.targets.insert(pid);
+        (is_new, known)
     }
 
-    /// What is in a file; `None`, once, when somebody has to look.
-    fn class(&mut self, file: FileKey, time: u64) -> Option<Class> {
-        match self.classes.get(&file) {
-            Some(Class::Nothing(looked)) if time.saturating_sub(*looked) > FRESH => {
+    fn known(&mut self, file: FileKey, time: u64) -> Known {
+        match self.classes.get(&file).copied() {
+            Some(Class::Nothing(Nothing { looked, stamp }))
+                if time.saturating_sub(looked) > FRESH =>
+            {
                 self.classes.insert(file, Class::Looking);
-                None
+                Known::Not(stamp)
             }
-            Some(class) => Some(*class),
+            Some(class) => Known::As(class),
             None => {
                 // Not each time: when all are in use, there is nothing to find.
                 if self.classes.len() >= FILES && std::mem::take(&mut self.has_nothing) {
@@ -142,10 +162,10 @@ impl Table {
                 }
                 if self.classes.len() >= FILES {
                     self.untracked += 1;
-                    return Some(Class::Looking);
+                    return Known::As(Class::Looking);
                 }
                 self.classes.insert(file, Class::Looking);
-                None
+                Known::Not(None)
             }
         }
     }
@@ -162,15 +182,24 @@ impl Table {
         }
     }
 
-    /// `/proc` shows a process with these files; it was read from `began` on. The files that somebody has to look at.
-    pub fn has_mapped(&mut self, pid: u32, files: Vec<FileKey>, began: u64) -> Vec<FileKey> {
+    /// `/proc` shows a process with these files; it was read from `began` on. The files that somebody has to look
+    /// at, and how they looked when nothing was in them.
+    pub fn has_mapped(
+        &mut self,
+        pid: u32,
+        files: Vec<FileKey>,
+        began: u64,
+    ) -> Vec<(FileKey, Option<Stamp>)> {
         // It ended since.
         let Some(entry) = self.processes.get(&pid) else { return Vec::new() };
         let (threads, changed) = (entry.threads, entry.changed);
         // What the records say is newer.
         let newer = (changed >= began).then(|| Arc::clone(&entry.files));
-        let looks = files.iter().copied().filter(|file| self.class(*file, began).is_none());
-        let looks: Vec<FileKey> = looks.collect();
+        let unknown = |file: &FileKey| match self.known(*file, began) {
+            Known::Not(stamp) => Some((*file, stamp)),
+            Known::As(_) => None,
+        };
+        let looks = files.iter().filter_map(unknown).collect();
         let mut files: BTreeSet<FileKey> = files.into_iter().take(FILES_OF_ONE).collect();
         files.extend(newer.iter().flat_map(|files| files.iter()));
         self.insert(pid, Arc::new(files.into_iter().collect()), threads, changed);
@@ -274,6 +303,10 @@ mod tests {
         FileKey { device: (8, 1), inode, generation: Some(1) }
     }
 
+    fn nothing(looked: u64) -> Class {
+        Class::Nothing(Nothing { looked, stamp: None })
+    }
+
     fn targets(table: &Table) -> Vec<(u32, Vec<u32>)> {
         let ids = |images: Vec<ImageId>| images.into_iter().map(|image| image.0).collect();
         table.targets().map(|(pid, images)| (pid, ids(images))).collect()
@@ -283,15 +316,15 @@ mod tests {
     fn a_life() {
         let mut table = Table::default();
         assert!(!table.fork(5, 1, 1));
-        assert_eq!(table.map(5, file(7), 2), (false, None));
-        assert_eq!(table.map(5, file(7), 3), (false, Some(Class::Looking)), "looked at once");
+        assert_eq!(table.map(5, file(7), 2), (false, Known::Not(None)));
+        assert_eq!(table.map(5, file(7), 3), (false, Known::As(Class::Looking)), "looked at once");
         assert!(table.settle(file(7), Some(Class::Image(ImageId(3)))));
         assert!(table.fork(6, 5, 4), "it has what its parent has");
         assert_eq!(targets(&table), [(5, vec![3]), (6, vec![3])]);
         assert!(table.exec(6, 5));
-        assert_eq!(table.map(6, file(8), 6), (false, None));
-        assert!(!table.settle(file(8), Some(Class::Nothing(6))));
-        assert_eq!(table.map(6, file(7), 7), (true, Some(Class::Image(ImageId(3)))));
+        assert_eq!(table.map(6, file(8), 6), (false, Known::Not(None)));
+        assert!(!table.settle(file(8), Some(nothing(6))));
+        assert_eq!(table.map(6, file(7), 7), (true, Known::As(Class::Image(ImageId(3)))));
         table.thread(6, 8);
         assert_eq!(table.exit(6, 9), None);
         let left = table.exit(6, 10).unwrap();
@@ -305,17 +338,17 @@ mod tests {
     fn a_file_without_tls_code_is_looked_at_again_later() {
         let mut table = Table::default();
         table.fork(5, 1, 1);
-        assert_eq!(table.map(5, file(7), 2).1, None);
-        table.settle(file(7), Some(Class::Nothing(2)));
-        assert_eq!(table.map(5, file(7), FRESH).1, Some(Class::Nothing(2)));
-        assert_eq!(table.map(5, file(7), FRESH + 3).1, None);
+        assert_eq!(table.map(5, file(7), 2).1, Known::Not(None));
+        table.settle(file(7), Some(nothing(2)));
+        assert_eq!(table.map(5, file(7), FRESH).1, Known::As(nothing(2)));
+        assert_eq!(table.map(5, file(7), FRESH + 3).1, Known::Not(None));
     }
 
     #[test]
     fn what_is_read_does_not_undo_what_was_recorded_since() {
         let mut table = Table::default();
         table.seen(5, 2, 100);
-        assert_eq!(table.has_mapped(5, vec![file(1)], 100), [file(1)]);
+        assert_eq!(table.has_mapped(5, vec![file(1)], 100), [(file(1), None)]);
         table.settle(file(1), Some(Class::Image(ImageId(1))));
         table.fork(5, 1, 150);
         table.exec(5, 151);

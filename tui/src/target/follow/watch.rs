@@ -1,7 +1,7 @@
 //! What the records say, kept up to date: one table and one lineage, for the thread that follows and for the loop, which
 //! asks who a process was at the moment that its secret arrives.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,8 @@ use rustix::time::{ClockId, clock_gettime};
 use super::readers::Asked;
 use super::record::{Event, FileKey, Mapped, What};
 use super::rings::{Order, Rings, Wake};
-use super::table::{Class, Table};
+use super::stamp::Stamp;
+use super::table::{Class, Known, Table};
 use crate::model::target::{Ancestor, Birth, ImageId, Process};
 use crate::priority;
 use crate::target::lineage::{Lineage, Moment};
@@ -37,6 +38,8 @@ pub struct Look {
     pub is_named: bool,
     /// When it was mapped (nanoseconds of `CLOCK_BOOTTIME`); `None` of one that was mapped before we looked.
     pub since: Option<u64>,
+    /// How it looked when nothing was found in it.
+    pub stamp: Option<Stamp>,
 }
 
 /// A process with TLS code, or with files that somebody looks at, which ended.
@@ -259,17 +262,20 @@ impl Watch {
             return Vec::new();
         }
         let files = maps.iter().map(|mapped| mapped.file).collect();
-        let files: HashSet<FileKey> =
+        let files: HashMap<FileKey, Option<Stamp>> =
             inner.table.has_mapped(asked.pid, files, began).into_iter().collect();
         inner.news.changed = true;
-        let look = |mapped: &Mapped| Look {
-            pid: asked.pid,
-            is_program: asked.exe.as_ref() == Some(&mapped.path),
-            is_named: false,
-            mapped: mapped.clone(),
-            since: None,
+        let look = |mapped: &Mapped| {
+            Some(Look {
+                pid: asked.pid,
+                is_program: asked.exe.as_ref() == Some(&mapped.path),
+                is_named: false,
+                mapped: mapped.clone(),
+                since: None,
+                stamp: *files.get(&mapped.file)?,
+            })
         };
-        maps.iter().filter(|mapped| files.contains(&mapped.file)).map(look).collect()
+        maps.iter().filter_map(look).collect()
     }
 
     /// `/proc` was read from `began` on, and shows these processes and their parents, and no others.
@@ -396,13 +402,13 @@ impl Inner {
     fn mapped(&mut self, pid: u32, mapped: Mapped, time: u64) {
         let is_program = self.lineage.get(pid).is_some_and(|node| node.exe.is_none());
         self.lineage.mapped(pid, &mapped.path);
-        let (is_target, class) = self.table.map(pid, mapped.file, time);
-        self.news.changed |= is_target || matches!(class, Some(Class::Image(_)));
-        if class.is_none() {
+        let (is_target, known) = self.table.map(pid, mapped.file, time);
+        self.news.changed |= is_target || matches!(known, Known::As(Class::Image(_)));
+        if let Known::Not(stamp) = known {
             match self.news.looks.len() < NEWS {
                 true => {
                     let (is_named, since) = (false, Some(time));
-                    self.news.looks.push(Look { pid, mapped, is_program, is_named, since });
+                    self.news.looks.push(Look { pid, mapped, is_program, is_named, since, stamp });
                 }
                 false => {
                     self.table.settle(mapped.file, None);

@@ -8,7 +8,7 @@
 
 use std::sync::LazyLock;
 
-use tlskeytop_common::BioNumbers;
+use tlskeytop_common::INIT_TO_NUM;
 
 use super::field::{At, Evidence, Field};
 use super::table::{Row, Table};
@@ -129,8 +129,7 @@ fn boringssl_row(row: &Row<'_>) -> Option<BoringSslRow> {
 /// Where `init` is, if `num` is where the kernel side looks for it.
 fn numbers(row: &Row<'_>, init: &str, num: &str) -> Option<u32> {
     let init = row.offset(init)?;
-    let distance = std::mem::offset_of!(BioNumbers, num);
-    (row.offset(num)?.checked_sub(init)? as usize == distance).then_some(init)
+    (row.offset(num)?.checked_sub(init)? == INIT_TO_NUM).then_some(init)
 }
 
 /// What of the ends is proved for a layout.

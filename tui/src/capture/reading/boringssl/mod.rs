@@ -5,12 +5,12 @@ mod secrets;
 #[cfg(test)]
 mod tests;
 
-use tlskeytop_common::{POINTERS, Step, StepKind};
+use tlskeytop_common::{FactsConfig, NOWHERE, NumberAt, POINTERS, Step, StepKind};
 
 pub use progress::AWS_LC as NUMBERS_OF_AWS_LC;
 pub use secrets::read;
 
-use super::{Fields, QUICK, Walk};
+use super::{Fields, QUICK, Walk, way};
 use crate::model::Facts;
 use crate::target::layout::BoringSslLayout;
 use crate::target::layout::boringssl::{SecretAt, VersionAt};
@@ -63,19 +63,25 @@ const ESTABLISHED_SESSION: u8 = 5;
 const CIPHER_OF_ESTABLISHED: u8 = 6;
 const OFFERED_SESSION: u8 = 7;
 
-/// The steps to version, role and cipher while the handshake runs, as far as the layout is proved.
-pub fn fact_steps(layout: &BoringSslLayout) -> Vec<Step> {
-    let mut steps = connection(layout);
+/// Where version, role and cipher are while the handshake runs, as far as the layout is proved.
+pub fn facts_config(layout: &BoringSslLayout) -> FactsConfig {
+    let number =
+        |from_base, offset, len, at: u16| NumberAt { from_base, offset, at: at.into(), len };
+    let version = layout.version.map(|at| match at {
+        VersionAt::Connection(offset) => number(0, offset, 2, VERSION),
+        VersionAt::S3(offset) => number(1, offset, 2, VERSION),
+    });
+    let server = layout.server.map(|offset| number(0, offset, 1, SERVER));
+    let mut config = FactsConfig {
+        base: layout.s3.unwrap_or(NOWHERE),
+        numbers: [version.unwrap_or_default(), server.unwrap_or_default()],
+        ..FactsConfig::NOTHING
+    };
     let to_cipher = (layout.hs, layout.new_session, layout.session_cipher, layout.cipher_id);
     if let (Some(hs), Some(session), Some(cipher), Some(id)) = to_cipher {
-        steps.extend([
-            Step::follow(S3, hs, HANDSHAKE),
-            Step::follow(HANDSHAKE, session, NEW_SESSION),
-            Step::follow(NEW_SESSION, cipher, CIPHER_OF_NEW),
-            Step::copy(CIPHER_OF_NEW, id, 2, TAP_CIPHER),
-        ]);
+        config.ciphers[0] = way([hs, session, cipher], number(1, id, 2, TAP_CIPHER));
     }
-    steps
+    config
 }
 
 /// Role, the pointer `s3`, and the version.

@@ -6,7 +6,8 @@ use super::*;
 fn job(device: u32, inode: u64, length: u64, is_program: bool) -> Job {
     let file = FileKey { device: (device, 0), inode, generation: None };
     let mapped = Mapped { file, start: 0, length, path: "x".into() };
-    let look = Look { pid: 1, mapped, is_program, is_named: false, since: None };
+    let (is_named, since, stamp) = (false, None, None);
+    let look = Look { pid: 1, mapped, is_program, is_named, since, stamp };
     Job { stage: Stage::Plan, ..Job::new(look) }
 }
 
