@@ -8,13 +8,13 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::OnceLock;
 
 use zeroize::{Zeroize as _, Zeroizing};
 
 pub use self::lines::keys;
 use self::lines::{Lines, read_lines};
-pub use self::private::{KeyLogError, Owner, as_owner, create_private, open_private};
+pub use self::private::{KeyLogError, Owner, create_private, open_private};
 use crate::hidden::Hidden;
 use crate::model::{KnownLine, PendingLine};
 use crate::text::Foreign;
@@ -45,24 +45,14 @@ pub struct KeyLog {
     needs_newline: bool,
 }
 
-/// Device and inode of the log and of the packets' files, none of which must become the key log: it would spoil both.
-static APART: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
+/// Device and inode of the log, which must not become the key log: it would spoil both.
+static LOG: OnceLock<(u64, u64)> = OnceLock::new();
 
-/// Notes that this file is the log, or has packets.
-pub fn keep_apart(file: &File) {
-    APART.lock().unwrap_or_else(PoisonError::into_inner).extend(identity(file));
-}
-
-/// Forgets a file that is not written any more.
-pub fn no_longer_apart(file: &File) {
-    let file = identity(file);
-    APART.lock().unwrap_or_else(PoisonError::into_inner).retain(|apart| Some(*apart) != file);
-}
-
-/// Whether [`keep_apart`] was told of this file.
-pub fn is_kept_apart(file: &File) -> bool {
-    let apart = APART.lock().unwrap_or_else(PoisonError::into_inner);
-    identity(file).is_some_and(|file| apart.contains(&file))
+/// Notes that this file is the log. To be called once.
+pub fn keep_apart(log: &File) {
+    if let Some(file) = identity(log) {
+        let _ = LOG.set(file);
+    }
 }
 
 fn identity(file: &File) -> Option<(u64, u64)> {
@@ -77,8 +67,8 @@ impl KeyLog {
     /// [`KeyLogError`]; see [`open_private`].
     pub fn open(path: &Path, owner: Owner) -> Result<(Self, Vec<KnownLine>), KeyLogError> {
         let file = open_private(path, owner)?;
-        if is_kept_apart(&file) {
-            return Err(KeyLogError::IsAnother(Foreign::from(path.as_os_str())));
+        if identity(&file).is_some_and(|file| LOG.get() == Some(&file)) {
+            return Err(KeyLogError::IsLog(Foreign::from(path.as_os_str())));
         }
         let Lines { known, needs_newline, is_other } = read_lines(&file).map_err(|source| {
             KeyLogError::Open { path: Foreign::from(path.as_os_str()), source }

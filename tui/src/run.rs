@@ -32,6 +32,7 @@ use crate::model::{
 use crate::packets::{Recorder, RecorderError};
 use crate::preflight::{self, Check};
 use crate::report;
+use crate::rights::Rights;
 use crate::runtime::{self, Engine as _, Machine, finish, local_offset};
 use crate::target::follow::first::First;
 use crate::target::follow::follower::Follower;
@@ -130,7 +131,12 @@ fn scan(json: bool, layout: Option<Forced>) -> io::Result<u8> {
 
 fn add_secrets(injection: &Injection) -> ExitCode {
     harden::keep_memory();
-    let done = inject(injection, Owner::of_this_run()).map_err(anyhow::Error::from);
+    // Behind sudo nothing is read or written but what the user could.
+    let done = match Rights::of(Owner::of_this_run()) {
+        Some(rights) => rights.lend(|| inject(injection)).context("taking on the user's rights"),
+        None => Ok(inject(injection)),
+    };
+    let done = done.and_then(|done| Ok(done?));
     let printed = done.and_then(|report| {
         for warning in report.warnings() {
             say(&format!("warning: {warning}"));

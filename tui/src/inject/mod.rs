@@ -7,16 +7,16 @@ mod output;
 mod report;
 mod survey;
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use self::output::Output;
 pub use self::report::Report;
 use self::survey::Survey;
-use crate::keylog::{self, Owner};
+use crate::keylog;
 use crate::pcapng::{Interface, Item, Packet, ReadError, Reader, Writer};
-use crate::target::follow::looking::open_regular;
 use crate::text::Foreign;
 use crate::tls::KeyLine;
 
@@ -69,12 +69,12 @@ pub enum InjectError {
     },
 }
 
-/// Does it, and says what was found. The output belongs to `owner`, and nobody else can read it.
+/// Does it, with the rights of the calling thread, and says what was found. Nobody else can read the output.
 ///
 /// # Errors
 ///
 /// [`InjectError`]; there is no output then.
-pub fn inject(injection: &Injection, owner: Owner) -> Result<Report, InjectError> {
+pub fn inject(injection: &Injection) -> Result<Report, InjectError> {
     let Injection { keys, input, output } = injection;
     let capture = |source| InjectError::Capture { path: shown(input), source };
     let write = |source: io::Error| match source.kind() {
@@ -95,7 +95,7 @@ pub fn inject(injection: &Injection, owner: Owner) -> Result<Report, InjectError
     // In the order of the key log, section by section.
     lines.sort_by_key(|(section, _)| *section);
     let mut reader = Reader::new(open(input)?).map_err(capture)?;
-    let mut writer = Writer::new(Output::create(output, owner).map_err(write)?);
+    let mut writer = Writer::new(Output::create(output).map_err(write)?);
     copy(&mut reader, &mut writer, &lines).map_err(|failed| match failed {
         Failed::Reading(source) => capture(source),
         Failed::Writing(source) => write(source),
@@ -175,11 +175,15 @@ fn without_length(header: &[u8]) -> Vec<u8> {
     header
 }
 
+/// Opens a file to read it. A symbolic link is followed; a FIFO or a device is not waited for.
 fn open(path: &Path) -> Result<File, InjectError> {
-    open_regular(path).map_err(|source| match source.kind() {
-        io::ErrorKind::InvalidInput => InjectError::NotAFile(shown(path)),
-        _ => InjectError::Read { path: shown(path), source },
-    })
+    let failed = |source| InjectError::Read { path: shown(path), source };
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
+    match file.metadata().map_err(failed)?.is_file() {
+        true => Ok(file),
+        false => Err(InjectError::NotAFile(shown(path))),
+    }
 }
 
 fn shown(path: &Path) -> Foreign {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::keylog::{Owner, as_owner, create_private};
+use crate::keylog::create_private;
 
 /// Bytes that are collected for one `write`.
 const AT_ONCE: usize = 256 << 10;
@@ -16,7 +16,6 @@ const AT_ONCE: usize = 256 << 10;
 #[derive(Debug)]
 pub(super) struct Output {
     path: PathBuf,
-    owner: Owner,
     file: File,
     buffer: Zeroizing<Vec<u8>>,
     is_whole: bool,
@@ -24,10 +23,10 @@ pub(super) struct Output {
 
 impl Output {
     /// Creates it. What is there already is not touched.
-    pub fn create(path: &Path, owner: Owner) -> io::Result<Self> {
-        let file = create_private(path, owner)?;
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let file = create_private(path)?;
         let buffer = Zeroizing::new(Vec::with_capacity(AT_ONCE));
-        Ok(Self { path: path.to_owned(), owner, file, buffer, is_whole: false })
+        Ok(Self { path: path.to_owned(), file, buffer, is_whole: false })
     }
 
     /// Writes what is left: it is whole now.
@@ -68,7 +67,7 @@ impl Drop for Output {
         let own = self.file.metadata().ok();
         let identity = |file: fs::Metadata| (file.dev(), file.ino());
         if own.is_some() && named.map(identity) == own.map(identity) {
-            let _ = as_owner(self.owner, || fs::remove_file(&self.path));
+            let _ = fs::remove_file(&self.path);
         }
     }
 }

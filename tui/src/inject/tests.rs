@@ -5,6 +5,7 @@ use etherparse::PacketBuilder;
 use tempfile::TempDir;
 
 use super::*;
+use crate::keylog::Owner;
 use crate::tls::{ClientRandom, Label, Secret};
 use crate::wire::fixture::{client_hello, records, server_hello, server_hello_12};
 
@@ -28,7 +29,7 @@ impl Case {
 
     fn inject(&self) -> Result<Report, InjectError> {
         let [keys, input, output] = ["keys", "in", "out"].map(|name| self.path(name));
-        inject(&Injection { keys, input, output }, Owner::of_this_run())
+        inject(&Injection { keys, input, output })
     }
 
     /// The blocks of the output, in words.
@@ -192,13 +193,13 @@ fn what_is_there_is_not_overwritten_and_what_is_broken_leaves_nothing() {
 fn an_output_that_does_not_become_whole_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out");
-    let mut output = Output::create(&path, Owner::of_this_run()).unwrap();
+    let mut output = Output::create(&path).unwrap();
     io::Write::write_all(&mut output, &[0; 1 << 20]).unwrap();
     assert!(path.exists());
     drop(output);
     assert!(!path.exists());
     // Another file that has the name by now is not ours.
-    let output = Output::create(&path, Owner::of_this_run()).unwrap();
+    let output = Output::create(&path).unwrap();
     fs::remove_file(&path).unwrap();
     fs::write(&path, "another").unwrap();
     drop(output);

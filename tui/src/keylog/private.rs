@@ -14,9 +14,9 @@ pub enum KeyLogError {
     /// It has lines, and none is a key log's.
     #[error("{0}: has other contents than a key log; name another path")]
     OtherContents(Foreign),
-    /// It is the file of `--log-file` or `--pcap-file`.
-    #[error("{0} is the log, or has packets: give the key log another file")]
-    IsAnother(Foreign),
+    /// It is the file of `--log-file`.
+    #[error("{0} is the log: give the key log another file")]
+    IsLog(Foreign),
     /// It cannot be opened or created.
     #[error("{path}: {source}")]
     Open {
@@ -85,25 +85,13 @@ impl Owner {
     }
 }
 
-/// Does something with files, with the rights of `owner` where those are not ours.
-///
-/// # Errors
-///
-/// When these rights cannot be had: then nothing is done.
-pub fn as_owner<T: Send>(owner: Owner, act: impl FnOnce() -> T + Send) -> io::Result<T> {
-    match Rights::of(owner) {
-        Some(rights) => rights.lend(act),
-        None => Ok(act()),
-    }
-}
-
-/// Creates a file for appending that nobody else can read; behind sudo with the rights of `owner`.
+/// Creates a file for appending that nobody else can read. It belongs to whoever asks.
 ///
 /// # Errors
 ///
 /// `AlreadyExists` when the path names anything, a symbolic link too; or what the system says.
-pub fn create_private(path: &Path, owner: Owner) -> io::Result<File> {
-    as_owner(owner, || private().create_new(true).open(path))?
+pub fn create_private(path: &Path) -> io::Result<File> {
+    private().create_new(true).open(path)
 }
 
 /// How such a file is opened.
@@ -148,7 +136,7 @@ fn open_as_we_are(path: &Path, owner: Owner) -> Result<File, KeyLogError> {
         Some(libc::EISDIR | libc::ENXIO) => KeyLogError::NotAFile(shown()),
         _ => KeyLogError::Open { path: shown(), source },
     };
-    let file = match private().create_new(true).open(path) {
+    let file = match create_private(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => private().open(path),
         result => result,
     };

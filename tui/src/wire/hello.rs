@@ -154,9 +154,13 @@ pub(super) fn server(message: &[u8], client_random: ClientRandom, at: Time) -> O
 }
 
 /// The random of a ClientHello of which a segment has the beginning: after the headers of record and message and the
-/// version.
+/// version. `None` where the record ends before it does.
 pub(super) fn random_of(payload: &[u8]) -> Option<ClientRandom> {
-    payload.get(11..43)?.try_into().ok().map(ClientRandom)
+    /// Bytes of the record up to its end.
+    const LEAST: u16 = 38;
+    let &[_, _, _, high, low, ..] = payload else { return None };
+    let is_there = u16::from_be_bytes([high, low]) >= LEAST;
+    payload.get(11..43).filter(|_| is_there)?.try_into().ok().map(ClientRandom)
 }
 
 /// Whether data begins as the record of a ClientHello does.
