@@ -1,5 +1,6 @@
 //! Packets from the loopback, and tshark that decrypts them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,6 +10,7 @@ use rustix::process::Signal;
 use crate::keylog::KeyLog;
 use crate::lab::Lab;
 use crate::process::Process;
+use crate::wait::until;
 
 /// A tcpdump that records one port of the loopback.
 pub struct Capture {
@@ -37,6 +39,15 @@ impl Capture {
         Ok(Self { tcpdump, file, port })
     }
 
+    /// Waits until so many connections, from their first to their last packets, are in the file. What the kernel still
+    /// holds when tcpdump is ended is lost.
+    ///
+    /// # Errors
+    /// When they do not come.
+    pub fn wait_for(&self, connections: usize) -> Result<()> {
+        wait_for_connections(&self.file, connections)
+    }
+
     /// Ends the recording: the file is complete.
     ///
     /// # Errors
@@ -46,6 +57,23 @@ impl Capture {
         self.tcpdump.wait()?;
         Ok((self.file.clone(), self.port))
     }
+}
+
+/// Waits until so many connections have ended in a recording that still grows: one end is enough, the other may be cut off.
+///
+/// # Errors
+/// When they do not.
+pub fn wait_for_connections(recording: &Path, connections: usize) -> Result<()> {
+    until("whole connections in the recording", || {
+        let mut tshark = Command::new("tshark");
+        tshark.arg("-r").arg(recording);
+        tshark.args(["-Y", "tcp.flags.fin == 1 or tcp.flags.reset == 1"]);
+        tshark.args(["-T", "fields", "-e", "tcp.stream"]);
+        // The end of the file may be within a packet: that is said, and no failure here.
+        let ended = Process::run(&mut tshark)?;
+        let streams: BTreeSet<&str> = ended.stdout.lines().collect();
+        Ok((streams.len() >= connections).then_some(()))
+    })
 }
 
 /// The request lines (`GET /path`) that tshark reads in clear in a recording, with the help of a key log.

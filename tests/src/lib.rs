@@ -42,7 +42,7 @@ mod wait;
 pub use bench::{Bench, VERSIONS, check_against};
 pub use c_client::{CClient, Linked};
 pub use caddy::Caddy;
-pub use capture::{Capture, decrypted_http, http_in_clear, secrets_in};
+pub use capture::{Capture, decrypted_http, http_in_clear, secrets_in, wait_for_connections};
 pub use captures::{Captured, Captures, Method};
 pub use certificate::Certificate;
 pub use cgroup::Cgroup;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use tlskeytop_tests::{
     Bench, Capture, KeyLog, Lab, PYTHON, Process, Protocol, Tlskeytop, check_whole, curl,
-    http_in_clear, openssl, public_copy, secrets_in, until, whole_truth,
+    http_in_clear, openssl, public_copy, secrets_in, wait_for_connections, whole_truth,
 };
 
 const TIMES: usize = 3;
@@ -71,6 +71,7 @@ fn captures_are_decrypted_without_a_key_log() -> Result<()> {
     let (keys, truths) = all_keys(&bench, TIMES + MORE)?;
     let expected: Vec<String> = (0..TIMES).map(|n| format!("GET /secret-{n}")).collect();
     for (capture, truth) in captures?.into_iter().zip(&truths) {
+        capture.wait_for(TIMES + MORE)?;
         let (pcap, port) = capture.stop()?;
         ensure!(http_in_clear(&pcap, port)?.is_empty(), "it was not encrypted");
         let (output, said) = inject(&bench.lab, &keys, &pcap)?;
@@ -135,13 +136,7 @@ fn a_retry_over_ipv6_in_a_file_of_dumpcap() -> Result<()> {
     dumpcap.wait_stderr("File:", |line| line.starts_with("File: ").then_some(()))?;
     Process::run_ok(curl(&lab, port, "retried").args(["--curves", "X25519:P-384"]))?;
     let truth = whole_truth(&lab.path("s_server"), 1)?;
-    // What the kernel still holds when it is ended is lost. The last packets are those with FIN, of both ends.
-    until("the whole connection in the file", || {
-        let mut tshark = Command::new("tshark");
-        tshark.arg("-r").arg(&file).args(["-Y", "tcp.flags.fin == 1"]);
-        // It grows while it is read.
-        Ok((Process::run(&mut tshark)?.stdout.lines().count() >= 2).then_some(()))
-    })?;
+    wait_for_connections(&file, 1)?;
     dumpcap.signal(Signal::INT)?;
     dumpcap.wait()?;
     let (output, said) = inject(&lab, &lab.path("s_server"), &file)?;
@@ -163,6 +158,7 @@ fn tls_that_begins_later_is_found_and_what_has_no_key_is_listed() -> Result<()> 
         let client = ["s_client", "-starttls", "postgres", "-connect", &address];
         Process::run(openssl(&bench.lab, &client).args(["-servername", "db.example"]))?;
         let truth = peer.whole_truth(1)?;
+        capture.wait_for(1)?;
         let (pcap, _) = capture.stop()?;
         let keys = bench.lab.path(&format!("truth-Postgres-{:?}", peer.version()));
         let (output, said) = inject(&bench.lab, &keys, &pcap)?;
@@ -196,6 +192,7 @@ fn no_root_is_needed_and_nothing_is_overwritten() -> Result<()> {
     let capture = Capture::start(&bench.lab, peer.port())?;
     Process::run_ok(&mut curl(&bench.lab, peer.port(), ""))?;
     peer.whole_truth(1)?;
+    capture.wait_for(1)?;
     let (pcap, _) = capture.stop()?;
     let (folder, program) = public_copy()?;
     let path = |name: &str| folder.path().join(name);

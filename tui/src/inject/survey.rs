@@ -10,7 +10,7 @@ use crate::text::Foreign;
 use crate::tls::{ClientRandom, KeyLine, Label, LineId, ParsedLine, Version, parse_line};
 use crate::wire::{self, Dropped, Handshakes, Limits, Seen};
 
-/// Most handshakes that are known: 40 MiB of memory. What is beyond them is counted.
+/// Most handshakes that are known: up to 100 MiB of memory. What is beyond them is counted.
 const MOST_HANDSHAKES: usize = 250_000;
 /// Most lines of secrets in the capture that are remembered; what is beyond them may be repeated.
 const MOST_LINES: usize = 1_000_000;

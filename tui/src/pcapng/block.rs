@@ -1,6 +1,6 @@
 //! What blocks of a pcapng file are made of; one is made whole in memory: nothing is written by halves.
 
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 /// The byte order of a section.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,30 +52,30 @@ pub(super) mod option {
     pub const TIME_OFFSET: u16 = 14;
 }
 
-/// A block that is being made. One that holds secrets is wiped; the others are not, which for packets costs more than all
-/// the rest.
+/// A block that is being made. It is wiped when it is dropped, as it may hold secrets; not for each block that it is used
+/// for, which would take longer than to write it.
 #[derive(Debug)]
 pub(super) struct Draft {
     bytes: Zeroizing<Vec<u8>>,
     order: Order,
     has_options: bool,
-    has_secrets: bool,
 }
 
 impl Draft {
     /// One that is used again for each block.
     pub fn new(order: Order) -> Self {
-        Self { bytes: Zeroizing::default(), order, has_options: false, has_secrets: false }
+        Self { bytes: Zeroizing::default(), order, has_options: false }
+    }
+
+    /// Another one in the same byte order.
+    pub fn another(&self) -> Self {
+        Self::new(self.order)
     }
 
     /// Begins anew. With room for `content` bytes no copy is left behind by growing.
     pub fn begin(&mut self, kind: u32, content: usize) {
         /// Type, both lengths, and options without their texts.
         const AROUND: usize = 64;
-        if self.has_secrets {
-            self.bytes.zeroize();
-        }
-        self.has_secrets = kind == self::kind::SECRETS;
         self.bytes.clear();
         self.bytes.reserve(content + AROUND);
         self.has_options = false;

@@ -157,11 +157,13 @@ impl<W: Write> Writer<W> {
             for line in some {
                 text.extend_from_slice(line.to_text().as_bytes());
             }
-            self.block.begin(kind::SECRETS, text.len());
-            self.block.u32(TLS_KEY_LOG);
-            self.block.u32(u32::try_from(text.len()).unwrap_or(u32::MAX));
-            self.block.padded(&text);
-            self.put()?;
+            // Of its own, and wiped at once.
+            let mut block = self.block.another();
+            block.begin(kind::SECRETS, text.len());
+            block.u32(TLS_KEY_LOG);
+            block.u32(u32::try_from(text.len()).unwrap_or(u32::MAX));
+            block.padded(&text);
+            self.raw(block.end())?;
         }
         Ok(())
     }
