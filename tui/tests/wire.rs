@@ -1,5 +1,6 @@
 //! The programs for the wire view, on this kernel: which packets pass the filter, and whose connections they are. Needs root;
 //! says so when it is skipped.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the message")]
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -55,12 +56,12 @@ impl Scene {
         [self.client.local_addr().unwrap(), self.server.local_addr().unwrap()]
     }
 
-    fn from_client(&mut self, bytes: &[u8]) {
+    fn client_says(&mut self, bytes: &[u8]) {
         self.client.write_all(bytes).unwrap();
         self.server.read_exact(&mut vec![0; bytes.len()]).unwrap();
     }
 
-    fn from_server(&mut self, bytes: &[u8]) {
+    fn server_says(&mut self, bytes: &[u8]) {
         self.server.write_all(bytes).unwrap();
         self.client.read_exact(&mut vec![0; bytes.len()]).unwrap();
     }
@@ -97,16 +98,16 @@ fn a_handshake_passes_up_to_the_server_hello() {
     for address in ["127.0.0.1:0", "[::1]:0"] {
         let Some(mut scene) = Scene::open(address) else { return };
         let hello = [&[22, 3, 1, 1, 0, 1][..], &[7; 300]].concat();
-        scene.from_client(&hello[..1]);
-        scene.from_client(&hello[1..200]);
-        scene.from_client(&hello[200..]);
+        scene.client_says(&hello[..1]);
+        scene.client_says(&hello[1..200]);
+        scene.client_says(&hello[200..]);
         let retry = [&server_hello(90)[..11], &RETRY, &[0; 71]].concat();
-        scene.from_server(&retry);
-        scene.from_client(&hello);
+        scene.server_says(&retry);
+        scene.client_says(&hello);
         let answer = server_hello(120);
-        scene.from_server(&answer);
-        scene.from_server(&[23; 5000]);
-        scene.from_client(&[23; 5000]);
+        scene.server_says(&answer);
+        scene.server_says(&[23; 5000]);
+        scene.client_says(&[23; 5000]);
         let passed = scene.passed();
         assert_eq!(passed[0], [&hello[..], &hello].concat());
         assert_eq!(passed[1], [&retry[..], &answer].concat());
@@ -118,29 +119,29 @@ const RETRY: [u8; 8] = [0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11];
 #[test]
 fn a_server_hello_in_pieces_passes_and_other_protocols_do_not() {
     let Some(mut scene) = Scene::open("127.0.0.1:0") else { return };
-    scene.from_client(&[22, 3, 1]);
+    scene.client_says(&[22, 3, 1]);
     let answer = server_hello(3000);
-    scene.from_server(&answer[..1000]);
-    scene.from_server(&answer[1000..]);
-    scene.from_server(&vec![23; 40_000]);
-    scene.from_server(&[23; 100]);
+    scene.server_says(&answer[..1000]);
+    scene.server_says(&answer[1000..]);
+    scene.server_says(&vec![23; 40_000]);
+    scene.server_says(&[23; 100]);
     let passed = scene.passed();
     assert!(passed[1].starts_with(&answer));
     assert!(passed[1].len() < 3000 + 40_000 + 100, "{}", passed[1].len());
 
     let Some(mut scene) = Scene::open("127.0.0.1:0") else { return };
-    scene.from_client(b"GET / HTTP/1.0\r\n\r\n");
-    scene.from_server(&[b'x'; 3000]);
+    scene.client_says(b"GET / HTTP/1.0\r\n\r\n");
+    scene.server_says(&[b'x'; 3000]);
     assert_eq!(scene.passed(), [Vec::<u8>::new(), Vec::new()]);
     // TLS that begins later, as with STARTTLS.
-    scene.from_client(&[22, 3, 1, 1, 0, 1, 7]);
+    scene.client_says(&[22, 3, 1, 1, 0, 1, 7]);
     assert_eq!(scene.server_after_starttls(), [vec![22, 3, 1, 1, 0, 1, 7], server_hello(90)]);
 }
 
 impl Scene {
     fn server_after_starttls(&mut self) -> [Vec<u8>; 2] {
         let [client, server] = self.ends();
-        self.from_server(&server_hello(90));
+        self.server_says(&server_hello(90));
         let mut passed = [Vec::new(), Vec::new()];
         let deadline = Instant::now() + Duration::from_secs(30);
         while passed[1].is_empty() {

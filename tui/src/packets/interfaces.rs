@@ -6,10 +6,14 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SocketFlags, SocketType, netdevice, recv, socket_with,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netdevice, recv, send,
+    socket_with,
 };
 
 use super::socket;
+
+/// Bytes of a `nlmsghdr` (`linux/netlink.h`).
+const NETLINK_HEADER: u32 = 16;
 
 /// Names and indexes of interfaces (netdevice(7)), and a notice when one changes (rtnetlink(7)).
 pub struct Interfaces {
@@ -34,6 +38,11 @@ impl Interfaces {
         // Joined without bind(2), which is forbidden when everything runs.
         let group = libc::RTNLGRP_LINK as libc::c_int;
         socket::set(changes.as_fd(), libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, &group)?;
+        // The kernel tells nothing to a socket that has no number yet. It gets one with its first message, which asks nothing.
+        let mut message = [0; NETLINK_HEADER as usize];
+        message[..4].copy_from_slice(&NETLINK_HEADER.to_ne_bytes());
+        message[4..6].copy_from_slice(&(libc::NLMSG_NOOP as u16).to_ne_bytes());
+        send(&changes, &message, SendFlags::empty())?;
         Ok(Self { names, changes, chosen })
     }
 

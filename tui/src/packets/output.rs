@@ -107,6 +107,7 @@ impl Output {
         let key = (frame.interface, frame.hardware);
         let place = match self.places.get(&key) {
             Some(place) => *place,
+            None if self.places.len() >= INTERFACES => None,
             None => {
                 let place = self.meet(frame.interface, frame.hardware, name(frame.interface));
                 self.places.insert(key, place);
@@ -131,15 +132,12 @@ impl Output {
         Some(self.interfaces.len() - 1)
     }
 
-    /// Interfaces changed: those that have another name now are others.
+    /// Interfaces changed: those that have another name now are others. Of one that is gone, packets may still come.
     pub fn forget_renamed(&mut self, name: impl Fn(u32) -> Option<String>) {
         let interfaces = &self.interfaces;
         self.places.retain(|(index, _), place| {
-            let now = name(*index);
-            match place.and_then(|place| interfaces.get(place)) {
-                Some(known) => now.is_some() && now == known.name,
-                None => now.is_some(),
-            }
+            let known = place.and_then(|place| interfaces.get(place));
+            known.is_none_or(|known| name(*index).is_none_or(|now| known.name == Some(now)))
         });
     }
 
