@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -45,14 +45,24 @@ pub struct KeyLog {
     needs_newline: bool,
 }
 
-/// Device and inode of the log, which must not become the key log: it would spoil both.
-static LOG: OnceLock<(u64, u64)> = OnceLock::new();
+/// Device and inode of the log and of the packets' files, none of which must become the key log: it would spoil both.
+static APART: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
 
-/// Notes that this file is the log. To be called once.
-pub fn keep_apart(log: &File) {
-    if let Some(file) = identity(log) {
-        let _ = LOG.set(file);
-    }
+/// Notes that this file is the log, or has packets.
+pub fn keep_apart(file: &File) {
+    APART.lock().unwrap_or_else(PoisonError::into_inner).extend(identity(file));
+}
+
+/// Forgets a file that is not written any more.
+pub fn no_longer_apart(file: &File) {
+    let file = identity(file);
+    APART.lock().unwrap_or_else(PoisonError::into_inner).retain(|apart| Some(*apart) != file);
+}
+
+/// Whether [`keep_apart`] was told of this file.
+pub fn is_kept_apart(file: &File) -> bool {
+    let apart = APART.lock().unwrap_or_else(PoisonError::into_inner);
+    identity(file).is_some_and(|file| apart.contains(&file))
 }
 
 fn identity(file: &File) -> Option<(u64, u64)> {
@@ -67,8 +77,8 @@ impl KeyLog {
     /// [`KeyLogError`]; see [`open_private`].
     pub fn open(path: &Path, owner: Owner) -> Result<(Self, Vec<KnownLine>), KeyLogError> {
         let file = open_private(path, owner)?;
-        if identity(&file).is_some_and(|file| LOG.get() == Some(&file)) {
-            return Err(KeyLogError::IsLog(Foreign::from(path.as_os_str())));
+        if is_kept_apart(&file) {
+            return Err(KeyLogError::IsAnother(Foreign::from(path.as_os_str())));
         }
         let Lines { known, needs_newline, is_other } = read_lines(&file).map_err(|source| {
             KeyLogError::Open { path: Foreign::from(path.as_os_str()), source }

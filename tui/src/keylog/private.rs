@@ -14,9 +14,9 @@ pub enum KeyLogError {
     /// It has lines, and none is a key log's.
     #[error("{0}: has other contents than a key log; name another path")]
     OtherContents(Foreign),
-    /// It is the file of `--log-file`.
-    #[error("{0} is the log: give the key log another file")]
-    IsLog(Foreign),
+    /// It is the file of `--log-file` or `--pcap-file`.
+    #[error("{0} is the log, or has packets: give the key log another file")]
+    IsAnother(Foreign),
     /// It cannot be opened or created.
     #[error("{path}: {source}")]
     Open {
