@@ -8,8 +8,9 @@ use super::socket::{Socket, Statistics};
 use crate::model::Time;
 use crate::wire::{Segment, segment};
 
-/// Blocks of the ring, of 1 MiB: 500 hellos in each.
-const RING: usize = 4;
+/// Blocks of the ring, of 1 MiB: 500 hellos in each. The kernel goes on to the next one after 50 ms, so that this is also how
+/// long a busy machine may keep us from reading: 0.8 s.
+const RING: usize = 16;
 
 /// A packet socket with the eBPF program `handshakes` as its filter.
 pub struct Hellos {
