@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// The fields of every line, in the order of the design.
-const FIELDS: [&str; 16] = [
+const FIELDS: [&str; 19] = [
     "time",
     "pid",
     "comm",
@@ -21,7 +21,10 @@ const FIELDS: [&str; 16] = [
     "client_random",
     "server_name",
     "peer",
+    "seen_on_wire",
+    "alpn",
     "state",
+    "reason",
     "secrets",
 ];
 
@@ -40,7 +43,9 @@ impl Sessions {
             for field in FIELDS {
                 ensure!(value.get(field).is_some(), "no field {field:?} in {line}");
             }
-            let pid = value["pid"].as_u64().with_context(|| format!("pid in {line}"))?;
+            // Of a handshake on the wire it may not be known whose it is.
+            let pid = value["pid"].as_u64().unwrap_or(0);
+            ensure!(pid > 0 || value["state"] == "missing", "no pid in {line}");
             let random = value["client_random"].as_str();
             let random = random.with_context(|| format!("client_random in {line}"))?;
             sessions.insert((pid, random.to_owned()), value);

@@ -39,6 +39,8 @@ pub enum Action {
     CopyClientRandom,
     /// Turn saving to the key log on or off.
     Save,
+    /// Record packets with their secrets, or stop that.
+    Record,
     /// Write the key lines of the sessions that are shown to a file.
     Export,
     /// Look at one session.

@@ -2,6 +2,8 @@
 
 mod packets;
 
+pub use packets::usual as usual_recording;
+
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -111,6 +113,10 @@ struct Options {
     /// What to show; without a terminal the default is keylog
     #[arg(long, help_heading = "What to show", value_enum, value_name = "MODE")]
     mode: Option<ModeArg>,
+    /// Do not look at the handshakes on the network: which of them have no secret, and server name,
+    /// peer and ALPN of those that have one
+    #[arg(long, help_heading = "What to show")]
+    no_wire: bool,
     /// Use the mouse in the interface: wheel, clicks, double clicks. Text is then selected with
     /// Shift held
     #[arg(long, help_heading = "What to show")]
@@ -289,6 +295,8 @@ pub struct CaptureTask {
     pub save: bool,
     /// Packets that are recorded, and where.
     pub packets: Option<Plan>,
+    /// Look at the handshakes on the network.
+    pub wire: bool,
     /// Stop after this time.
     pub duration: Option<Duration>,
     /// Stop after so many complete sessions.
@@ -411,6 +419,7 @@ impl Options {
                 ..Selection::default()
             },
             packets,
+            wire: !self.no_wire,
             images: self.image,
             excluded_images: self.exclude_image,
             open: Open { keylog: self.keylog_file.is_none(), catch_up: self.catch_up.is_none() },

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::cli::{CaptureTask, Mode};
 use crate::json;
-use crate::model::{CommandState, Effect, Ending, Model, Msg, SavingState};
+use crate::model::{CommandState, Coverage, Effect, Ending, Model, Msg, SavingState, WireView};
 use crate::runtime::{Engine as _, Machine, Printer, Unsaved, finish};
 use crate::signals::{received, unless_ignored};
 use crate::target::process::is_in_foreground;
@@ -333,8 +333,28 @@ pub fn summary(model: &Model) -> String {
             text.push_str(&format!(", {count} {what}"));
         }
     }
+    if model.wire.view != WireView::Off {
+        text.push_str(&coverage(&model.wire.coverage));
+    }
     for sentence in model.missed.sentences().into_iter().take(MISSED) {
         text.push_str(&format!("; {sentence}"));
+    }
+    text
+}
+
+/// `; secrets for 98 of 100 handshakes seen on the wire`.
+fn coverage(coverage: &Coverage) -> String {
+    let Coverage { covered, others, forgotten, lost, .. } = coverage;
+    let mut text =
+        format!("; secrets for {covered} of {} handshakes seen on the wire", coverage.seen());
+    let seldom = [
+        (*others, "others of processes that are not chosen"),
+        (*forgotten, "forgotten"),
+        (lost.packets, "packets with hellos dropped"),
+        (lost.hellos, "hellos not read"),
+    ];
+    for (count, what) in seldom.into_iter().filter(|(count, _)| *count > 0) {
+        text.push_str(&format!(", {count} {what}"));
     }
     text
 }

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::model::Session;
 use crate::model::target::{Image, Process, Targets};
+use crate::model::{OnWire, Reason, Session};
 use crate::target::plan::{Library, Linkage, Ways};
 use crate::text::{Foreign, is_dangerous};
 use crate::tls::{Label, Role};
@@ -36,13 +36,46 @@ impl<'a> Place<'a> {
     }
 }
 
+/// What the wire showed of a session.
+#[derive(Default, Serialize)]
+struct WireFields<'a> {
+    seen_on_wire: bool,
+    client: Option<String>,
+    server: Option<String>,
+    /// The one that was chosen, which is encrypted in TLS 1.3.
+    alpn: Option<&'a str>,
+    alpn_offered: Vec<&'a str>,
+    /// With Encrypted ClientHello the server name is the outer one.
+    ech: Option<bool>,
+    hello_retry: Option<bool>,
+    /// Microseconds from hello to hello.
+    hello_us: Option<u64>,
+}
+
+impl<'a> WireFields<'a> {
+    fn of(wire: &'a OnWire) -> Self {
+        let chosen = wire.answer.as_ref().and_then(|answer| answer.alpn.as_ref());
+        let took = wire.took().and_then(|took| u64::try_from(took.as_micros()).ok());
+        Self {
+            seen_on_wire: true,
+            client: Some(wire.client.to_string()),
+            server: Some(wire.server.to_string()),
+            alpn: chosen.map(Foreign::raw),
+            alpn_offered: wire.offered.iter().map(Foreign::raw).collect(),
+            ech: Some(wire.has_ech),
+            hello_retry: Some(wire.was_retried),
+            hello_us: took,
+        }
+    }
+}
+
 /// A session; what is not known is null.
 #[derive(Serialize)]
 struct SessionLine<'a> {
     time: String,
-    pid: u32,
+    pid: Option<u32>,
     inner_pid: Option<u32>,
-    comm: &'a str,
+    comm: Option<&'a str>,
     exe: Option<&'a str>,
     #[serde(flatten)]
     place: Place<'a>,
@@ -55,7 +88,10 @@ struct SessionLine<'a> {
     client_random: String,
     server_name: Option<&'a str>,
     peer: Option<String>,
+    #[serde(flatten)]
+    wire: WireFields<'a>,
     state: &'static str,
+    reason: Option<&'static str>,
     secrets: BTreeMap<String, String>,
 }
 
@@ -74,12 +110,12 @@ pub fn session(session: &Session, targets: &Targets, reveal: bool) -> String {
     }
     line(&SessionLine {
         time: session.first_seen.to_string(),
-        pid: session.key.pid,
+        pid: session.pid(),
         inner_pid: session.process.inner_pid,
-        comm: session.process.comm.raw(),
+        comm: session.pid().map(|_| session.process.comm.raw()),
         exe: session.process.exe.as_ref().map(Foreign::raw),
         place: Place::of(Some(&session.process)),
-        library: image.and_then(library),
+        library: image.and_then(library).or_else(|| runtime(session)),
         image: image.map(|image| image.path.raw()),
         method: session.entries.first().map(|entry| entry.method.as_str()),
         role: session.facts.role.map(Role::as_str),
@@ -88,9 +124,19 @@ pub fn session(session: &Session, targets: &Targets, reveal: bool) -> String {
         client_random: session.key.client_random.to_string(),
         server_name: session.server_name.as_ref().map(crate::text::Foreign::raw),
         peer: session.peer.map(|peer| peer.to_string()),
+        wire: session.wire.as_deref().map_or_else(WireFields::default, WireFields::of),
         state: session.state().as_str(),
+        reason: session.reason.as_ref().map(Reason::as_str),
         secrets,
     })
+}
+
+/// The runtime that brings TLS of its own, where that is why there is no secret.
+fn runtime(session: &Session) -> Option<String> {
+    match &session.reason {
+        Some(Reason::Unsupported(name)) => name.as_deref().map(str::to_owned),
+        _ => None,
+    }
 }
 
 /// The label, with a number where it comes again: an object has each name once.

@@ -94,6 +94,7 @@ const DEFAULTS: &[Default] = &[
     bind(&[Sessions, Detail], &[ch('p'), key(KeyCode::Tab)], Action::Processes, "processes", "Choose the processes to attach to"),
     bind(&[Sessions], &[ch('/')], Action::Filter, "filter", "Show some sessions only: text, or words like tls:1.2 and !pid:7"),
     bind(VIEWS, &[ch('w')], Action::Save, "save", "Turn saving to the key log on or off"),
+    bind(VIEWS, &[ch('P')], Action::Record, "", "Record packets and their secrets to a new pcapng file, or end that"),
     bind(&[Sessions], &[ch('y')], Action::CopyLine, "copy", "Copy a key line of the session; of several, choose one"),
     bind(&[Detail], &[ch('y')], Action::CopyLine, "copy", "Copy the key line under the cursor"),
     bind(&[Sessions, Detail], &[ch('Y')], Action::CopyLines, "copy all", "Copy all key lines of the session"),

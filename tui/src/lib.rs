@@ -4,6 +4,7 @@
 //! and on a tick, when something changed, `view::draw(&model)`.
 
 pub mod action;
+mod bell;
 pub mod capture;
 pub mod cli;
 pub mod clipboard;

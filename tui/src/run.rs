@@ -28,6 +28,7 @@ use crate::logging;
 use crate::model::target::{Ancestor, Selection};
 use crate::model::{
     AT_A_TIME, AT_A_TIME_ONE_BY_ONE, CatchingUp, CommandState, DEFAULT_SESSION_LIMIT, Model, Msg,
+    WireView,
 };
 use crate::packets::{Recorder, RecorderError};
 use crate::preflight::{self, Check};
@@ -290,8 +291,17 @@ fn capture_logged(
         let mut machine = Machine::start(loaded, registry, watch, first, only_named)?;
         let mut model = Model::new(selection, task.keylog.clone(), DEFAULT_SESSION_LIMIT);
         model.catching_up = CatchingUp::new(task.catch_up, at_a_time);
+        model.wire.view = match task.mode {
+            _ if !machine.has_wire() => WireView::Off,
+            Mode::Keylog | Mode::Pcap => WireView::Count,
+            Mode::Tui | Mode::Json => WireView::Rows,
+        };
         if let Some(recorder) = recorder {
-            machine.set_recorder(recorder);
+            let plan = task.packets.clone();
+            machine.set_recorder(
+                recorder,
+                plan.unwrap_or_else(|| cli::usual_recording(PathBuf::new())),
+            );
             model.update(machine.now(), Msg::Record(true));
         }
         if let Some(command) = command {
@@ -338,11 +348,11 @@ fn start_loading(
     runtime: &Runtime,
     task: &CaptureTask,
 ) -> io::Result<JoinHandle<Result<Loaded, CaptureError>>> {
-    let (ring, ways) = (task.ring_bytes.unwrap_or(RING), task.selection.ways);
+    let (ring, ways, wire) = (task.ring_bytes.unwrap_or(RING), task.selection.ways, task.wire);
     let handle = runtime.handle().clone();
     thread::Builder::new().name("load".to_owned()).spawn(move || {
         let _entered = handle.enter();
-        capture::load(ring, ways, false)
+        capture::load(ring, ways, wire)
     })
 }
 

@@ -9,8 +9,17 @@ use crate::packets::{INTERFACES, Plan, Rotation, Scope, Terms};
 
 /// Where packets go with `--mode pcap`, unless the user says otherwise.
 pub const DEFAULT_FILE: &str = "./tlskeytop.pcapng";
+/// Seconds that packets wait for their secrets at the most.
+const WAIT: u64 = 3;
 /// Bytes of packets that wait for their secrets, or for the disk: 0.8 s at 50,000 packets of 1,500 bytes a second.
 const HELD: usize = 64 << 20;
+
+/// What is recorded when the interface is asked to: all packets, and the secrets that they need.
+pub fn usual(path: PathBuf) -> Plan {
+    let wait = Duration::from_secs(WAIT);
+    let terms = Terms { scope: Scope::All, all_secrets: false, wait, held: HELD };
+    Plan { path, interfaces: Vec::new(), terms, rotation: Rotation::default() }
+}
 
 #[derive(Debug, Args)]
 pub(super) struct PacketOptions {
@@ -36,7 +45,7 @@ pub(super) struct PacketOptions {
     pcap_secrets: SecretsArg,
     /// Packets wait so long at the most for the secrets of their connection, so that these stand
     /// before them
-    #[arg(long, help_heading = "Packets", value_name = "SECS", default_value = "3", value_parser = clap::value_parser!(u64).range(0..=60))]
+    #[arg(long, help_heading = "Packets", value_name = "SECS", default_value_t = WAIT, value_parser = clap::value_parser!(u64).range(0..=60))]
     pcap_wait: u64,
     /// Go on with another file, FILE-1 and so on, when one has so many MiB
     #[arg(long, help_heading = "Packets", value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 30))]

@@ -1,5 +1,6 @@
 //! Models for tests: processes, images and secrets as a machine would have them, some of them hostile.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use crate::target::plan::{
     Arguments, FoundBy, Hook, ImagePlan, Library, Linkage, RandomPath, Site, SiteKind, Tap,
 };
 use crate::text::Foreign;
-use crate::tls::{ClientRandom, Label, Secret};
+use crate::tls::{CipherSuite, ClientRandom, Label, Secret, Version};
+use crate::wire::Hello;
 
 /// 2026-01-02 03:04:05 UTC.
 pub const START: Time = Time(1_767_323_045_000_000_000);
@@ -135,6 +137,23 @@ pub fn secret(time: Time, process: &Arc<Process>, random: u8, label: Label, fill
         caught_up: None,
         may_be_updated: false,
         label,
+    }
+}
+
+/// A ClientHello for example.org, from port 40000 to port 443.
+pub fn hello(client_random: ClientRandom, at: Time) -> Hello {
+    let end = |port| SocketAddr::from(([192, 0, 2, 1], port));
+    Hello {
+        client: end(40_000),
+        server: end(443),
+        client_random,
+        at,
+        server_name: Some("example.org".into()),
+        alpn: ["h2", "http/1.1"].map(Foreign::from).into(),
+        versions: [Version::Tls13, Version::Tls12].into(),
+        ciphers: [CipherSuite(0x1301)].into(),
+        has_ech: false,
+        is_resumption_offered: false,
     }
 }
 

@@ -41,6 +41,11 @@ impl Missed {
         self.attached.insert(image, now);
     }
 
+    /// Whether an image was attached after this, or is not.
+    pub(super) fn was_late(&self, image: ImageId, time: Time) -> bool {
+        self.attached.get(&image).is_none_or(|since| *since > time)
+    }
+
     /// The clock was set back: what was attached was so before now.
     pub(super) fn clock_was_set_back(&mut self, now: Time) {
         self.attached.values_mut().for_each(|since| *since = now.min(*since));

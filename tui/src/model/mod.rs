@@ -13,6 +13,7 @@ pub(crate) mod fixture;
 mod missed;
 mod msg;
 mod process;
+mod reason;
 mod recording;
 mod saving;
 pub mod selection;
@@ -26,9 +27,12 @@ mod tests;
 mod tests_choosing;
 #[cfg(test)]
 mod tests_clock;
+#[cfg(test)]
+mod tests_wire;
 mod time;
 mod touched;
 pub mod ui;
+mod wire;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,6 +43,7 @@ pub use catch_up::{
 pub use command::{CommandState, Ending};
 pub use missed::{Loss, Missed};
 pub use msg::{Effect, KeyLogMsg, Msg};
+pub use reason::{Reason, Verdict};
 pub use recording::{PacketKey, Recorded};
 pub use saving::{InFile, KnownLine, LINES_REMEMBERED, PendingLine, Saving, SavingState};
 pub use session::{
@@ -48,6 +53,9 @@ pub use stats::{KernelCounters, Rate, Stats};
 pub use store::{Evicted, SessionRef, Store};
 pub use time::Time;
 pub use touched::Touched;
+pub use wire::{
+    Chosen, Coverage, GRACE, Lost, OnWire, Owner, Owners, REMEMBERED, Wire, WireMsg, WireView,
+};
 
 use target::{ImageState, Selection, Targets};
 
@@ -77,6 +85,8 @@ pub struct Model {
     pub stats: Stats,
     /// What was not captured since its image was attached too late.
     pub missed: Missed,
+    /// What the wire shows.
+    pub wire: Wire,
     /// Time of the last message.
     pub now: Time,
     /// A look at the machine has come in.
@@ -96,6 +106,7 @@ impl Model {
             catching_up: CatchingUp::new(CATCH_UP_LIMIT, AT_A_TIME),
             stats: Stats::default(),
             missed: Missed::default(),
+            wire: Wire::default(),
             now: Time(0),
             scanned: false,
             command: None,
@@ -161,6 +172,7 @@ impl Model {
                 let (ended, told) = self.catching_up.tick(&self.targets, now);
                 effects.extend(ended.into_iter().map(Effect::Capture));
                 effects.extend(told.into_iter().map(Effect::Warn));
+                self.wire_tick(&mut effects);
             }
             Msg::ChoosePid(pid, chosen) => {
                 self.catching_up.before_choosing(&self.targets);
@@ -172,7 +184,9 @@ impl Model {
                 self.targets.selection.all = all;
                 self.reconcile(&mut effects);
             }
+            Msg::Wire(msg) => self.wire_says(msg, &mut effects),
             Msg::Record(on) => self.record(on, &mut effects),
+            Msg::Recording(to) => self.record(to.is_some(), &mut effects),
             Msg::Recorded(recorded) => {
                 self.recording = self.recording.is_some().then_some(recorded);
             }
@@ -241,6 +255,7 @@ impl Model {
             self.stats.rate.count(self.now);
         }
         self.stats.complete += u64::from(taken.completed);
+        self.meet_wire(taken.session);
         match taken.outcome {
             Outcome::Null => self.stats.nulls += 1,
             // Catching up meets also what is known: that says nothing to anybody.
@@ -255,6 +270,10 @@ impl Model {
                 self.new_secret(taken.session, &label, effects);
             }
         }
+        self.make_room();
+    }
+
+    fn make_room(&mut self) {
         let evicted = self.sessions.evict();
         self.stats.evicted.sessions += evicted.sessions;
         self.stats.evicted.unsaved += evicted.unsaved;
@@ -399,6 +418,7 @@ impl Model {
         self.saving.retry_by(now + RETRY);
         self.catching_up.clock_was_set_back(now);
         self.missed.clock_was_set_back(now);
+        self.wire.clock_was_set_back(now);
     }
 
     /// Tells a failure once, not at each retry.

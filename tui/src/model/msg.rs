@@ -1,5 +1,6 @@
 //! What comes into the model, and what it asks for.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::command::Ending;
@@ -9,8 +10,10 @@ use super::session::Captured;
 use super::stats::KernelCounters;
 use super::target::{Change, Image, ImageId, Scan};
 use super::ui::Exported;
+use super::wire::WireMsg;
 use crate::hidden::Hidden;
 use crate::text::Foreign;
+use crate::tls::ClientRandom;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -73,8 +76,12 @@ pub enum Msg {
     ChooseAll(bool),
     /// From now on secrets go to the packets that are recorded, or no more.
     Record(bool),
+    /// The recorder of packets has begun, to this file, or ended.
+    Recording(Option<PathBuf>),
     /// What the recorder of packets has done.
     Recorded(Recorded),
+    /// What the wire showed.
+    Wire(WireMsg),
     /// Turn saving on or off.
     Save(bool),
     /// Turn saving on, to this path.
@@ -136,8 +143,21 @@ pub enum Effect {
         /// The lines.
         lines: Vec<PendingLine>,
     },
+    /// Record packets to this file; [`Msg::Recording`] says when that has begun.
+    StartRecording(PathBuf),
+    /// End that.
+    StopRecording,
     /// Give a secret to the recorder of packets.
     Record(Box<PacketKey>),
+    /// Find out whose a connection is.
+    FindOwners {
+        /// The handshake in it.
+        client_random: ClientRandom,
+        /// Who sent the ClientHello.
+        client: SocketAddr,
+        /// To whom.
+        server: SocketAddr,
+    },
     /// Put a text on the clipboard.
     Copy {
         /// The text.

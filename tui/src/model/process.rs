@@ -50,6 +50,22 @@ pub struct Process {
 }
 
 impl Process {
+    /// Nobody knows which.
+    pub fn unknown() -> Self {
+        Self {
+            pid: 0,
+            parent: 0,
+            start_ticks: 0,
+            comm: "?".into(),
+            exe: None,
+            container: None,
+            is_container_known: false,
+            inner_pid: None,
+            ancestors: [].into(),
+            is_past: true,
+        }
+    }
+
     /// `4711`, or `4711 (7 inside)` where it has another id in a namespace of its own.
     pub fn pids(&self) -> String {
         match self.inner_pid {

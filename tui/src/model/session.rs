@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Time;
+use super::reason::{Reason, Verdict};
 use super::target::{ImageId, Process};
+use super::wire::OnWire;
 use crate::text::Foreign;
 use crate::tls::{CipherSuite, ClientRandom, KeyLine, Label, Role, Secret, Version};
 
@@ -142,6 +144,8 @@ pub enum SecretState {
     Complete,
     /// Seen, and all zero.
     Null,
+    /// The handshake was seen on the wire, and no secret came.
+    Missing,
 }
 
 impl SecretState {
@@ -152,6 +156,7 @@ impl SecretState {
             Self::Partial { .. } => "partial",
             Self::Complete => "complete",
             Self::Null => "null",
+            Self::Missing => "missing",
         }
     }
 }
@@ -192,6 +197,10 @@ pub struct Session {
     pub server_name: Option<Foreign>,
     /// The other end of the connection, where it is known.
     pub peer: Option<SocketAddr>,
+    /// What the wire showed of it.
+    pub wire: Option<Arc<OnWire>>,
+    /// Why there is no secret, while there is none.
+    pub reason: Option<Reason>,
     /// In the order of arrival.
     pub entries: Vec<Entry>,
     /// Values that were there already.
@@ -220,11 +229,86 @@ impl Session {
             facts: Facts::default(),
             server_name: None,
             peer: None,
+            wire: None,
+            reason: None,
             entries: Vec::new(),
             duplicates: 0,
             conflicts: 0,
             changed: true,
         }
+    }
+
+    /// A handshake without a secret.
+    pub(super) fn missing_one(
+        serial: u64,
+        client_random: ClientRandom,
+        on_wire: &Arc<OnWire>,
+        verdict: Verdict,
+    ) -> Self {
+        let Verdict { owner, role, image, reason, .. } = verdict;
+        let process = owner.map_or_else(|| Arc::new(Process::unknown()), |owner| owner.process);
+        let mut session = Self {
+            serial,
+            key: SessionKey { pid: process.pid, client_random },
+            process,
+            image: image.unwrap_or(ImageId::NONE),
+            first_seen: on_wire.began,
+            last_seen: on_wire.began,
+            facts: Facts { role, ..Facts::default() },
+            server_name: None,
+            peer: None,
+            wire: None,
+            reason: Some(reason),
+            entries: Vec::new(),
+            duplicates: 0,
+            conflicts: 0,
+            changed: true,
+        };
+        session.meet_wire(on_wire);
+        session
+    }
+
+    /// Becomes the session of a process that has a secret after all.
+    pub(super) fn adopt(&mut self, event: &Captured) {
+        self.key = event.session_key();
+        self.process = Arc::clone(&event.process);
+        self.image = event.image;
+        self.reason = None;
+        // What the process says comes before what the wire says.
+        (self.facts, self.server_name, self.peer) = (Facts::default(), None, None);
+        self.changed = true;
+    }
+
+    /// Whether nothing but the wire is known of it.
+    pub fn is_missing(&self) -> bool {
+        self.reason.is_some()
+    }
+
+    /// Its process id, where it is known whose it is.
+    pub fn pid(&self) -> Option<u32> {
+        (self.key.pid != 0).then_some(self.key.pid)
+    }
+
+    /// Takes over what the wire showed and the process did not.
+    pub(super) fn meet_wire(&mut self, on_wire: &Arc<OnWire>) {
+        if self.wire.as_ref().is_some_and(|known| Arc::ptr_eq(known, on_wire)) {
+            return;
+        }
+        self.wire = Some(Arc::clone(on_wire));
+        self.changed = true;
+        self.look_at_wire();
+    }
+
+    fn look_at_wire(&mut self) {
+        let Some(on_wire) = &self.wire else { return };
+        let answer = on_wire.answer.as_ref();
+        let (chosen, cipher) = (answer.and_then(|a| a.version), answer.map(|a| a.cipher));
+        self.facts.version = refined(self.facts.version, chosen);
+        self.facts.cipher = self.facts.cipher.or(cipher);
+        if self.server_name.is_none() {
+            self.server_name.clone_from(&on_wire.server_name);
+        }
+        self.peer = self.peer.or(self.facts.role.map(|role| on_wire.peer_of(role)));
     }
 
     /// Takes one secret by the rules of the model: the first value that is not null wins.
@@ -239,6 +323,7 @@ impl Session {
         let full = new && self.is_full(&event.label) && !self.make_room(&event.label);
         self.learn(&event.label, event.facts);
         self.meet(&event.ends);
+        self.look_at_wire();
         let outcome = match self.entries.iter_mut().find(|entry| same_line(entry)) {
             Some(held) if held.secret == event.secret || null || event.may_be_updated => {
                 Outcome::Duplicate
@@ -268,10 +353,7 @@ impl Session {
     fn learn(&mut self, label: &Label, facts: Facts) {
         let before = self.facts;
         let known = self.facts.version.or(label.version());
-        self.facts.version = match (known, facts.version) {
-            (Some(known), Some(exact)) if known.is_refined_by(exact) => Some(exact),
-            (known, exact) => known.or(exact),
-        };
+        self.facts.version = refined(known, facts.version);
         // With the secrets of 0-RTT data the structures still have the cipher of the session that is resumed.
         if !matches!(label, Label::ClientEarlyTraffic | Label::EarlyExporter) {
             self.facts.cipher = self.facts.cipher.or(facts.cipher);
@@ -322,6 +404,9 @@ impl Session {
         let captured = |label: &Label| {
             self.entries.iter().any(|entry| entry.label == *label && !entry.is_null())
         };
+        if self.is_missing() {
+            return SecretState::Missing;
+        }
         if self.entries.is_empty() {
             return SecretState::Waiting;
         }
@@ -356,10 +441,11 @@ impl Session {
         !self.entries.is_empty() && self.entries.iter().all(Entry::is_null)
     }
 
-    /// The server name, or else the peer.
+    /// The server name, or else the peer, or the server where it is not known which end this is.
     pub fn server(&self) -> Option<Cow<'_, str>> {
         let name = self.server_name.as_ref().map(Foreign::shown);
-        name.or_else(|| self.peer.map(|peer| peer.to_string().into()))
+        let server = || self.wire.as_ref().filter(|_| self.is_missing()).map(|wire| wire.server);
+        name.or_else(|| self.peer.or_else(server).map(|peer| peer.to_string().into()))
     }
 
     /// Whether every secret that can be written is in the key log, and there is one.
@@ -380,6 +466,14 @@ impl Session {
             client_random: self.key.client_random,
             secret: entry.secret.clone(),
         }
+    }
+}
+
+/// What is certain, or what agrees with it and is more exact.
+fn refined(known: Option<Version>, told: Option<Version>) -> Option<Version> {
+    match (known, told) {
+        (Some(known), Some(exact)) if known.is_refined_by(exact) => Some(exact),
+        (known, exact) => known.or(exact),
     }
 }
 

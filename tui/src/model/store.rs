@@ -1,12 +1,15 @@
 //! The sessions that are kept, in the order of arrival, up to a limit.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use slab::Slab;
 use smallvec::SmallVec;
 
+use super::reason::Verdict;
 use super::session::{Captured, Entry, Outcome, Session, SessionKey};
 use super::touched::{Touched, Watch};
+use super::wire::OnWire;
 use crate::tls::{ClientRandom, KeyLine, Label};
 
 /// Finds one session again, or finds that it is gone.
@@ -30,6 +33,8 @@ pub struct Store {
     nulls: BTreeSet<u64>,
     /// Serials of the sessions that are complete and saved, which go first when there is no room.
     done: BTreeSet<u64>,
+    /// Serials of the handshakes without a secret, which go before those.
+    missing: BTreeSet<u64>,
     /// Number of sessions with a server name or a peer.
     named: usize,
     /// What changed or went, for who keeps rows in an order of their own.
@@ -77,6 +82,7 @@ impl Store {
             changed: None,
             nulls: BTreeSet::new(),
             done: BTreeSet::new(),
+            missing: BTreeSet::new(),
             named: 0,
             watch: Watch::default(),
             limit: limit.max(1),
@@ -180,18 +186,24 @@ impl Store {
     /// Takes a secret into its session, which is made if it is new.
     pub fn take(&mut self, event: Captured) -> Taken {
         let key = event.session_key();
-        let known = self.slot_of(&key);
-        let slot = known.unwrap_or_else(|| self.insert(&event));
+        let adopted = self.missing_row(&event.client_random);
+        let known = self.slot_of(&key).filter(|_| adopted.is_none());
+        let slot = known.or(adopted).unwrap_or_else(|| self.insert(&event));
         let session = &mut self.sessions[slot];
-        let was_complete = session.state() == super::SecretState::Complete;
-        let was_changed = session.changed && known.is_some();
         let was_named = session.server().is_some();
+        let was_changed = session.changed && known.or(adopted).is_some();
+        if adopted.is_some() {
+            session.adopt(&event);
+            self.missing.remove(&session.serial);
+        }
+        let was_complete = session.state() == super::SecretState::Complete;
         let outcome = session.take(event);
         match session.is_null() {
             true => self.nulls.insert(session.serial),
             false => self.nulls.remove(&session.serial),
         };
-        self.named += usize::from(!was_named && session.server().is_some());
+        let is_named = session.server().is_some();
+        self.named = self.named + usize::from(is_named) - usize::from(was_named);
         self.watch.touch(session.serial);
         let reference = SessionRef { slot, serial: session.serial };
         let completed = !was_complete && session.state() == super::SecretState::Complete;
@@ -204,12 +216,58 @@ impl Store {
     }
 
     fn insert(&mut self, event: &Captured) -> usize {
-        let session = Session::new(self.next_serial, event);
+        self.push(Session::new(self.next_serial, event))
+    }
+
+    fn push(&mut self, session: Session) -> usize {
         self.next_serial += 1;
+        let random = session.key.client_random;
         let slot = self.sessions.insert(session);
         self.order.push_back(Placed { serial: self.next_serial - 1, slot: slot as u32 });
-        self.by_random.entry(event.client_random).or_default().push(slot as u32);
+        self.by_random.entry(random).or_default().push(slot as u32);
         slot
+    }
+
+    /// Whether anything is known of a handshake.
+    pub(super) fn knows(&self, random: &ClientRandom) -> bool {
+        self.by_random.contains_key(random)
+    }
+
+    /// The row of a handshake that has no secret.
+    fn missing_row(&self, random: &ClientRandom) -> Option<usize> {
+        let slots = self.by_random.get(random)?;
+        slots.iter().map(|&slot| slot as usize).find(|&slot| self.sessions[slot].is_missing())
+    }
+
+    /// Adds a row for a handshake that has no secret.
+    pub(super) fn miss(&mut self, random: ClientRandom, on_wire: Arc<OnWire>, verdict: Verdict) {
+        let session = Session::missing_one(self.next_serial, random, &on_wire, verdict);
+        self.named += usize::from(session.server().is_some());
+        let serial = session.serial;
+        let slot = self.push(session);
+        self.missing.insert(serial);
+        self.watch.touch(serial);
+        self.note_change(SessionRef { slot, serial });
+    }
+
+    /// Tells the sessions of a handshake what the wire showed of it, and whether there is a secret in one of them.
+    pub(super) fn meet(&mut self, random: &ClientRandom, on_wire: &Arc<OnWire>) -> bool {
+        let slots = self.by_random.get(random).cloned().unwrap_or_default();
+        let mut has_secret = false;
+        for slot in slots.into_iter().map(|slot| slot as usize) {
+            let session = &mut self.sessions[slot];
+            let (was_named, was_changed) = (session.server().is_some(), session.changed);
+            session.meet_wire(on_wire);
+            has_secret |= session.entries.iter().any(|entry| !entry.is_null());
+            let reference = SessionRef { slot, serial: session.serial };
+            let is_new = session.changed && !was_changed;
+            self.named += usize::from(!was_named && session.server().is_some());
+            self.watch.touch(reference.serial);
+            if is_new {
+                self.note_change(reference);
+            }
+        }
+        has_secret
     }
 
     /// From now on `take_changed` is called again and again.
@@ -389,8 +447,8 @@ impl Store {
         self.order.iter().map(reference)
     }
 
-    /// Drops sessions while there are more than the limit: first the oldest that are complete and
-    /// saved, then the oldest.
+    /// Drops sessions while there are more than the limit: first handshakes without a secret, then the oldest that are
+    /// complete and saved, then the oldest.
     pub fn evict(&mut self) -> Evicted {
         let mut evicted = Evicted::default();
         if self.sessions.len() <= self.limit {
@@ -398,9 +456,16 @@ impl Store {
         }
         // A hundredth more than needed: what goes at one time is looked for once.
         let mut excess = self.sessions.len() - self.limit + self.limit / 100;
-        let done: Vec<u64> = self.done.iter().take(excess).copied().collect();
-        excess -= done.len();
-        self.drop_from_front(done.iter().copied(), &mut evicted);
+        // What has no secret goes first, then what is in the key log.
+        let mut first = Vec::new();
+        for goes_first in [&self.missing, &self.done] {
+            let going: Vec<u64> = goes_first.iter().take(excess).copied().collect();
+            excess -= going.len();
+            first.push(going);
+        }
+        for going in first {
+            self.drop_from_front(going.into_iter(), &mut evicted);
+        }
         if self.sessions.len() > self.limit {
             let oldest: Vec<u64> = self.order.iter().take(excess).map(|p| p.serial).collect();
             self.drop_from_front(oldest.into_iter(), &mut evicted);
@@ -414,7 +479,7 @@ impl Store {
         for serial in serials {
             while let Some(placed) = self.order.pop_front() {
                 if placed.serial == serial {
-                    evicted.sessions += 1;
+                    evicted.sessions += u64::from(!self.missing.contains(&serial));
                     evicted.unsaved += u64::from(self.remove(placed.slot as usize));
                     break;
                 }
@@ -429,6 +494,7 @@ impl Store {
         let session = self.sessions.remove(slot);
         self.nulls.remove(&session.serial);
         self.done.remove(&session.serial);
+        self.missing.remove(&session.serial);
         self.named -= usize::from(session.server().is_some());
         self.watch.touch(session.serial);
         if let Some(slots) = self.by_random.get_mut(&session.key.client_random) {

@@ -18,6 +18,11 @@ use crate::text::Foreign;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ImageId(pub u32);
 
+impl ImageId {
+    /// That of no image.
+    pub const NONE: Self = Self(u32::MAX);
+}
+
 /// What is attached to an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImageState {
@@ -208,6 +213,10 @@ pub struct Targets {
     pub refused: BTreeSet<ImageId>,
     /// Counts the looks at the machine: with another number, processes and images may be others.
     pub looks: u64,
+    /// When the last one began: clock ticks since boot.
+    pub looked_at: u64,
+    /// Every process that it found.
+    pub births: BTreeMap<u32, Birth>,
     rules: HashMap<u32, Rule>,
     /// Processes chosen or excluded by their ids that the last scan did not find.
     missing: BTreeSet<u32>,
@@ -244,9 +253,11 @@ impl Targets {
             scan.targets.into_iter().map(|target| (target.process.pid, target)).collect();
         self.ancestors = scan.ancestors;
         self.looks += 1;
+        self.looked_at = scan.began;
         if let Some(pids) = &scan.pids {
             self.look_at_families(pids, &scan.births);
         }
+        self.births = scan.births;
         changes
     }
 

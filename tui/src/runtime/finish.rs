@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Engine as _, Machine};
-use crate::model::{Model, Msg, SavingState};
+use crate::model::{Model, Msg, SavingState, WireMsg};
 
 /// How long the end waits for the disk.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -33,11 +33,13 @@ pub async fn finish(
 ) -> Result<(), Unsaved> {
     let mut last = Vec::new();
     machine.detach(&mut last);
+    machine.stop_wire(&mut last);
     for msg in last {
         if wanted(model, &msg) {
             update(machine, model, msg);
         }
     }
+    end_wire(machine, model);
     let end = Instant::now() + FLUSH;
     let mut retried = false;
     // A key log that is being opened gets what was captured before.
@@ -67,6 +69,15 @@ pub async fn finish(
             reason: "the disk, or the reader of stdout, did not answer".to_owned(),
         }),
     }
+}
+
+/// Finds out of the last handshakes whose they are, and which have no secret.
+fn end_wire(machine: &mut Machine, model: &mut Model) {
+    update(machine, model, Msg::Wire(WireMsg::Ending));
+    let mut last = Vec::new();
+    machine.end_wire(&mut last);
+    last.push(Msg::Wire(WireMsg::Ended));
+    last.into_iter().for_each(|msg| update(machine, model, msg));
 }
 
 fn update(machine: &mut Machine, model: &mut Model, msg: Msg) {

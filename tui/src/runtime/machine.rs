@@ -1,6 +1,7 @@
 //! The engine on a real machine: eBPF, `/proc`, the key log's file.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::{Rlimit, Signal};
@@ -12,13 +13,16 @@ use tracing::{debug, warn};
 use super::Engine;
 use super::errands::Errands;
 use super::scanner::Scanner;
+use super::wire::WireThread;
 use super::writer::Writer;
 use crate::capture::{CaptureError, Control, Counters, Events, Loaded, Rules};
+use crate::cli::usual_recording;
 use crate::command::{Child, Command, Streams};
 use crate::harden;
+use crate::keylog::Owner;
 use crate::model::target::Change;
-use crate::model::{Effect, Ending, KeyLogMsg, Msg, Time};
-use crate::packets::Recorder;
+use crate::model::{Effect, Ending, KeyLogMsg, Msg, Time, WireMsg};
+use crate::packets::{Plan, Recorder};
 use crate::priority;
 use crate::target::follow::first::First;
 use crate::target::follow::watch::Watch;
@@ -26,8 +30,14 @@ use crate::target::registry::Registry;
 
 /// Replies of the threads that can wait at a time.
 const REPLIES: usize = 256;
+/// Messages of the wire view that can wait; each has what one look at the ring brought.
+const WIRE_MESSAGES: usize = 8;
 /// How often counters are read and the key log's path is checked.
 const TICK: Duration = Duration::from_millis(250);
+/// How long the end of a recording waits for its disk: the interface waits, too.
+const RECORDER: Duration = Duration::from_secs(1);
+/// How long the end waits for what the wire showed last.
+const WIRE: Duration = Duration::from_secs(2);
 
 /// Everything outside of the model.
 pub struct Machine {
@@ -38,6 +48,11 @@ pub struct Machine {
     control: Option<Control>,
     writer: Writer,
     recorder: Option<Recorder>,
+    /// What is recorded, but to another file, when it is asked for.
+    plan: Plan,
+    /// `None` where the wire is not looked at.
+    wire: Option<WireThread>,
+    wire_says: Receiver<WireMsg>,
     scanner: Scanner,
     exporter: Errands,
     /// Not the exporter: a disk that hangs must not hide the command lines, nor the other way round.
@@ -73,6 +88,13 @@ impl Machine {
         if watch.is_live() {
             loaded.events.watch(watch.clone());
         }
+        let mut own = Vec::new();
+        let (wire_sender, wire_says) = channel(WIRE_MESSAGES);
+        let wire = loaded.wire.take().and_then(|wire| {
+            let started = WireThread::start(wire, watch.clone(), wire_sender);
+            let told = |error| own.push(Msg::Warning(format!("no wire view: {error}")));
+            started.map_err(told).ok()
+        });
         let control = Control::start(loaded.probes, registry.files())?;
         let ahead = (!only_named_images).then(|| control.orders());
         Ok(Self {
@@ -82,12 +104,15 @@ impl Machine {
             control: Some(control),
             writer: Writer::start(sender.clone())?,
             recorder: None,
+            plan: usual_recording(PathBuf::new()),
+            wire,
+            wire_says,
             exporter: Errands::start("export", sender.clone())?,
             looker: Errands::start("look", sender.clone())?,
             scanner: Scanner::start(registry, watch, first, sender, ahead)?,
             replies,
             tick,
-            own: Vec::new(),
+            own,
             command: None,
             child: None,
         })
@@ -98,9 +123,33 @@ impl Machine {
         self.command = Some((command, streams, files));
     }
 
-    /// Gives it the recorder that gets the secrets of [`Effect::Record`].
-    pub fn set_recorder(&mut self, recorder: Recorder) {
+    /// Gives it the recorder that gets the secrets of [`Effect::Record`], and what that records.
+    pub fn set_recorder(&mut self, recorder: Recorder, plan: Plan) {
         self.recorder = Some(recorder);
+        self.plan = plan;
+    }
+
+    fn start_recording(&mut self, path: PathBuf) {
+        let plan = Plan { path: path.clone(), ..self.plan.clone() };
+        match Recorder::start(plan, Owner::of_this_run()) {
+            Ok(recorder) => {
+                self.recorder = Some(recorder);
+                self.own.push(Msg::Recording(Some(path)));
+            }
+            Err(error) => self.own.push(Msg::Warning(format!("packets are not recorded: {error}"))),
+        }
+    }
+
+    fn stop_recording(&mut self) {
+        let mut last = Vec::new();
+        self.end_recorder(RECORDER, &mut last);
+        self.own.append(&mut last);
+        self.own.push(Msg::Recording(None));
+    }
+
+    /// Whether the wire is looked at.
+    pub fn has_wire(&self) -> bool {
+        self.wire.is_some()
     }
 
     /// Sends a signal to the command, if it runs.
@@ -140,6 +189,21 @@ impl Machine {
         self.control = None;
         self.events.drain(into);
         self.read_counters(into);
+    }
+
+    /// Ends to look at the wire, and appends what it showed last.
+    pub fn stop_wire(&mut self, into: &mut Vec<Msg>) {
+        let Some(wire) = &self.wire else { return };
+        // What it has said before comes first.
+        let last = wire.stop(WIRE);
+        into.extend(std::iter::from_fn(|| self.wire_says.try_recv().ok()).map(Msg::Wire));
+        into.extend(last.into_iter().map(Msg::Wire));
+    }
+
+    /// Appends whose the last handshakes are that were asked for.
+    pub fn end_wire(&mut self, into: &mut Vec<Msg>) {
+        let Some(wire) = self.wire.take() else { return };
+        into.extend(wire.finish(WIRE).into_iter().map(Msg::Wire));
     }
 
     /// Ends the writer, but does not wait longer than `limit` for its disk.
@@ -253,6 +317,7 @@ impl Engine for Machine {
                 into.splice(0..0, told.take(REPLIES));
             }
             Some(msg) = self.replies.recv() => into.push(msg),
+            Some(msg) = self.wire_says.recv() => into.push(Msg::Wire(msg)),
             Some(msg) = attached(&mut self.control) => {
                 // The next picture is the first that says who began with the probes in place.
                 if matches!(msg, Msg::Attached { .. }) {
@@ -286,9 +351,16 @@ impl Engine for Machine {
                     self.own.push(Msg::KeyLog(KeyLogMsg::Wrote { generation, written: 0, error }));
                 }
             }
+            Effect::StartRecording(path) => self.start_recording(path),
+            Effect::StopRecording => self.stop_recording(),
             Effect::Record(key) => {
                 if let Some(recorder) = &mut self.recorder {
                     recorder.key(key);
+                }
+            }
+            Effect::FindOwners { client_random, client, server } => {
+                if let Some(wire) = &self.wire {
+                    wire.find(client_random, client, server);
                 }
             }
             Effect::Warn(text) => warn!("{text}"),

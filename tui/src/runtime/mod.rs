@@ -7,10 +7,12 @@ mod finish;
 mod frames;
 mod machine;
 mod mouse;
+mod owners;
 mod printer;
 mod scanner;
 mod terminal;
 mod tui;
+mod wire;
 mod writer;
 
 use std::future::Future;

@@ -7,7 +7,8 @@ use zeroize::Zeroizing;
 
 use super::Look;
 use super::paint::{clip, put, width};
-use super::session_row::local_time;
+use super::session_row::{local_time, pid};
+use super::wire_lines::{reason, wire_fields};
 use crate::model::target::Image;
 use crate::model::ui::App;
 use crate::model::{Entry, Session};
@@ -27,6 +28,10 @@ pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, look: &Look) {
 
 /// All secrets in one line, with short names.
 fn draw_line(buf: &mut Buffer, area: Rect, session: &Session, look: &Look) {
+    if session.is_missing() {
+        put(buf, area, 0, 0, &reason(session), look.theme.caution);
+        return;
+    }
     let mut x = 0;
     for entry in &session.entries {
         let value = match look.reveal {
@@ -52,11 +57,15 @@ fn draw_block(buf: &mut Buffer, area: Rect, app: &App, session: &Session, look: 
     let heading = format!(
         "{} ({})  {library}  {role}{}client random {}",
         session.process.comm,
-        session.key.pid,
+        pid(session),
         if role.is_empty() { "" } else { "  " },
         session.key.client_random
     );
     put(buf, area, 0, 1, &heading, look.theme.heading);
+    if session.is_missing() {
+        draw_missing(buf, area, session, look);
+        return;
+    }
     if look.reveal {
         draw_revealed(buf, area, session, look);
         return;
@@ -70,6 +79,15 @@ fn draw_block(buf: &mut Buffer, area: Rect, app: &App, session: &Session, look: 
         draw_entry(buf, area, y, entry, look);
     }
     draw_more(buf, area, area.height - 1, session.entries.len() - shown, look);
+}
+
+/// Why there is no secret, and what the wire showed.
+fn draw_missing(buf: &mut Buffer, area: Rect, session: &Session, look: &Look) {
+    put(buf, area, 2, 2, &reason(session), look.theme.caution);
+    for (y, (name, value)) in (3..).zip(wire_fields(session)) {
+        put(buf, area, 2, y, name, look.theme.faint);
+        put(buf, area, VALUE_COLUMN + 3, y, &value, Style::new());
+    }
 }
 
 fn draw_more(buf: &mut Buffer, area: Rect, y: u16, count: usize, look: &Look) {

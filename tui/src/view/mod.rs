@@ -25,6 +25,7 @@ mod sparkline;
 mod status;
 mod theme;
 mod toast;
+mod wire_lines;
 
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,8 @@ mod tests_picker;
 mod tests_sessions;
 #[cfg(test)]
 mod tests_styles;
+#[cfg(test)]
+mod tests_wire;
 
 use ratatui::Frame;
 use ratatui::layout::{Position, Rect, Size};

@@ -7,7 +7,7 @@ use ratatui::style::{Modifier, Style};
 use super::Look;
 use super::paint::{clip, line, put, width};
 use super::session_lines::{Content, content};
-use super::session_row::state;
+use super::session_row::{pid, state};
 use crate::action::{Action, Context};
 use crate::model::Session;
 use crate::model::target::Image;
@@ -89,7 +89,7 @@ fn draw_title(buf: &mut Buffer, area: Rect, session: &Session, app: &App, look: 
     let title = format!(
         "{} ({})  {}  {}",
         session.process.comm,
-        session.key.pid,
+        pid(session),
         image.map_or_else(|| "unknown library".to_owned(), Image::library),
         state(session.state()),
     );

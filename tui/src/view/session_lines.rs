@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 use super::Look;
 use super::detail::{in_full, saved, value};
 use super::paint::{clip, width};
-use super::session_row::local_time;
+use super::session_row::{local_time, pid};
+use super::wire_lines::{reason, wire_fields};
 use crate::action::{Action, Context};
 use crate::model::ui::{App, CommandLine, Secrets, detail_rows};
 use crate::model::{Entry, Method, Session, Time};
@@ -193,6 +194,9 @@ impl Page<'_> {
             true => "resumed an earlier session".to_owned(),
             false => "full handshake, not resumed".to_owned(),
         };
+        for (name, value) in wire_fields(session) {
+            self.field(name, &value);
+        }
         self.field("resumption", &known(facts.resumed.map(resumed)));
         self.field("first seen", &date_time(session.first_seen, self.look));
         if session.conflicts > 0 {
@@ -206,8 +210,15 @@ impl Page<'_> {
 
     fn capture(&mut self, session: &Session, app: &App) {
         self.heading("CAPTURE", "");
+        if session.is_missing() {
+            self.styled_field("no secret", &reason(session), self.look.theme.caution);
+        }
         let Some(image) = app.model.targets.images.get(&session.image) else {
-            self.field("image", "not on this machine any more");
+            let none = match session.is_missing() {
+                true => "not known",
+                false => "not on this machine any more",
+            };
+            self.field("image", none);
             return;
         };
         self.field("image", &image.path.to_string());
@@ -238,7 +249,7 @@ impl Page<'_> {
         let inside =
             session.process.inner_pid.map(|pid| format!(", {pid} inside of its namespace"));
         let inside = inside.unwrap_or_default();
-        self.field("process", &format!("{} ({}{inside})", session.process.comm, session.key.pid));
+        self.field("process", &format!("{} ({}{inside})", session.process.comm, pid(session)));
         let text = |text: &Option<crate::text::Foreign>, none: &str| {
             text.as_ref().map_or_else(|| none.to_owned(), ToString::to_string)
         };

@@ -90,7 +90,7 @@ pub(super) fn text<'a>(
 ) -> Cow<'a, str> {
     match column {
         Column::Time => local_time(session.first_seen, look).into(),
-        Column::Pid => session.key.pid.to_string().into(),
+        Column::Pid => pid(session).into(),
         Column::Process => session.process.comm.shown(),
         Column::Role => session.facts.role.map_or("?", |role| role.as_str()).into(),
         Column::Server => session.server().unwrap_or("?".into()),
@@ -118,6 +118,7 @@ pub(super) fn style(column: Column, session: &Session, look: &Look) -> Style {
             SecretState::Complete => look.theme.good,
             SecretState::Partial { .. } => look.theme.caution,
             SecretState::Waiting | SecretState::Null => look.theme.faint,
+            SecretState::Missing => look.theme.bad,
         },
         Column::Saved if session.conflicts > 0 => look.theme.caution,
         Column::Saved if session.is_saved() => look.theme.good,
@@ -171,7 +172,13 @@ pub(super) fn state(state: SecretState) -> Cow<'static, str> {
         SecretState::Partial { have, need } => format!("◐ {have}/{need}").into(),
         SecretState::Complete => "✓ complete".into(),
         SecretState::Null => "∅ null".into(),
+        SecretState::Missing => "✗ missing".into(),
     }
+}
+
+/// `?` where it is not known whose the handshake is.
+pub(super) fn pid(session: &Session) -> String {
+    session.pid().map_or_else(|| "?".to_owned(), |pid| pid.to_string())
 }
 
 /// `●` saved, `–` not, with `!` where values are in conflict.

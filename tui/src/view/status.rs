@@ -32,9 +32,11 @@ pub(super) struct Part {
 pub(super) fn draw(buf: &mut Buffer, area: Rect, app: &App, theme: &Theme) {
     let name = part("tlskeytop".to_owned(), String::new(), theme.heading, 1);
     let mut capture = vec![name, attached(app), sessions(app), rate(app), lost(app, theme)];
+    capture.extend(coverage(app, theme));
     capture.extend(position(app, theme));
     draw_parts(buf, line(area, 0), capture);
     let mut saving = vec![saving(app, theme)];
+    saving.extend(recording(app, theme));
     saving.extend(filter(app, theme));
     saving.extend(forced(app, theme));
     saving.extend(paused(app, theme));
@@ -108,6 +110,17 @@ fn lost(app: &App, theme: &Theme) -> Part {
     }
 }
 
+/// For how many of the handshakes on the wire there is a secret.
+fn coverage(app: &App, theme: &Theme) -> Option<Part> {
+    let coverage = &app.model.wire.coverage;
+    if coverage.seen() == 0 {
+        return None;
+    }
+    let text = format!("keys {}/{}", grouped(coverage.covered), grouped(coverage.seen()));
+    let style = if coverage.missing == 0 { theme.good } else { theme.caution };
+    Some(part(text.clone(), text, style, 5))
+}
+
 fn saving(app: &App, theme: &Theme) -> Part {
     let saving = &app.model.saving;
     let path = sanitize(&saving.path.to_string_lossy());
@@ -131,6 +144,26 @@ fn saving(app: &App, theme: &Theme) -> Part {
             part(long, short, theme.bad, 8)
         }
     }
+}
+
+/// Packets that are being recorded.
+fn recording(app: &App, theme: &Theme) -> Option<Part> {
+    let recorded = app.model.recording.as_ref()?;
+    let packets = grouped(recorded.packets);
+    Some(match (&recorded.failing, recorded.dropped) {
+        (Some(reason), _) => {
+            let long = format!("! RECORDING FAILS: {}", clip(&sanitize(reason), 40));
+            part(long, "! REC FAILS".to_owned(), theme.bad, 8)
+        }
+        (None, 0) => {
+            let long = format!("● recording {packets} packets");
+            part(long, format!("● rec {packets}"), theme.good, 6)
+        }
+        (None, dropped) => {
+            let long = format!("● recording {packets} packets, {} dropped", grouped(dropped));
+            part(long, format!("● rec {packets}, -{}", grouped(dropped)), theme.caution, 6)
+        }
+    })
 }
 
 /// What the user says in place of a proof stays in sight.

@@ -40,6 +40,8 @@ enum Test {
     Role(Role),
     Saved(bool),
     Container(Needle),
+    Reason(Needle),
+    Alpn(Needle),
 }
 
 /// A secret state, without how many of how many.
@@ -49,23 +51,28 @@ enum StateName {
     Partial,
     Complete,
     Null,
+    Missing,
 }
 
 /// Reads a key's value; what it should have been when it is wrong.
 type ReadValue = fn(&str) -> Result<Test, &'static str>;
 
 /// Every key, and how its value is read.
-const KEYS: [(&str, ReadValue); 11] = [
+const KEYS: [(&str, ReadValue); 13] = [
     ("pid", |value| value.parse().map(Test::Pid).map_err(|_| "a process id")),
     ("proc", |value| Needle::new(value).map(Test::Process).ok_or("a process name")),
     ("container", |value| Needle::new(value).map(Test::Container).ok_or("a container or unit")),
     ("lib", |value| Needle::new(value).map(Test::Library).ok_or("a library or version")),
     ("tls", |value| version(value).map(Test::Version).ok_or("1.3, 1.2, 1.1 or 1.0")),
     ("cipher", |value| Needle::new(value).map(Test::Cipher).ok_or("a cipher suite")),
-    ("state", |value| state(value).map(Test::State).ok_or("null, partial, complete or waiting")),
+    ("state", |value| {
+        state(value).map(Test::State).ok_or("null, partial, complete, missing or waiting")
+    }),
     ("peer", |value| Needle::new(value).map(Test::Peer).ok_or("an address")),
     ("name", |value| Needle::new(value).map(Test::Name).ok_or("a server name")),
     ("role", |value| role(value).map(Test::Role).ok_or("client or server")),
+    ("reason", |value| Needle::new(value).map(Test::Reason).ok_or("why there is no secret")),
+    ("alpn", |value| Needle::new(value).map(Test::Alpn).ok_or("an application protocol")),
     ("saved", |value| yes_or_no(value).map(Test::Saved).ok_or("yes or no")),
 ];
 
@@ -160,6 +167,7 @@ fn state(value: &str) -> Option<StateName> {
         "partial" => Some(StateName::Partial),
         "complete" => Some(StateName::Complete),
         "null" => Some(StateName::Null),
+        "missing" => Some(StateName::Missing),
         _ => None,
     }
 }
@@ -197,6 +205,13 @@ impl Test {
             Self::Role(role) => session.facts.role == Some(*role),
             Self::Saved(saved) => session.is_saved() == *saved,
             Self::Container(needle) => needle.is_in_container(session),
+            Self::Reason(needle) => {
+                session.reason.as_ref().is_some_and(|reason| needle.is_in(reason.as_str()))
+            }
+            Self::Alpn(needle) => session
+                .wire
+                .as_ref()
+                .is_some_and(|wire| wire.protocols().any(|name| needle.is_in(&name.shown()))),
         }
     }
 }
@@ -208,6 +223,7 @@ impl StateName {
             SecretState::Partial { .. } => Self::Partial,
             SecretState::Complete => Self::Complete,
             SecretState::Null => Self::Null,
+            SecretState::Missing => Self::Missing,
         }
     }
 }

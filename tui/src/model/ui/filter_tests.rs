@@ -173,7 +173,7 @@ fn what_is_not_understood_is_told_and_does_not_filter() {
         ("pid:", "pid: a process id"),
         ("proc:", "proc: a process name"),
         ("tls:1.4", "tls: 1.3, 1.2, 1.1 or 1.0"),
-        ("!state:done", "state: null, partial, complete or waiting"),
+        ("!state:done", "state: null, partial, complete, missing or waiting"),
         ("role:both", "role: client or server"),
         ("saved:maybe", "saved: yes or no"),
     ] {

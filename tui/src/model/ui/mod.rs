@@ -13,6 +13,7 @@ mod order;
 mod picker;
 mod pointing;
 mod prompt;
+mod recording;
 mod sessions;
 mod settings;
 mod toast;
@@ -196,6 +197,7 @@ impl App {
                 self.command_line(process, result);
                 return Vec::new();
             }
+            Msg::Recording(to) => return self.recording_changed(now, to),
             Msg::Exported(done) => {
                 self.exported(now, &done);
                 return Vec::new();
@@ -258,6 +260,7 @@ impl App {
     fn act_in_every_view(&mut self, now: Time, action: Action) -> Vec<Effect> {
         match action {
             Action::Save => return self.toggle_saving(now),
+            Action::Record => return self.toggle_recording(now),
             Action::Processes => {
                 self.ui.view = View::Picker;
                 self.ui.picker.enter();

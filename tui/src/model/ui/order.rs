@@ -157,7 +157,7 @@ impl Order {
         match self.column {
             // In the order of arrival, which a clock that is set back does not change.
             Column::Time => number(session.serial),
-            Column::Pid => number(session.key.pid.into()),
+            Column::Pid => number(session.pid()?.into()),
             Column::Process => Some(texts.value(&session.process.comm.shown())),
             Column::Role => number(session.facts.role? as u64),
             Column::Server => Some(texts.value(&session.server()?)),
@@ -172,6 +172,7 @@ impl Order {
                 SecretState::Partial { have, .. } => 1 + u64::from(have),
                 SecretState::Complete => 1 << 8,
                 SecretState::Null => 1 << 9,
+                SecretState::Missing => 1 << 10,
             }),
             Column::Labels => {
                 let captured = |label: &&Label| {

@@ -1,0 +1,48 @@
+//! Recording packets, begun and ended by a key.
+
+use std::path::PathBuf;
+
+use time::OffsetDateTime;
+
+use super::{App, Level};
+use crate::model::{Effect, Msg, Time};
+use crate::text::sanitize;
+
+impl App {
+    /// Begins to record to a file of a new name, or ends.
+    pub(super) fn toggle_recording(&mut self, now: Time) -> Vec<Effect> {
+        if self.model.recording.is_some() {
+            return vec![Effect::StopRecording];
+        }
+        vec![Effect::StartRecording(file_name(now))]
+    }
+
+    /// It has begun, or ended.
+    pub(super) fn recording_changed(&mut self, now: Time, to: Option<PathBuf>) -> Vec<Effect> {
+        let before = self.model.recording.clone();
+        let effects = self.model.update(now, Msg::Record(to.is_some()));
+        match (to, before) {
+            (Some(path), _) => {
+                let path = sanitize(&path.to_string_lossy());
+                self.tell(now, Level::Info, &format!("recording packets to {path}"));
+            }
+            (None, Some(recorded)) => {
+                let text = format!("{} packets recorded", recorded.packets);
+                self.tell(now, Level::Info, &text);
+            }
+            (None, None) => {}
+        }
+        effects
+    }
+}
+
+/// `tlskeytop-20260102-030405.pcapng`, in UTC: nothing that was recorded before is replaced.
+fn file_name(now: Time) -> PathBuf {
+    const FORMAT: &[time::format_description::BorrowedFormatItem<'_>] =
+        time::macros::format_description!("[year][month][day]-[hour][minute][second]");
+    let text = OffsetDateTime::from_unix_timestamp_nanos(i128::from(now.0))
+        .ok()
+        .and_then(|time| time.format(FORMAT).ok())
+        .unwrap_or_else(|| now.0.to_string());
+    format!("./tlskeytop-{text}.pcapng").into()
+}

@@ -1,0 +1,58 @@
+//! What the wire showed of a handshake, in words.
+
+use crate::model::{OnWire, Session};
+use crate::text::Foreign;
+use crate::tls::Version;
+
+/// Why there is no secret.
+pub(super) fn reason(session: &Session) -> String {
+    match &session.reason {
+        Some(reason) => format!("no secret: {}", reason.text()),
+        None => String::new(),
+    }
+}
+
+/// Names and values; none for a session that was not seen on the wire.
+pub(super) fn wire_fields(session: &Session) -> Vec<(&'static str, String)> {
+    let Some(wire) = &session.wire else { return Vec::new() };
+    let mut fields = vec![
+        ("on the wire", format!("{} → {}", wire.client, wire.server)),
+        ("protocols", protocols(wire)),
+        ("hellos", hellos(wire)),
+    ];
+    let offered: Vec<&str> = wire.versions.iter().map(|version| Version::name(*version)).collect();
+    if !offered.is_empty() {
+        fields.push(("offered", offered.join(", ")));
+    }
+    if wire.has_ech {
+        let text = "offered, or made up: if it is real, the server name is the outer one, and the secrets have another client random";
+        fields.push(("ECH", text.to_owned()));
+    }
+    fields
+}
+
+/// `h2, http/1.1 offered`, `h2`.
+fn protocols(wire: &OnWire) -> String {
+    let names: Vec<String> = wire.protocols().map(Foreign::to_string).collect();
+    let is_chosen = wire.answer.as_ref().is_some_and(|answer| answer.alpn.is_some());
+    match names.is_empty() {
+        true => "none".to_owned(),
+        false if is_chosen => names.join(", "),
+        false => format!("{} offered", names.join(", ")),
+    }
+}
+
+/// `1.4 ms from hello to hello, after a HelloRetryRequest`.
+fn hellos(wire: &OnWire) -> String {
+    let mut text = match wire.took() {
+        Some(took) => format!("{:.1} ms from hello to hello", took.as_secs_f64() * 1000.0),
+        None => "no answer".to_owned(),
+    };
+    if wire.was_retried {
+        text.push_str(", after a HelloRetryRequest");
+    }
+    if wire.is_resumption_offered {
+        text.push_str(", resumption offered");
+    }
+    text
+}
