@@ -25,6 +25,9 @@ const SOCKET: u16 = 0o140_000;
 pub const AF_INET: u16 = 2;
 pub const AF_INET6: u16 = 10;
 
+/// No descriptor.
+const NONE: u32 = u32::MAX;
+
 /// Room for the words of a `BIO`, of which the last are 0: a power of two, so that every place is in it.
 type Words = [u64; (BIO_MAX / 8).next_power_of_two()];
 
@@ -43,7 +46,10 @@ pub unsafe fn take(config: &EndsConfig, connection: u64, ends: *mut Ends) {
         (*ends).name_from = 0;
         steps::clear::<16>((&raw mut (*ends).address).cast());
         name(config, connection, ends);
-        if let (Some(descriptor), Some(layout)) = (descriptor(config, connection), KERNEL.get(0)) {
+        let descriptor = descriptor(config, connection);
+        if descriptor != NONE
+            && let Some(layout) = KERNEL.get(0)
+        {
             let _ = peer(layout, descriptor, ends);
         }
     }
@@ -80,11 +86,12 @@ unsafe fn name(config: &EndsConfig, connection: u64, ends: *mut Ends) {
 
 /// The descriptor of the connection's socket: of the `BIO` that is read from or the one that is written to, or of what is
 /// next to these. Both are the same, but for applications that read or write by themselves; OpenSSL puts one that
-/// buffers before the other while the handshake runs.
+/// buffers before the other while the handshake runs. [`NONE`] where there is none: of an `Option` the compiler lets the
+/// number be any register on the way without one, also one that was never written, which the verifier refuses.
 #[inline(always)]
-fn descriptor(config: &EndsConfig, connection: u64) -> Option<u32> {
+fn descriptor(config: &EndsConfig, connection: u64) -> u32 {
     if config.bio == NOWHERE {
-        return None;
+        return NONE;
     }
     let mut room = MaybeUninit::uninit();
     let ends: &mut [u64; 2] = steps::zeros(&mut room);
@@ -92,7 +99,7 @@ fn descriptor(config: &EndsConfig, connection: u64) -> Option<u32> {
     let from = connection.wrapping_add(config.bio as u64) as *const _;
     // SAFETY: `ends` has room for both pointers, and the helper checks `from`.
     if unsafe { bpf_probe_read_user((&raw mut *ends).cast(), len, from) } != 0 {
-        return None;
+        return NONE;
     }
     let mut next = 0;
     for at in 0..4 {
@@ -106,24 +113,17 @@ fn descriptor(config: &EndsConfig, connection: u64) -> Option<u32> {
         if bio == 0 || at > 1 && bio == ends[0] {
             continue;
         }
-        match look(config, bio) {
-            Bio::Descriptor(descriptor) => return Some(descriptor),
-            Bio::Other { behind } => next = behind,
+        let descriptor = look(config, bio, &mut next);
+        if descriptor != NONE {
+            return descriptor;
         }
     }
-    None
+    NONE
 }
 
-/// What a `BIO` is.
-enum Bio {
-    /// One of this descriptor.
-    Descriptor(u32),
-    /// Another one, and the one that is next to it, or 0.
-    Other { behind: u64 },
-}
-
+/// The descriptor of a `BIO`; of one that has none, [`NONE`], and in `next` the one that is next to it, or 0.
 #[inline(always)]
-fn look(config: &EndsConfig, bio: u64) -> Bio {
+fn look(config: &EndsConfig, bio: u64, next: &mut u64) -> u32 {
     let mut words = MaybeUninit::<Words>::uninit();
     let to = words.as_mut_ptr().cast::<u64>();
     // SAFETY: `to` has room for both lengths, and the helper checks `bio`. It fills what it is asked for, the rest is
@@ -139,7 +139,7 @@ fn look(config: &EndsConfig, bio: u64) -> Bio {
         (failed, words.assume_init_ref())
     };
     if failed != 0 {
-        return Bio::Other { behind: 0 };
+        return NONE;
     }
     let (mut known, mut kind) = (0, 0u32);
     for at in &config.bios {
@@ -154,10 +154,13 @@ fn look(config: &EndsConfig, bio: u64) -> Bio {
             (known, kind) = (method, user(method).unwrap_or(0));
         }
         if kind & 0xff00 == DESCRIPTOR {
-            return Bio::Descriptor(number(words, at.init.wrapping_add(INIT_TO_NUM)));
+            return number(words, at.init.wrapping_add(INIT_TO_NUM));
         }
     }
-    Bio::Other { behind: if config.next_bio == NOWHERE { 0 } else { word(words, config.next_bio) } }
+    if config.next_bio != NOWHERE {
+        *next = word(words, config.next_bio);
+    }
+    NONE
 }
 
 /// The 8 bytes at an offset, a multiple of 8.
