@@ -83,7 +83,6 @@ fn busy(execs: u32, curls: u32, during: Duration) -> Result<Option<Duration>> {
     let own = OwnCurl::copy(&bench.lab)?;
     let tlskeytop = Tlskeytop::keylog(&bench.lab, ["--name", &own.name])?;
     let pid = tlskeytop.process.pid();
-    let (before, start) = (cpu_time(pid)?, Instant::now());
     let is_over = AtomicBool::new(false);
     let request = || {
         for peer in &bench.peers {
@@ -91,6 +90,9 @@ fn busy(execs: u32, curls: u32, during: Duration) -> Result<Option<Duration>> {
         }
         Ok(())
     };
+    // What is planned once is no part of what each costs.
+    request()?;
+    let (before, start) = (cpu_time(pid)?, Instant::now());
     let (count, rounds) = thread::scope(|scope| {
         let execs = scope.spawn(|| at_a_rate(execs, &is_over, run_true));
         // One with each peer.
@@ -103,7 +105,7 @@ fn busy(execs: u32, curls: u32, during: Duration) -> Result<Option<Duration>> {
         anyhow::Ok((of(execs)?, of(curls)?))
     })?;
     let used = cpu_time(pid)?.saturating_sub(before);
-    let curls = usize::try_from(rounds)?;
+    let curls = usize::try_from(rounds)? + 1;
     let each = used / (count + 2 * rounds);
     let second = start.elapsed().as_secs_f64();
     eprintln!(

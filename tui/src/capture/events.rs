@@ -21,10 +21,12 @@ const BATCH: usize = 1024;
 /// Records that the ring can hold at the most: each has a header of 8 bytes (`BPF_RINGBUF_HDR_SZ`) and at the least a
 /// secret.
 const FULL: usize = RING as usize / (8 + size_of::<SecretEvent>());
-/// How often the ring is looked into during a burst.
+/// How long the ring is left alone after a look that found something.
 const POLL: Duration = Duration::from_millis(4);
-/// Looks that find nothing before we ask to be woken again.
-const QUIET: u32 = 10;
+/// The same after so many looks that found nothing, each of which costs some 50 us. After the last one we ask to be woken
+/// again.
+const PAUSES: [Duration; 3] = [POLL, POLL, LONGER];
+const LONGER: Duration = Duration::from_millis(8);
 
 /// Secrets as they come out of the kernel.
 pub struct Events {
@@ -34,7 +36,8 @@ pub struct Events {
     decoder: Decoder,
     /// When to look again; `None` while the kernel wakes us.
     next_look: Option<Instant>,
-    quiet: u32,
+    /// Looks since the last one that found something.
+    quiet: usize,
 }
 
 impl Events {
@@ -106,12 +109,16 @@ impl Events {
     fn look(&mut self, into: &mut Vec<Msg>) {
         let taken = self.take(into);
         self.quiet = if taken == 0 { self.quiet + 1 } else { 0 };
-        let pause = if taken == BATCH { Duration::ZERO } else { POLL };
-        self.next_look = Some(Instant::now() + pause);
-        if self.quiet >= QUIET {
-            self.look_by_ourselves(false);
-            // What came before the kernel side knew.
-            self.take(into);
+        match PAUSES.get(self.quiet) {
+            Some(pause) => {
+                let pause = if taken == BATCH { Duration::ZERO } else { *pause };
+                self.next_look = Some(Instant::now() + pause);
+            }
+            None => {
+                self.look_by_ourselves(false);
+                // What came before the kernel side knew.
+                self.take(into);
+            }
         }
     }
 

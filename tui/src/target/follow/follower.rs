@@ -38,7 +38,7 @@ use crate::text::Foreign;
 const COALESCE: Duration = Duration::from_millis(1);
 /// The same while all files are known that are mapped. A program that was never seen waits so much longer, the first of
 /// them only.
-const COALESCE_KNOWN: Duration = Duration::from_millis(8);
+const COALESCE_KNOWN: Duration = Duration::from_millis(16);
 /// Where one file is new, others may follow: so long they are expected.
 const NEW: Duration = Duration::from_millis(100);
 /// So long after the last record, we are woken by mappings alone: programs that come and go would wake us three times
@@ -48,7 +48,7 @@ const CALM: Duration = Duration::from_millis(10);
 /// the priority costs as much as what it is changed for: not for each program that comes and goes.
 const STORM: Duration = Duration::from_millis(10);
 /// Changes are told this often at the most, unless an image is new.
-const PACE: Duration = Duration::from_millis(250);
+const PACE: Duration = Duration::from_millis(400);
 /// After an image was told, those who attach it get the CPUs first.
 const YIELD: Duration = Duration::from_millis(2);
 /// Everything is looked at this often, in case that something was missed.

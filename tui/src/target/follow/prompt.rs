@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-/// Wake-ups at the first record, in a second. At some 30 µs each, as a virtual machine takes, they are 0.3% of a CPU.
-pub const PROMPT: f64 = 100.0;
+/// Wake-ups at the first record, in a second. At some 30 µs each, as a virtual machine takes, they are 0.12% of a CPU.
+pub const PROMPT: f64 = 40.0;
 /// As many at once: a program with its libraries is some 20 records.
 const PROMPT_AT_ONCE: f64 = 50.0;
 
