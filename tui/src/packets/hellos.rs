@@ -4,13 +4,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::links::link;
+use super::ring::Size;
 use super::socket::{Socket, Statistics};
 use crate::model::Time;
 use crate::wire::{Segment, segment};
 
-/// Blocks of the ring, of 1 MiB: 500 hellos in each. The kernel goes on to the next one after 50 ms, so that this is also how
+/// Some 120 hellos in each block. The kernel goes on to the next one after 50 ms, so that the number of blocks is also how
 /// long a busy machine may keep us from reading: 0.8 s.
-const RING: usize = 16;
+const RING: Size = Size { blocks: 16, block: 256 << 10 };
 
 /// A packet socket with the eBPF program `handshakes` as its filter.
 pub struct Hellos {
@@ -30,7 +31,7 @@ impl Hellos {
     /// Gives away what has come. A VLAN tag that the kernel took out is of no concern here.
     pub fn take(&mut self, mut each: impl FnMut(Time, &Segment<'_>)) {
         // No more than the ring has: who sends without end must not keep anybody here.
-        for _ in 0..RING {
+        for _ in 0..RING.blocks {
             let Some(block) = self.socket.next_block() else { return };
             for frame in block.frames() {
                 let found = link(frame.hardware).and_then(|link| segment(link, frame.bytes));

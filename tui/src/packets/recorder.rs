@@ -18,13 +18,13 @@ use super::file::{FileError, PacketFile, Rotation};
 use super::interfaces::Interfaces;
 use super::output::Output;
 use super::recording::{Caught, Recording, Terms};
-use super::ring::RETIRE_MS;
+use super::ring::{RETIRE_MS, Size};
 use super::socket::Socket;
 use crate::keylog::Owner;
 use crate::model::{PacketKey, Recorded, Time};
 
-/// Blocks of the ring, of 1 MiB: 0.8 s at 50,000 packets of 1,500 bytes a second.
-const RING: usize = 64;
+/// 0.8 s at 50,000 packets of 1,500 bytes a second. A block holds the largest packet, 512 KiB (BIG TCP).
+const RING: Size = Size { blocks: 64, block: 1 << 20 };
 /// Blocks that are taken before something is written.
 const AT_ONCE: usize = 8;
 /// Secrets that can wait: those of 3,000 handshakes.

@@ -14,8 +14,15 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use crate::model::Time;
 use crate::packets::socket;
 
-/// Bytes of a block: holds the largest packet, 512 KiB (BIG TCP).
-const BLOCK: usize = 1 << 20;
+/// How large a ring is.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Blocks.
+    pub blocks: usize,
+    /// Bytes of each, a multiple of a page. What is larger than a block is cut.
+    pub block: usize,
+}
+
 /// A block that is not full is handed over after so many milliseconds.
 pub const RETIRE_MS: u32 = 50;
 /// Every structure in a block begins at a multiple of this.
@@ -24,7 +31,7 @@ const HEADER: usize = libc::TPACKET_ALIGNMENT * size_of::<libc::tpacket3_hdr>().
 /// The ring: memory that the kernel shares with us.
 pub struct Ring {
     memory: NonNull<u8>,
-    blocks: usize,
+    size: Size,
     next: usize,
 }
 
@@ -32,38 +39,39 @@ pub struct Ring {
 unsafe impl Send for Ring {}
 
 impl Ring {
-    /// Gives a packet socket a ring of so many blocks of 1 MiB. What it received before is dropped.
+    /// Gives a packet socket a ring. What it received before is dropped.
     ///
     /// # Errors
     ///
     /// The kernel's: it has no memory for it, or it does not know TPACKET_V3.
-    pub fn new(socket: &OwnedFd, blocks: usize) -> io::Result<Self> {
+    pub fn new(socket: &OwnedFd, size: Size) -> io::Result<Self> {
         let version = libc::tpacket_versions::TPACKET_V3 as libc::c_int;
         socket::set(socket.as_fd(), libc::SOL_PACKET, libc::PACKET_VERSION, &version)?;
         let too_many = |_| io::Error::from(io::ErrorKind::InvalidInput);
-        let count = u32::try_from(blocks).map_err(too_many)?;
+        let count = u32::try_from(size.blocks).map_err(too_many)?;
+        let block = u32::try_from(size.block).map_err(too_many)?;
         let request = libc::tpacket_req3 {
-            tp_block_size: BLOCK as u32,
+            tp_block_size: block,
             tp_block_nr: count,
             // Not used by this version but to be checked.
             tp_frame_size: 1 << 11,
-            tp_frame_nr: count * (BLOCK as u32 >> 11),
+            tp_frame_nr: count * (block >> 11),
             tp_retire_blk_tov: RETIRE_MS,
             tp_sizeof_priv: 0,
             tp_feature_req_word: 0,
         };
         socket::set(socket.as_fd(), libc::SOL_PACKET, libc::PACKET_RX_RING, &request)?;
         let access = ProtFlags::READ | ProtFlags::WRITE;
-        let len = blocks * BLOCK;
+        let len = size.blocks * size.block;
         // SAFETY: a new mapping at an address of the kernel's choice replaces nothing.
         let memory = unsafe { mmap(ptr::null_mut(), len, access, MapFlags::SHARED, socket, 0) }?;
         let memory = NonNull::new(memory.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { memory, blocks, next: 0 })
+        Ok(Self { memory, size, next: 0 })
     }
 
     /// The next block that the kernel has handed over; it gets it back when that is dropped.
     pub fn next_block(&mut self) -> Option<Block<'_>> {
-        let start = self.memory.as_ptr().wrapping_add(self.next * BLOCK);
+        let start = self.memory.as_ptr().wrapping_add(self.next * self.size.block);
         let at = offset_of!(libc::tpacket_block_desc, hdr)
             + offset_of!(libc::tpacket_hdr_v1, block_status);
         // SAFETY: within a block of the mapping, which begins at a page, so that it is aligned. The kernel changes it
@@ -73,8 +81,8 @@ impl Ring {
             return None;
         }
         // SAFETY: the status says that the block is ours until it is given back, which dropping it does.
-        let bytes = unsafe { std::slice::from_raw_parts(start, BLOCK) };
-        self.next = (self.next + 1) % self.blocks;
+        let bytes = unsafe { std::slice::from_raw_parts(start, self.size.block) };
+        self.next = (self.next + 1) % self.size.blocks;
         Some(Block { bytes, status })
     }
 }
@@ -82,7 +90,7 @@ impl Ring {
 impl Drop for Ring {
     fn drop(&mut self) {
         // SAFETY: the mapping was made with this length, and no block outlives the ring.
-        let _ = unsafe { munmap(self.memory.as_ptr().cast(), self.blocks * BLOCK) };
+        let _ = unsafe { munmap(self.memory.as_ptr().cast(), self.size.blocks * self.size.block) };
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with};
 
 use super::filter;
-use super::ring::{Block, Ring};
+use super::ring::{Block, Ring, Size};
 
 /// An AF_PACKET socket (packet(7)) that receives the packets of all interfaces, or of those that its filter names.
 ///
@@ -18,13 +18,13 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Opens one with a ring of so many blocks of 1 MiB; `interfaces` as in [`filter::program`].
+    /// Opens one with a ring of this size; `interfaces` as in [`filter::program`].
     ///
     /// # Errors
     ///
     /// The kernel's: `CAP_NET_RAW` is missing, it has no packet sockets, or no memory for the ring.
-    pub fn open(blocks: usize, interfaces: Option<&[u32]>) -> io::Result<Self> {
-        Self::with_filter(blocks, |socket| attach(socket, interfaces))
+    pub fn open(size: Size, interfaces: Option<&[u32]>) -> io::Result<Self> {
+        Self::with_filter(size, |socket| attach(socket, interfaces))
     }
 
     /// Opens one that receives what an eBPF program takes.
@@ -32,15 +32,15 @@ impl Socket {
     /// # Errors
     ///
     /// As for [`Socket::open`].
-    pub fn filtered(blocks: usize, program: BorrowedFd<'_>) -> io::Result<Self> {
+    pub fn filtered(size: Size, program: BorrowedFd<'_>) -> io::Result<Self> {
         let number = program.as_raw_fd();
-        Self::with_filter(blocks, |socket| {
+        Self::with_filter(size, |socket| {
             set(socket.as_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_BPF, &number)
         })
     }
 
     fn with_filter(
-        blocks: usize,
+        size: Size,
         attach: impl FnOnce(&OwnedFd) -> io::Result<()>,
     ) -> io::Result<Self> {
         let every = u32::from((libc::ETH_P_ALL as u16).to_be());
@@ -49,7 +49,7 @@ impl Socket {
         let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, flags, protocol)?;
         attach(&socket)?;
         // What came before the filter is dropped by this.
-        let ring = Ring::new(&socket, blocks)?;
+        let ring = Ring::new(&socket, size)?;
         Ok(Self { ring, socket })
     }
 
