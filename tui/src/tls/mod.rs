@@ -9,6 +9,7 @@ pub mod key_schedule;
 mod label;
 mod random;
 mod secret;
+mod server_name;
 mod version;
 
 pub use cipher::CipherSuite;
@@ -17,4 +18,5 @@ pub use key_schedule::Hash;
 pub use label::{Label, LabelError};
 pub use random::ClientRandom;
 pub use secret::{Secret, SecretLengthError};
+pub use server_name::is_server_name;
 pub use version::{Role, Version};

@@ -11,7 +11,7 @@ use tls_parser::{
 
 use crate::model::Time;
 use crate::text::Foreign;
-use crate::tls::{CipherSuite, ClientRandom, Version};
+use crate::tls::{CipherSuite, ClientRandom, Version, is_server_name};
 
 /// Most cipher suites, versions and protocols that are kept of one hello: programs offer fewer than 200.
 const MOST_OFFERED: usize = 256;
@@ -184,7 +184,7 @@ fn extensions<'a>(
 
 fn server_name(names: &[(tls_parser::SNIType, &[u8])]) -> Option<Foreign> {
     let host = names.iter().find(|(kind, _)| *kind == tls_parser::SNIType::HostName)?.1;
-    (1..=LONGEST_NAME).contains(&host.len()).then(|| Foreign::from_bytes(host))
+    (host.len() <= LONGEST_NAME && is_server_name(host)).then(|| Foreign::from_bytes(host))
 }
 
 fn versions(offered: &[TlsVersion]) -> Box<[Version]> {

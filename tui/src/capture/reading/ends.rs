@@ -7,7 +7,7 @@ use tlskeytop_common::{BioAt, Ends, EndsConfig, INIT_TO_NUM, NAME_ROOM, NOWHERE,
 use crate::model::{Facts, WhoIsWho};
 use crate::target::layout::ends::{BioLayout, EndsLayout, OtherName};
 use crate::text::Foreign;
-use crate::tls::Role;
+use crate::tls::{Role, is_server_name};
 
 // Which name it is.
 /// OpenSSL: what the client asks for, on both sides. BoringSSL: what this side was told to ask for.
@@ -96,9 +96,7 @@ fn server_name(ends: &Ends, facts: &Facts) -> Option<Foreign> {
         }
         _ => false,
     };
-    // RFC 6066, 3: ASCII, and internationalised names as A-labels.
-    let is_name = !name.is_empty() && name.iter().all(u8::is_ascii_graphic);
-    (is_asked && is_name).then(|| Foreign::from_bytes(name))
+    (is_asked && is_server_name(name)).then(|| Foreign::from_bytes(name))
 }
 
 fn peer(ends: &Ends) -> Option<SocketAddr> {
