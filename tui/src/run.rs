@@ -46,6 +46,8 @@ use crate::text::Foreign;
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const NOT_PERMITTED: u8 = 3;
+/// With fewer files that may be open, there is no wire view.
+const FILES_FOR_WIRE: u64 = 128;
 /// Descriptors that the kernel makes room for at the start: those of some 2,000 images, in 128 KiB.
 const DESCRIPTORS: u64 = (16 << 10) - 1;
 
@@ -348,7 +350,8 @@ fn start_loading(
     runtime: &Runtime,
     task: &CaptureTask,
 ) -> io::Result<JoinHandle<Result<Loaded, CaptureError>>> {
-    let (ring, ways, wire) = (task.ring_bytes.unwrap_or(RING), task.selection.ways, task.wire);
+    let (ring, ways) = (task.ring_bytes.unwrap_or(RING), task.selection.ways);
+    let wire = task.wire && has_files_for_wire();
     let handle = runtime.handle().clone();
     thread::Builder::new().name("load".to_owned()).spawn(move || {
         let _entered = handle.enter();
@@ -419,6 +422,20 @@ fn starts<'a>(pids: impl Iterator<Item = &'a u32>) -> BTreeMap<u32, u64> {
         }
     }
     starts
+}
+
+/// Whether there are: what the wire view takes must not be missing for images.
+fn has_files_for_wire() -> bool {
+    let most = getrlimit(Resource::Nofile).current;
+    let is_enough = most.is_none_or(|most| most >= FILES_FOR_WIRE);
+    if !is_enough {
+        let warning = format!(
+            "not looking at the network: fewer than {FILES_FOR_WIRE} files may be open (see `ulimit -n`)"
+        );
+        tracing::warn!("{warning}");
+        say(&format!("warning: {warning}"));
+    }
+    is_enough
 }
 
 /// Each probe takes two file descriptors. Where the limit stays low, attaching says so.

@@ -130,6 +130,12 @@ pub fn load(ring_bytes: u32, ways: Ways, with_wire: bool) -> Result<Loaded, Capt
     let mut ebpf = loader.load(OBJECT)?;
     // While the maps are in it.
     let multi = links::Linker::multi(&ebpf, &probes::PROGRAMS);
+    if !with_wire {
+        // A descriptor each, where there may be few.
+        for name in WIRE_MAPS {
+            drop(ebpf.take_map(name));
+        }
+    }
     let mut take = |name: &'static str| ebpf.take_map(name).ok_or(CaptureError::Missing(name));
     let events = take("EVENTS")?;
     let taps = take("TAPS")?;
