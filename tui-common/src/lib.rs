@@ -341,7 +341,8 @@ impl Cookie {
 /// What the map `PIDS` says of a process; absent means that [`Settings::report_unknown`] decides.
 ///
 /// 0: its events are dropped in the kernel. Any other number: they are reported. A process that is chosen after it
-/// was not gets a number of its own, so that what was seen of its connections before, and dropped, is reported again.
+/// was not gets a number that it did not have, so that what was seen of its connections before, and dropped, is reported
+/// again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct PidRule(pub u32);

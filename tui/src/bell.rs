@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::event::{EventfdFlags, eventfd};
 
 /// An eventfd(2): readable once it was rung.
+#[derive(Debug)]
 pub struct Bell(OwnedFd);
 
 impl Bell {

@@ -11,13 +11,13 @@ pub struct Rules {
     pids: HashMap<MapData, u32, u32>,
     /// `Settings`, whose two words are one u64.
     settings: Array<MapData, u64>,
-    /// Counts the times that a process was chosen after it was not.
-    chosen_anew: u32,
+    /// Counts the times that a process was chosen after what it reported may not have been taken.
+    times_chosen: u32,
 }
 
 impl Rules {
     pub(super) fn new(pids: HashMap<MapData, u32, u32>, settings: Array<MapData, u64>) -> Self {
-        Self { pids, settings, chosen_anew: 0 }
+        Self { pids, settings, times_chosen: 0 }
     }
 
     /// Carries out a change of a rule; attaching is not its business.
@@ -27,10 +27,13 @@ impl Rules {
     /// When the map is full: user space then still decides, only later.
     pub fn apply(&mut self, change: &Change) -> Result<(), MapError> {
         match change {
-            Change::Rule(pid, chosen) => {
-                let rule = if *chosen { self.rule_to_report(*pid) } else { PidRule::NO };
-                self.pids.insert(pid, rule.0, 0)
-            }
+            Change::Rule(pid, false) => self.pids.insert(pid, PidRule::NO.0, 0),
+            Change::Rule(pid, true) => match self.pids.get(pid, 0).map(PidRule) {
+                Ok(PidRule::NO) => self.report_anew(*pid),
+                Ok(_) => Ok(()),
+                Err(_) => self.pids.insert(pid, PidRule::YES.0, 0),
+            },
+            Change::ReportAnew(pid) => self.report_anew(*pid),
             Change::ForgetRule(pid) => match self.pids.remove(pid) {
                 Err(MapError::KeyNotFound) | Ok(()) => Ok(()),
                 Err(error) => Err(error),
@@ -44,15 +47,10 @@ impl Rules {
         }
     }
 
-    fn rule_to_report(&mut self, pid: u32) -> PidRule {
-        match self.pids.get(&pid, 0).map(PidRule) {
-            Ok(PidRule::NO) => {
-                self.chosen_anew = self.chosen_anew.wrapping_add(1);
-                PidRule(PidRule::YES.0.saturating_add(self.chosen_anew))
-            }
-            Ok(rule) => rule,
-            Err(_) => PidRule::YES,
-        }
+    /// A number that the process did not have makes the kernel forget what it saw of it.
+    fn report_anew(&mut self, pid: u32) -> Result<(), MapError> {
+        self.times_chosen = self.times_chosen.wrapping_add(1);
+        self.pids.insert(pid, PidRule::YES.0.saturating_add(self.times_chosen), 0)
     }
 }
 

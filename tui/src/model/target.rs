@@ -154,6 +154,8 @@ pub enum Change {
     Detach(ImageId),
     /// Let a process report, or not.
     Rule(u32, bool),
+    /// Let a process report, also what it reported before: it may not have been taken then.
+    ReportAnew(u32),
     /// Forget what was said of a process.
     ForgetRule(u32),
     /// Whether processes without a rule report.
@@ -491,7 +493,11 @@ impl Targets {
         for (pid, rule) in &wanted {
             let reports = *rule == Rule::Reports;
             if self.rules.get(pid).map(|known| *known == Rule::Reports) != Some(reports) {
-                changes.push(Change::Rule(*pid, reports));
+                changes.push(if reports {
+                    Change::ReportAnew(*pid)
+                } else {
+                    Change::Rule(*pid, false)
+                });
             }
         }
         self.rules = wanted;

@@ -408,7 +408,7 @@ fn only_images_of_chosen_processes_are_attached() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(changes, [Change::Rule(2, true), Change::Attach(ImageId(1))]);
+    assert_eq!(changes, [Change::ReportAnew(2), Change::Attach(ImageId(1))]);
     assert!(!model.is_ready());
     model.update(NOW, Msg::Attached { image: ImageId(1), result: Ok(1) });
     assert!(model.is_ready());

@@ -74,7 +74,7 @@ fn children_of_a_chosen_process_report_and_others_do_not() {
     let mut model = model(only(7));
     let effects = model.update(NOW, scan(&[below(7, &[1])], &[1]));
     let text = format!("{effects:?}");
-    assert!(text.contains("ReportUnknown(true)") && text.contains("Rule(7, true)"), "{text}");
+    assert!(text.contains("ReportUnknown(true)") && text.contains("ReportAnew(7)"), "{text}");
     assert!(text.contains("Attach"), "before a child uses it: {text}");
     assert_eq!(report(&mut model, &below(20, &[7, 1])), (true, Some(true)));
     assert_eq!(report(&mut model, &below(21, &[20, 7, 1])), (true, Some(true)));
@@ -130,9 +130,9 @@ fn a_program_is_not_silent_because_the_one_before_it_was() {
     let shell = Process { comm: "sh".into(), ..below(20, &[1]) };
     let rules = |effects: &[Effect]| {
         let rule = |effect: &Effect| match effect {
-            Effect::Capture(change @ (Change::Rule(..) | Change::ForgetRule(_))) => {
-                Some(change.clone())
-            }
+            Effect::Capture(
+                change @ (Change::Rule(..) | Change::ReportAnew(_) | Change::ForgetRule(_)),
+            ) => Some(change.clone()),
             _ => None,
         };
         effects.iter().filter_map(rule).collect::<Vec<_>>()
@@ -152,7 +152,7 @@ fn a_program_is_not_silent_because_the_one_before_it_was() {
     assert_eq!(report(&mut model, &other), (false, Some(false)));
     let curl = Process { comm: "curl".into(), ..shell };
     let effects = model.update(NOW, scan(std::slice::from_ref(&curl), &[1]));
-    assert_eq!(rules(&effects), [Change::Rule(20, true)]);
+    assert_eq!(rules(&effects), [Change::ReportAnew(20)], "also what was dropped");
     assert_eq!(report(&mut model, &curl), (true, None));
 }
 
@@ -204,7 +204,7 @@ fn with_everything_the_kernel_is_told_of_what_is_left_out() {
     model.targets.selection.excluded.pids = [(20, 20)].into();
     let effects = model.update(NOW, scan(&[below(7, &[1]), below(20, &[1])], &[1]));
     let text = format!("{effects:?}");
-    assert!(text.contains("Rule(20, false)") && text.contains("Rule(7, true)"), "{text}");
+    assert!(text.contains("Rule(20, false)") && text.contains("ReportAnew(7)"), "{text}");
     // Its id is another process's: that one is not left out.
     let instead = Process { start_ticks: 900, ..below(20, &[1]) };
     assert_eq!(report(&mut model, &instead), (true, Some(true)));

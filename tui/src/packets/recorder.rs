@@ -2,7 +2,7 @@
 //! for it: what there is no room for is dropped and counted.
 
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
 use tracing::warn;
 
@@ -20,6 +20,7 @@ use super::output::Output;
 use super::recording::{Caught, Recording, Terms};
 use super::ring::{RETIRE_MS, Size};
 use super::socket::Socket;
+use crate::bell::Bell;
 use crate::keylog::Owner;
 use crate::model::{PacketKey, Recorded, Time};
 
@@ -87,7 +88,7 @@ struct Shared {
     told: Mutex<Told>,
     is_ending: AtomicBool,
     /// Something for the thread to look at.
-    bell: OwnedFd,
+    bell: Bell,
 }
 
 /// What the thread has to say.
@@ -100,11 +101,6 @@ struct Told {
 impl Shared {
     fn told(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn ring(&self) {
-        // It fails when it was rung 2^64 times.
-        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
     }
 }
 
@@ -131,11 +127,10 @@ impl Recorder {
         described.map_err(RecorderError::Write)?;
         let chosen = interfaces.indexes();
         let socket = Socket::open(RING, chosen.as_deref()).map_err(RecorderError::Socket)?;
-        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let shared = Arc::new(Shared {
             told: Mutex::new(told),
             is_ending: AtomicBool::new(false),
-            bell: bell.map_err(|error| RecorderError::Thread(error.into()))?,
+            bell: Bell::new().map_err(RecorderError::Thread)?,
         });
         let (keys, inbox) = sync_channel(KEYS);
         let (ends, ended) = sync_channel(1);
@@ -163,7 +158,7 @@ impl Recorder {
     pub fn key(&mut self, key: Box<PacketKey>) {
         let taken = self.keys.as_ref().is_some_and(|keys| keys.try_send(key).is_ok());
         self.lost += u64::from(!taken);
-        self.shared.ring();
+        self.shared.bell.ring();
     }
 
     /// What it has done.
@@ -180,7 +175,7 @@ impl Recorder {
     pub fn finish(&mut self, limit: Duration) -> bool {
         self.keys = None;
         self.shared.is_ending.store(true, Ordering::Relaxed);
-        self.shared.ring();
+        self.shared.bell.ring();
         self.ended.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected)
     }
 }
@@ -242,8 +237,7 @@ impl Thread {
         }
         let [_, interfaces, bell] = ready.map(|ready| !ready.revents().is_empty());
         if bell {
-            let mut rung = [0u8; 8];
-            let _ = rustix::io::read(&self.shared.bell, &mut rung);
+            self.shared.bell.hush();
         }
         if interfaces && self.interfaces.changed() {
             self.interfaces_changed();

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
 use tracing::{debug, warn};
 
@@ -24,6 +24,7 @@ use super::stamp::Stamp;
 use super::table::{Class, Nothing};
 use super::watch::{self, Gone, Look, Watch, boot_time};
 use super::written::Written;
+use crate::bell::Bell;
 use crate::model::Time;
 use crate::model::target::{Ended, Image, ImageId, Process, Scan, Target};
 use crate::priority;
@@ -76,7 +77,7 @@ const OPEN: usize = 128;
 struct Wishes {
     sweep: AtomicBool,
     report: AtomicBool,
-    wake: OwnedFd,
+    wake: Bell,
 }
 
 /// What the thread tells.
@@ -106,8 +107,7 @@ impl Requests {
     }
 
     fn wake(&self) {
-        // Only a counter that is full, which wakes as well, can refuse.
-        let _ = rustix::io::write(&self.0.wake, &1u64.to_ne_bytes());
+        self.0.wake.ring();
     }
 }
 
@@ -187,7 +187,7 @@ impl Follower {
         let planning = looker.planning.clone();
         let planners = Planners::start(move |job, progress| looker.look_at(job, progress))?;
         let readers = Readers::new(|pid, progress| maps::executable(pid, || progress.more()))?;
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let wake = Bell::new()?;
         let asked = Wishes { sweep: AtomicBool::new(true), report: AtomicBool::new(true), wake };
         let now = Instant::now();
         Ok(Self {
@@ -365,9 +365,9 @@ impl Follower {
             _ => Wake::Everything,
         };
         let rings = self.watch.descriptors(wake);
-        let counters = [self.asked.wake.as_fd(), self.planners.answers(), self.readers.answers()];
-        let mut files = Vec::with_capacity(counters.len() + 1 + rings.len());
-        files.extend(counters.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        let bells = [&self.asked.wake, self.planners.answers(), self.readers.answers()];
+        let mut files = Vec::with_capacity(bells.len() + 1 + rings.len());
+        files.extend(bells.map(|bell| PollFd::from_borrowed_fd(bell.as_fd(), PollFlags::IN)));
         let written = self.written.iter().map(|written| written.as_fd());
         files.extend(written.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         // SAFETY: the rings are closed when the last handle of the watch goes, and `self` has one.
@@ -377,10 +377,10 @@ impl Follower {
         // An interruption is as good as an event.
         let _ = poll(&mut files, timeout.as_ref());
         let is_ready = |file: &PollFd<'_>| !file.revents().is_empty();
-        for (counter, _) in counters.iter().zip(&files).filter(|(_, file)| is_ready(file)) {
-            let _ = rustix::io::read(counter, &mut [0; 8]);
+        for (bell, _) in bells.iter().zip(&files).filter(|(_, file)| is_ready(file)) {
+            bell.hush();
         }
-        self.written.is_some() && is_ready(&files[counters.len()])
+        self.written.is_some() && is_ready(&files[bells.len()])
     }
 
     fn take_requests(&mut self) {

@@ -4,15 +4,13 @@
 use std::collections::{BinaryHeap, HashMap};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, eventfd};
-
 use super::record::FileKey;
 use super::watch::Look;
+use crate::bell::Bell;
 use crate::priority;
 use crate::target::copies::Copy;
 
@@ -155,7 +153,7 @@ struct Shared<T> {
     state: Mutex<State<T>>,
     wake: Condvar,
     wake_first: Condvar,
-    answers: OwnedFd,
+    answers: Bell,
     limits: [Duration; 2],
 }
 
@@ -170,11 +168,6 @@ impl<T> Shared<T> {
             true => self.wake_first.notify_one(),
             false => self.wake.notify_one(),
         }
-    }
-
-    fn signal(&self) {
-        // Only a counter that is full, which wakes as well, can refuse.
-        let _ = rustix::io::write(&self.answers, &1u64.to_ne_bytes());
     }
 }
 
@@ -225,7 +218,7 @@ impl<T: Send + 'static> Planners<T> {
             first_waits: false,
             closed: false,
         };
-        let answers = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let answers = Bell::new()?;
         let shared = Shared {
             state: Mutex::new(state),
             wake: Condvar::new(),
@@ -257,9 +250,9 @@ impl<T: Send + 'static> Planners<T> {
         Ok(())
     }
 
-    /// An eventfd, readable when there are answers.
-    pub fn answers(&self) -> BorrowedFd<'_> {
-        self.shared.answers.as_fd()
+    /// Rings when there are answers.
+    pub(crate) fn answers(&self) -> &Bell {
+        &self.shared.answers
     }
 
     /// Asks for a look at a file. `false`: too many wait.
@@ -267,7 +260,7 @@ impl<T: Send + 'static> Planners<T> {
         let mut state = self.shared.lock();
         if state.is_dead(&job) {
             state.done.push((job, Answer::Stuck));
-            self.shared.signal();
+            self.shared.answers.ring();
             return true;
         }
         if state.queue.len() >= QUEUE {
@@ -429,7 +422,7 @@ fn work<T>(shared: &Shared<T>, look_at: &LookAt<T>, id: u64, which: Which) -> bo
     // What only one of the threads may take may be possible now.
     shared.wake.notify_one();
     drop(state);
-    shared.signal();
+    shared.answers.ring();
     true
 }
 

@@ -3,15 +3,14 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, eventfd};
 use tracing::warn;
 
 use super::watch::boot_time;
+use crate::bell::Bell;
 use crate::priority;
 use crate::text::Foreign;
 
@@ -75,18 +74,13 @@ struct State<T> {
 
 struct Shared<T> {
     state: Mutex<State<T>>,
-    answers: OwnedFd,
+    answers: Bell,
     patience: Duration,
 }
 
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn signal(&self) {
-        // Only a counter that is full, which wakes as well, can refuse.
-        let _ = rustix::io::write(&self.answers, &1u64.to_ne_bytes());
     }
 }
 
@@ -122,7 +116,7 @@ impl<T: Send + 'static> Readers<T> {
             done: Vec::new(),
             stuck: HashSet::new(),
         };
-        let answers = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let answers = Bell::new()?;
         let shared = Shared { state: Mutex::new(state), answers, patience };
         Ok(Self { shared: Arc::new(shared), read: Arc::new(read) })
     }
@@ -161,9 +155,9 @@ impl<T: Send + 'static> Readers<T> {
         }
     }
 
-    /// An eventfd, readable when there are answers.
-    pub fn answers(&self) -> BorrowedFd<'_> {
-        self.shared.answers.as_fd()
+    /// Rings when there are answers.
+    pub(crate) fn answers(&self) -> &Bell {
+        &self.shared.answers
     }
 
     /// What was read since, and what will not be.
@@ -235,7 +229,7 @@ fn work<T>(shared: &Shared<T>, read: &ReadOne<T>, id: u64) -> bool {
     let is_enough = state.done.len().is_multiple_of(64);
     drop(state);
     if is_last || is_enough {
-        shared.signal();
+        shared.answers.ring();
     }
     true
 }
