@@ -1,5 +1,6 @@
 //! What tlskeytop costs its targets and itself, measured side by side: `cargo xtask bench`.
 
+mod assembly;
 mod bpf;
 mod effort;
 mod hits;
