@@ -4,6 +4,7 @@
 //! and on a tick, when something changed, `view::draw(&model)`.
 
 pub mod action;
+pub mod allocator;
 mod bell;
 pub mod capture;
 pub mod cli;
