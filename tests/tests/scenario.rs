@@ -1,9 +1,7 @@
 //! One user, from the first screen to the end: picks, sees a handshake, filters, reveals, copies, saves, quits.
 
-use anyhow::{Context, Result, ensure};
-use tlskeytop_tests::{
-    Bench, Display, KeyLog, Line, OwnCurl, Process, Protocol, Screen, Tlskeytop, until,
-};
+use anyhow::{Result, ensure};
+use tlskeytop_tests::{Bench, Display, KeyLog, Line, OwnCurl, Protocol, Screen, Tlskeytop, until};
 
 fn wait_for_text(screen: &Screen, text: &str) -> Result<()> {
     screen.wait_for(text, |line| line.contains(text).then_some(()))
