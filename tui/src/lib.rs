@@ -4,10 +4,12 @@
 //! and on a tick, when something changed, `view::draw(&model)`.
 
 pub mod action;
+pub mod allocator;
 mod bell;
 pub mod capture;
 pub mod cli;
 pub mod clipboard;
+mod clock;
 pub mod command;
 pub mod config;
 #[doc(hidden)]

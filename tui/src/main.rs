@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use tlskeytop::{cli, run};
+use tlskeytop::{allocator, cli, run};
 
 fn main() -> ExitCode {
+    allocator::keep_little();
     match cli::parse(std::env::args_os()) {
         Ok(task) => run::run(task),
         Err(error) => {

@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use tlskeytop::preflight::release;
 use tlskeytop::target::image::plan_image;
+use tlskeytop::target::plan::{Arguments, RandomPath};
 use tlskeytop_tests::{LIBSSL, Lab};
 
 use crate::bpf::{Link, Program as Bpf, Runs, Statistics};
@@ -32,11 +33,21 @@ fn is_too_old() -> bool {
     release().is_none_or(|release| release < SINCE)
 }
 
-/// Microseconds of a hit in one alternation: no probe, an empty one, ours, ours, an empty one.
+/// Microseconds of a hit in one alternation: no probe, an empty one, the least one that tells a secret, ours, and the other
+/// way round.
 #[derive(Clone, Copy)]
 struct Cost {
     empty: f64,
+    least: f64,
     ours: f64,
+}
+
+/// What is put at the instruction.
+#[derive(Clone, Copy)]
+enum Probing {
+    Empty,
+    Least,
+    Ours,
 }
 
 /// Costs of a hit, from the processor's time for calls of a probed function, by a process that tlskeytop captures.
@@ -52,6 +63,7 @@ pub fn costs(lab: &Lab, program: &Program, effort: &Effort) -> Result<Vec<Row>> 
     let mut stage = Stage {
         file: File::open(program.path())?,
         offset: workload.place()?,
+        random: random()?,
         empty: Bpf::empty()?,
         ours: Bpf::by_id(link.program)?,
         cookie: link.probes.first().context("a link without probes")?.1,
@@ -70,20 +82,37 @@ pub fn costs(lab: &Lab, program: &Program, effort: &Effort) -> Result<Vec<Row>> 
 }
 
 fn rows_of(what: &str, costs: &[Cost]) -> Result<Vec<Row>> {
-    let sample = |of: fn(&Cost) -> f64| Sample::of(costs.iter().map(of)).context("no alternation");
+    let microseconds = |name: &str, of: fn(&Cost) -> f64| {
+        let sample = Sample::of(costs.iter().map(of)).context("no alternation")?;
+        let name = format!("{what}: {name}");
+        Ok::<Row, anyhow::Error>(Row::median(name, Unit::Microseconds, Goal::None, &sample))
+    };
     let measurable: Vec<&Cost> = costs.iter().filter(|cost| cost.empty > 0.0).collect();
-    let ratios = Sample::of(measurable.iter().map(|cost| cost.ours / cost.empty));
-    let name = format!("{what}: ours / an empty probe there");
-    let (unit, goal) = (Unit::Ratio, Goal::AtMost(MOST));
-    let ratio = match ratios.filter(|ratios| ratios.len() > costs.len() / 2) {
-        Some(ratios) => Row::median(name, unit, goal, &ratios),
-        None => Row::missing(name, unit, goal, "no cost of an empty probe can be told"),
+    let ratio = |name: &str, goal, of: fn(&Cost) -> f64| {
+        let ratios = Sample::of(measurable.iter().map(|cost| of(cost) / cost.empty));
+        let name = format!("{what}: {name} / an empty probe there");
+        match ratios.filter(|ratios| ratios.len() > costs.len() / 2) {
+            Some(ratios) => Row::median(name, Unit::Ratio, goal, &ratios),
+            None => Row::missing(name, Unit::Ratio, goal, "no cost of an empty probe can be told"),
+        }
     };
-    let row = |of: &str, sample: &Sample| {
-        Row::median(format!("{what}: {of}"), Unit::Microseconds, Goal::None, sample)
-    };
-    let empty = row("an empty probe there", &sample(|cost| cost.empty)?);
-    Ok(vec![ratio, empty, row("ours", &sample(|cost| cost.ours)?)])
+    Ok(vec![
+        ratio("ours", Goal::AtMost(MOST), |cost| cost.ours),
+        ratio("the least that tells a secret", Goal::None, |cost| cost.least),
+        microseconds("an empty probe there", |cost| cost.empty)?,
+        microseconds("the least that tells a secret", |cost| cost.least)?,
+        microseconds("ours", |cost| cost.ours)?,
+    ])
+}
+
+/// Bytes from the library's connection to its client random.
+fn random() -> Result<u32> {
+    let plan = plan_image(&File::open(LIBSSL).context(LIBSSL)?, Path::new(LIBSSL))?;
+    let path = plan.taps.first().map(|tap| &tap.arguments);
+    match path {
+        Some(Arguments::Connection(RandomPath { deref: None, offset })) => Ok(*offset),
+        _ => bail!("{LIBSSL} has its client random elsewhere"),
+    }
 }
 
 /// tlskeytop on the workload, and its link to the library's tap.
@@ -96,7 +125,7 @@ fn attach(lab: &Lab, workload: &mut Workload) -> Result<(Attached, Link)> {
     sites.sort_unstable();
     let attached = Tool::Tlskeytop.attach(lab, workload)?;
     let Attached::Tlskeytop(tlskeytop) = &attached else {
-        anyhow::bail!("tlskeytop is another tool");
+        bail!("tlskeytop is another tool");
     };
     let is_tap = |link: &Link| {
         let mut offsets: Vec<u64> = link.probes.iter().map(|(offset, _)| *offset).collect();
@@ -114,6 +143,7 @@ struct Stage {
     workload: Workload,
     file: File,
     offset: u64,
+    random: u32,
     empty: Bpf,
     ours: Bpf,
     cookie: u64,
@@ -123,8 +153,8 @@ impl Stage {
     /// Each program runs once for each hit, which the kernel counts.
     fn prove(&mut self) -> Result<()> {
         let _statistics = Statistics::turn_on()?;
-        for is_ours in [false, true] {
-            let program = if is_ours { &self.ours } else { &self.empty };
+        let least = Bpf::least(self.random)?;
+        for program in [&self.empty, &least, &self.ours] {
             let before = program.runs()?;
             let probe = program.attach(&self.file, self.offset, self.cookie)?;
             let section = self.workload.hit(KINDS[0].0)?;
@@ -136,15 +166,22 @@ impl Stage {
     }
 
     fn alternate(&mut self, hits: Hits) -> Result<Cost> {
+        const ORDER: [Probing; 3] = [Probing::Empty, Probing::Least, Probing::Ours];
+        // A new one: its ring is empty.
+        let least = Bpf::least(self.random)?;
         let call = self.workload.hit(hits)?.cost();
-        let mut sums = [0.0; 2];
-        for is_ours in [false, true, true, false] {
-            let program = if is_ours { &self.ours } else { &self.empty };
+        let mut sums = [0.0; ORDER.len()];
+        for probing in ORDER.into_iter().chain(ORDER.into_iter().rev()) {
+            let program = match probing {
+                Probing::Empty => &self.empty,
+                Probing::Least => &least,
+                Probing::Ours => &self.ours,
+            };
             let _probe = program.attach(&self.file, self.offset, self.cookie)?;
-            sums[usize::from(is_ours)] += self.workload.hit(hits)?.cost();
+            sums[probing as usize] += self.workload.hit(hits)?.cost();
         }
-        let [empty, ours] = sums.map(|sum| (sum / 2.0 - call) * 1e6);
-        Ok(Cost { empty, ours })
+        let [empty, least, ours] = sums.map(|sum| (sum / 2.0 - call) * 1e6);
+        Ok(Cost { empty, least, ours })
     }
 }
 

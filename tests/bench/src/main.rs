@@ -1,5 +1,6 @@
 //! What tlskeytop costs its targets and itself, measured side by side: `cargo xtask bench`.
 
+mod assembly;
 mod bpf;
 mod effort;
 mod hits;
@@ -17,6 +18,7 @@ mod report;
 mod row;
 mod sample;
 mod tool;
+mod wire;
 mod workload;
 
 use std::path::PathBuf;
@@ -70,7 +72,7 @@ enum Part {
     Latency,
     /// Start, processor, memory
     Own,
-    /// Recording packets
+    /// Recording packets, and the wire view
     Packets,
     /// The model, the interface, the planner
     Inside,
@@ -125,7 +127,8 @@ fn main() -> Result<()> {
         report.parts("What it takes for itself", parts);
     }
     if wants(Part::Packets) {
-        report.table("Recording packets", &packets::rows(&lab, &effort)?);
+        let parts = [packets::rows(&lab, &effort), wire::rows(&lab, &program, &effort)];
+        report.parts("Packets and handshakes on the wire", parts);
     }
     if wants(Part::Inside) {
         let plans = inside::plans(&effort, options.chromium.as_deref());

@@ -154,7 +154,10 @@ fn forks() -> Result<f64> {
 }
 
 /// Seconds of all processors that the threads of a process had.
-fn processor(pid: u32) -> Result<f64> {
+///
+/// # Errors
+/// When it has ended.
+pub fn processor(pid: u32) -> Result<f64> {
     let mut nanoseconds = 0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         // One that has ended meanwhile.

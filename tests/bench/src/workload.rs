@@ -29,6 +29,8 @@ pub enum Work {
     },
     /// From the client to the server over TLS 1.3, in memory, in records of so many bytes.
     Bulk(u32),
+    /// The same over the loopback, to another thread.
+    Stream(u32),
 }
 
 impl Work {
@@ -45,6 +47,7 @@ impl Work {
                 format!("handshakes {version} {wire} {kind} {seconds} {rate}")
             }
             Self::Bulk(size) => format!("bulk memory {size} {seconds}"),
+            Self::Stream(size) => format!("bulk loopback {size} {seconds}"),
         }
     }
 }
@@ -58,6 +61,7 @@ impl fmt::Display for Work {
                 write!(f, "{resumed}handshakes, TLS {version}{wire}")
             }
             Self::Bulk(size) => write!(f, "bulk, {} KiB", size / 1024),
+            Self::Stream(size) => write!(f, "bulk over the loopback, {} KiB", size / 1024),
         }
     }
 }

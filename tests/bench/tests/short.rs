@@ -8,7 +8,7 @@ use tlskeytop::preflight::release;
 use tlskeytop_tests::{Process, Tlskeytop, require_live};
 
 /// What its rows begin with, and how many do. Other tools may be missing.
-const ROWS: [(&str, usize); 29] = [
+const ROWS: [(&str, usize); 32] = [
     ("handshakes, TLS 1.3: attached / not attached", 1),
     ("handshakes, TLS 1.2: attached / not attached", 1),
     ("handshakes, TLS 1.3, over the loopback: attached / not attached", 1),
@@ -28,6 +28,9 @@ const ROWS: [(&str, usize); 29] = [
     ("own share of a processor at ", 2),
     ("processes and threads that others started meanwhile", 2),
     ("resident memory, no sessions", 2),
+    ("packets of 1,500 bytes recorded", 3),
+    ("bulk over the loopback, 16 KiB: with the wire view / without", 1),
+    ("the wire view's share of a processor at ", 1),
     ("memory of 500 sessions in the model", 2),
     ("memory of 500 sessions in the model, all of them saved", 1),
     ("events into the model, up to its limit", 2),
@@ -41,9 +44,9 @@ const ROWS: [(&str, usize); 29] = [
 ];
 /// The same where the kernel tells of multi-uprobe links.
 const HITS: [(&str, usize); 4] = [
-    ("one hit, a secret: ", 3),
-    ("one hit, a secret and the server's name: ", 3),
-    ("one hit, a secret, the server's name and the peer: ", 3),
+    ("one hit, a secret: ", 5),
+    ("one hit, a secret and the server's name: ", 5),
+    ("one hit, a secret, the server's name and the peer: ", 5),
     ("handshakes, TLS 1.3: hits for each", 1),
 ];
 

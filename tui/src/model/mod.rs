@@ -29,6 +29,10 @@ mod tests_choosing;
 #[cfg(test)]
 mod tests_clock;
 #[cfg(test)]
+mod tests_saving;
+#[cfg(test)]
+mod tests_targets;
+#[cfg(test)]
 mod tests_wire;
 mod time;
 mod touched;

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::{Rlimit, Signal};
-use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, warn};
@@ -17,6 +16,7 @@ use super::wire::WireThread;
 use super::writer::Writer;
 use crate::capture::{CaptureError, Control, Counters, Events, Loaded, Rules};
 use crate::cli::usual_recording;
+use crate::clock::time_of_day;
 use crate::command::{Child, Command, Streams};
 use crate::harden;
 use crate::keylog::Owner;
@@ -58,6 +58,8 @@ pub struct Machine {
     /// Not the exporter: a disk that hangs must not hide the command lines, nor the other way round.
     looker: Errands,
     replies: Receiver<Msg>,
+    /// What the writer has done: it need not wake the loop that is about to look into the ring.
+    wrote: Receiver<Msg>,
     tick: Interval,
     /// What an effect answered at once.
     own: Vec<Msg>,
@@ -83,6 +85,7 @@ impl Machine {
     ) -> Result<Self, CaptureError> {
         priority::raise();
         let (sender, replies) = channel(REPLIES);
+        let (writes, wrote) = channel(REPLIES);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         if watch.is_live() {
@@ -102,7 +105,7 @@ impl Machine {
             rules: loaded.rules,
             counters: loaded.counters,
             control: Some(control),
-            writer: Writer::start(sender.clone())?,
+            writer: Writer::start(writes)?,
             recorder: None,
             plan: usual_recording(PathBuf::new()),
             wire,
@@ -111,6 +114,7 @@ impl Machine {
             looker: Errands::start("look", sender.clone())?,
             scanner: Scanner::start(registry, watch, first, sender, ahead)?,
             replies,
+            wrote,
             tick,
             own,
             command: None,
@@ -237,7 +241,14 @@ impl Machine {
         if let Some(msg) = self.own.pop() {
             return Some(msg);
         }
-        tokio::time::timeout(limit, self.replies.recv()).await.ok().flatten()
+        let reply = async {
+            tokio::select! {
+                Some(msg) = self.replies.recv() => Some(msg),
+                Some(msg) = self.wrote.recv() => Some(msg),
+                else => None,
+            }
+        };
+        tokio::time::timeout(limit, reply).await.ok().flatten()
     }
 
     fn on_tick(&mut self, into: &mut Vec<Msg>) {
@@ -313,10 +324,12 @@ impl Engine for Machine {
             read = self.events.next(into) => {
                 read?;
                 // An image may be attached before the loop knows of it: first what was told before its first event.
-                let told = std::iter::from_fn(|| self.replies.try_recv().ok());
-                into.splice(0..0, told.take(REPLIES));
+                let told = std::iter::from_fn(|| self.replies.try_recv().ok()).take(REPLIES);
+                let wrote = std::iter::from_fn(|| self.wrote.try_recv().ok()).take(REPLIES);
+                into.splice(0..0, told.chain(wrote));
             }
             Some(msg) = self.replies.recv() => into.push(msg),
+            Some(msg) = self.wrote.recv(), if !self.events.are_looked_for() => into.push(msg),
             Some(msg) = self.wire_says.recv() => into.push(Msg::Wire(msg)),
             Some(msg) = attached(&mut self.control) => {
                 // The next picture is the first that says who began with the probes in place.
@@ -378,8 +391,6 @@ impl Engine for Machine {
     }
 
     fn now(&self) -> Time {
-        let time = clock_gettime(ClockId::Realtime);
-        let (seconds, part) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
-        Time(seconds.unwrap_or(0) * 1_000_000_000 + part.unwrap_or(0))
+        time_of_day()
     }
 }
