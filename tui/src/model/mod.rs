@@ -10,6 +10,7 @@ pub mod container;
 mod family;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod known_lines;
 mod missed;
 mod msg;
 mod process;
