@@ -23,8 +23,8 @@ pub enum Label {
     ServerTraffic0,
     /// Exporter secret.
     Exporter,
-    /// Any other that a library logs.
-    Other(Box<str>),
+    /// Any other that a library logs. They are rare: a box of a box keeps those of all others small.
+    Other(Box<Box<str>>),
 }
 
 /// Why bytes are not a label.
@@ -92,7 +92,7 @@ impl Label {
             return Ok(label.clone());
         }
         let text = bytes.iter().map(|&byte| char::from(byte)).collect::<String>();
-        Ok(Self::Other(text.into_boxed_str()))
+        Ok(Self::Other(Box::new(text.into_boxed_str())))
     }
 
     /// The label as it stands in a key log.
@@ -107,14 +107,14 @@ impl Label {
     pub fn version(&self) -> Option<Version> {
         match self {
             Self::ClientRandom => Some(Version::Tls12OrOlder),
-            Self::Other(text) if !AFTER_KEY_UPDATE.contains(&&**text) => None,
+            Self::Other(text) if !AFTER_KEY_UPDATE.contains(&&***text) => None,
             _ => Some(Version::Tls13),
         }
     }
 
     /// Whether a session can have several values under this label that are all right.
     pub fn repeats(&self) -> bool {
-        matches!(self, Self::Other(text) if AFTER_KEY_UPDATE.contains(&&**text))
+        matches!(self, Self::Other(text) if AFTER_KEY_UPDATE.contains(&&***text))
     }
 
     /// Whether `len` bytes can be a secret of this label: 48 for a master secret (RFC 5246, 8.1), the
