@@ -223,3 +223,22 @@ fn what_is_no_capture_is_left_alone() -> Result<()> {
     ensure!(ended.code() == Some(1) && ended.stderr.contains("another file"), "{}", ended.stderr);
     Ok(())
 }
+
+/// Without the right to packets, nothing can be recorded in the place of what is there.
+#[test]
+fn a_start_that_fails_leaves_an_earlier_recording() -> Result<()> {
+    let Some(lab) = Lab::open()? else {
+        return Ok(());
+    };
+    let (tlskeytop, recording) = Recording::start(&lab, ["-i", "lo"])?;
+    recording.finish(tlskeytop)?;
+    let before = fs::read(recording.path())?;
+    ensure!(!before.is_empty());
+    let mut command = Command::new("setpriv");
+    command.arg("--bounding-set=-net_raw").arg(Tlskeytop::binary()?);
+    command.args(["--mode", "pcap", "--pcap-file"]).arg(recording.path());
+    let ended = Process::run(command.current_dir(lab.folder()))?;
+    ensure!(ended.code() == Some(3), "{}: {}", ended.status, ended.stderr);
+    ensure!(fs::read(recording.path())? == before, "it was replaced: {}", ended.stderr);
+    Ok(())
+}

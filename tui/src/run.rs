@@ -277,14 +277,14 @@ fn capture_logged(
         alone: !selection.pids.is_empty() && !selection.all && !selection.has_patterns(),
     };
     runtime.block_on(async {
-        // What cannot be recorded is better known before anything is attached, and no handshake comes before its packets.
-        let recorder = task.packets.clone().map(|plan| Recorder::start(plan, Owner::of_this_run()));
-        let recorder = recorder.transpose()?;
         let loaded = loading.join().map_err(|_| anyhow!("loading the eBPF object failed"))??;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
             say(&format!("warning: {}", crate::text::sanitize(warning)));
         }
+        // What cannot be recorded is better known before anything is attached, and no handshake comes before its packets.
+        let recorder = task.packets.clone().map(|plan| Recorder::start(plan, Owner::of_this_run()));
+        let recorder = recorder.transpose()?;
         let at_a_time = match loaded.probes.are_linked_one_by_one() {
             true => AT_A_TIME_ONE_BY_ONE,
             false => AT_A_TIME,

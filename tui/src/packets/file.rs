@@ -36,7 +36,7 @@ pub enum FileError {
     /// The log or another part of this capture is written to it.
     #[error("{0} is written by this capture already; name another path")]
     InUse(Foreign),
-    /// It cannot be read or emptied.
+    /// It cannot be read.
     #[error("{path}: {source}")]
     Io {
         /// The file.
@@ -66,7 +66,7 @@ pub struct PacketFile {
     began: Instant,
     /// Bytes on the disk: whole blocks.
     written: u64,
-    /// A part of a block is on the disk behind them.
+    /// Something else is on the disk behind them: a part of a block, or an earlier capture.
     is_cut: bool,
     /// Whole blocks that are not on the disk.
     pending: Vec<u8>,
@@ -77,21 +77,22 @@ pub struct PacketFile {
 }
 
 impl PacketFile {
-    /// Opens or creates the file. An earlier capture in it is replaced.
+    /// Opens or creates the file. An earlier capture in it is replaced by what is written first, and not before.
     ///
     /// # Errors
     ///
     /// [`FileError`] when it is not private as [`open_private`] wants it, or has other contents.
     pub fn create(path: &Path, owner: Owner, rotation: Rotation) -> Result<Self, FileError> {
+        let (file, is_cut) = open(path, owner)?;
         Ok(Self {
             base: path.to_owned(),
             owner,
             rotation,
             number: 0,
-            file: open_empty(path, owner)?,
+            file,
             began: Instant::now(),
             written: 0,
-            is_cut: false,
+            is_cut,
             pending: Vec::with_capacity(2 * GATHERED),
             has_secrets: false,
             retry_at: None,
@@ -120,10 +121,11 @@ impl PacketFile {
         let named = |path: &Path| Foreign::from(path.as_os_str());
         let path = numbered(&self.base, self.number + 1);
         self.flush().map_err(|source| FileError::Io { path: named(&self.base), source })?;
-        let next = open_empty(&path, self.owner)?;
+        let (next, is_cut) = open(&path, self.owner)?;
         no_longer_apart(&std::mem::replace(&mut self.file, next));
         self.number += 1;
         self.written = 0;
+        self.is_cut = is_cut;
         Ok(())
     }
 
@@ -172,7 +174,7 @@ impl PacketFile {
         self.written += bytes as u64;
     }
 
-    /// Cuts what is left of a block that the disk took in part.
+    /// Cuts what does not belong behind the whole blocks.
     fn cut(&mut self) -> io::Result<()> {
         if self.is_cut {
             self.file.set_len(self.written)?;
@@ -250,7 +252,8 @@ fn numbered(base: &Path, number: u32) -> PathBuf {
     base.with_file_name(name)
 }
 
-fn open_empty(path: &Path, owner: Owner) -> Result<File, FileError> {
+/// The file, and whether there is an earlier capture in it.
+fn open(path: &Path, owner: Owner) -> Result<(File, bool), FileError> {
     let shown = || Foreign::from(path.as_os_str());
     let failed = |source| FileError::Io { path: shown(), source };
     let file = open_private(path, owner)?;
@@ -262,9 +265,8 @@ fn open_empty(path: &Path, owner: Owner) -> Result<File, FileError> {
     if len > 0 && start != MAGIC {
         return Err(FileError::OtherContents(shown()));
     }
-    file.set_len(0).map_err(failed)?;
     keep_apart(&file);
-    Ok(file)
+    Ok((file, len > 0))
 }
 
 #[cfg(test)]
@@ -317,8 +319,11 @@ mod tests {
         let before = folder.path().join("before");
         fs::write(&before, [section(), block(6, 400)].concat()).unwrap();
         fs::set_permissions(&before, fs::Permissions::from_mode(0o600)).unwrap();
-        PacketFile::create(&before, owner(), Rotation::default()).unwrap();
-        assert_eq!(fs::metadata(&before).unwrap().len(), 0);
+        let mut file = PacketFile::create(&before, owner(), Rotation::default()).unwrap();
+        assert_eq!(fs::metadata(&before).unwrap().len(), 428, "nothing was written yet");
+        file.write_all(&section()).unwrap();
+        file.flush().unwrap();
+        assert_eq!(fs::read(&before).unwrap(), section());
     }
 
     #[test]

@@ -121,10 +121,6 @@ impl Recorder {
             format!("there is no interface {name}: it is recorded as soon as there is one")
         });
         let told = Told { recorded: Recorded::default(), warnings: warnings.collect() };
-        let file = PacketFile::create(&plan.path, owner, plan.rotation)?;
-        let mut output = Output::new(file).map_err(RecorderError::Write)?;
-        let described = output.describe(&interfaces.present(), |index| interfaces.name(index));
-        described.map_err(RecorderError::Write)?;
         let chosen = interfaces.indexes();
         let socket = Socket::open(RING, chosen.as_deref()).map_err(RecorderError::Socket)?;
         let shared = Arc::new(Shared {
@@ -132,6 +128,11 @@ impl Recorder {
             is_ending: AtomicBool::new(false),
             bell: Bell::new().map_err(RecorderError::Thread)?,
         });
+        // Last, since it replaces an earlier recording.
+        let file = PacketFile::create(&plan.path, owner, plan.rotation)?;
+        let mut output = Output::new(file).map_err(RecorderError::Write)?;
+        let described = output.describe(&interfaces.present(), |index| interfaces.name(index));
+        described.map_err(RecorderError::Write)?;
         let (keys, inbox) = sync_channel(KEYS);
         let (ends, ended) = sync_channel(1);
         let mut thread = Thread {
