@@ -1,32 +1,16 @@
 //! Packets that wait to be written, in the order of time. Pure.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 
+use super::connections::Serial;
 use crate::model::Time;
-use crate::wire::Segment;
+use crate::tls::ClientRandom;
 
 /// What a packet costs besides its bytes.
 const COST: usize = size_of::<Held>();
 
 /// Packets that one which comes too late can pass: as many as another CPU receives in 2 ms.
 const PASSED: usize = 1000;
-
-/// Both ends of a connection, the lower address first: the same for both directions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Ends([SocketAddr; 2]);
-
-impl Ends {
-    /// In any order.
-    pub fn new(one: SocketAddr, other: SocketAddr) -> Self {
-        if one <= other { Self([one, other]) } else { Self([other, one]) }
-    }
-
-    /// Those of a segment.
-    pub fn of(segment: &Segment<'_>) -> Self {
-        Self::new(segment.source, segment.destination)
-    }
-}
 
 /// A packet that waits.
 #[derive(Debug)]
@@ -37,8 +21,10 @@ pub struct Held {
     pub interface: usize,
     /// Its bytes on the wire.
     pub original_length: u32,
-    /// Its connection, if it is TCP.
-    pub ends: Option<Ends>,
+    /// Its connection, if it is of one whose beginning was seen.
+    pub connection: Option<Serial>,
+    /// The handshake whose ClientHello is whole with it.
+    pub begins: Option<Box<ClientRandom>>,
     /// Those that were captured.
     pub bytes: Box<[u8]>,
 }
@@ -66,6 +52,11 @@ impl Backlog {
         self.packets.front()
     }
 
+    /// The handshake that begins with the oldest one; told once.
+    pub fn take_beginning(&mut self) -> Option<ClientRandom> {
+        self.packets.front_mut()?.begins.take().map(|random| *random)
+    }
+
     /// Takes the oldest one.
     pub fn pop(&mut self) -> Option<Held> {
         let packet = self.packets.pop_front()?;
@@ -91,7 +82,8 @@ mod tests {
                 time: Time(time),
                 interface: 0,
                 original_length: 3,
-                ends: None,
+                connection: None,
+                begins: None,
                 bytes: Box::new([0; 3]),
             });
         }
