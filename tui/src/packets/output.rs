@@ -38,6 +38,8 @@ pub struct Output {
     rotate_at: Option<Instant>,
     /// The present file has packets.
     has_packets: bool,
+    /// Secrets were written last: the packet that needs them comes next.
+    is_within: bool,
     /// What the user should know.
     warnings: Vec<String>,
 }
@@ -58,6 +60,7 @@ impl Output {
             places: HashMap::new(),
             rotate_at: None,
             has_packets: false,
+            is_within: false,
             warnings: Vec::new(),
         })
     }
@@ -186,12 +189,15 @@ impl Output {
 impl Sink for Output {
     fn secrets(&mut self, lines: &[Box<KeyLine>]) -> io::Result<()> {
         self.rotate();
+        self.is_within = true;
         self.describe_all()?;
         self.writer.secrets(lines.iter().map(|line| &**line))
     }
 
     fn packet(&mut self, packet: &Held, comment: Option<&str>) -> io::Result<()> {
-        self.rotate();
+        if !std::mem::take(&mut self.is_within) {
+            self.rotate();
+        }
         if !std::mem::replace(&mut self.has_packets, true) {
             self.file().begins();
         }
@@ -204,5 +210,73 @@ impl Sink for Output {
             comment,
         })?;
         self.file().flush_if_full()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::super::file::Rotation;
+    use super::*;
+    use crate::keylog::Owner;
+    use crate::model::Time;
+    use crate::packets::fixture::key;
+    use crate::pcapng::{Item, Reader};
+    use crate::tls::{Label, Role};
+
+    const LOOPBACK: (u32, u16) = (1, libc::ARPHRD_LOOPBACK);
+
+    fn output(path: &Path, bytes: u64) -> Output {
+        let rotation = Rotation { bytes: Some(bytes), age: None };
+        let file = PacketFile::create(path, Owner::of_this_run(), rotation).unwrap();
+        let mut output = Output::new(file).unwrap();
+        output.describe(&[LOOPBACK], |_| Some("lo".to_owned())).unwrap();
+        output
+    }
+
+    fn packet() -> Held {
+        Held {
+            time: Time(0),
+            interface: 0,
+            original_length: 100,
+            connection: None,
+            begins: None,
+            bytes: Box::new([0; 100]),
+        }
+    }
+
+    /// The kinds of the blocks of a file: section, interface, secrets (key), packet.
+    fn blocks(path: &Path) -> String {
+        let bytes = fs::read(path).unwrap();
+        let mut reader = Reader::new(&bytes[..]).unwrap();
+        let mut kinds = String::new();
+        while let Some(block) = reader.next_block().unwrap() {
+            kinds.push(match block.item {
+                Item::Section(_) => 's',
+                Item::Secrets(_) => 'k',
+                Item::Packet(_) => 'p',
+                Item::Other => 'i',
+            });
+        }
+        kinds
+    }
+
+    #[test]
+    fn secrets_and_the_packet_behind_them_go_to_the_same_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut output = output(&folder.path().join("p.pcapng"), 2000);
+        let lines: Vec<_> = (0..20)
+            .map(|random| Box::new(key(&Label::Exporter, random, 1, 7, Role::Client).line))
+            .collect();
+        output.packet(&packet(), None).unwrap();
+        output.secrets(&lines).unwrap();
+        assert!(output.file().is_full());
+        output.packet(&packet(), None).unwrap();
+        output.packet(&packet(), None).unwrap();
+        output.file().flush().unwrap();
+        assert_eq!(blocks(&folder.path().join("p.pcapng")), "sipkp");
+        assert_eq!(blocks(&folder.path().join("p-1.pcapng")), "sip");
     }
 }
