@@ -213,6 +213,12 @@ impl Recording {
         while self.backlog.bytes() > self.terms.held && self.backlog.pop().is_some() {
             self.counts.dropped += 1;
         }
+        // For what is gone nobody waits.
+        let oldest = self.backlog.front().map(|front| front.time);
+        let is_gone = |wait: &Wait| oldest.is_none_or(|oldest| wait.from < oldest);
+        while self.waits.front().is_some_and(is_gone) {
+            self.waits.pop_front();
+        }
     }
 
     fn write(&mut self, sink: &mut impl Sink) -> io::Result<()> {

@@ -236,6 +236,21 @@ fn at_the_end_everything_is_written_with_the_secrets_that_are_there() {
 }
 
 #[test]
+fn while_the_disk_takes_nothing_what_is_kept_is_bounded() {
+    const HELD: usize = 20_000;
+    let mut scene = Scene::open(Scope::All, HELD);
+    for number in 0..2000 {
+        scene.hello(1000 + number, number as u8);
+        scene.recording.drop_excess();
+    }
+    assert!(scene.recording.backlog.bytes() <= HELD);
+    let waiting = scene.recording.waits.len();
+    assert!(waiting < 100, "{waiting} waits for packets that are gone");
+    let dropped = scene.recording.counts().dropped as usize;
+    assert_eq!(scene.end().len(), 2000 - dropped);
+}
+
+#[test]
 fn a_full_disk_ends_a_release_and_the_rest_comes_later() {
     let mut scene = Scene::open(Scope::All, usize::MAX);
     scene.syn(1);
