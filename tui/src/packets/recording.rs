@@ -102,7 +102,6 @@ pub struct Recording {
 #[derive(Clone, Copy, Debug)]
 struct Wait {
     from: Time,
-    until: Time,
     random: ClientRandom,
 }
 
@@ -160,8 +159,7 @@ impl Recording {
             seen = (Some(self.connections.begin(ends, random, at)), Some(random));
             if self.terms.scope == Scope::All {
                 let place = self.waits.partition_point(|wait| wait.from <= at);
-                let until = at + self.terms.wait;
-                self.waits.insert(place, Wait { from: at, until, random });
+                self.waits.insert(place, Wait { from: at, random });
             }
         }
         seen
@@ -182,7 +180,8 @@ impl Recording {
             }
             let Some(front) = self.backlog.front() else { return Ok(()) };
             let is_full = self.backlog.bytes() > self.terms.held;
-            if !end && !is_full && now < front.time + SETTLE {
+            let is_settled = now >= front.time + SETTLE || is_ahead(front.time, now);
+            if !end && !is_full && !is_settled {
                 return Ok(());
             }
             if self.waits.front().is_some_and(|wait| wait.from <= front.time) {
@@ -232,13 +231,17 @@ impl Recording {
     /// Ends the waits of connections that can be decrypted, and those that took too long.
     fn end_waits(&mut self, now: Time, end: bool) {
         while let Some(wait) = self.waits.front() {
-            // A clock that was set back must not make anybody wait until it is there again.
-            let is_late = now >= wait.until || now < wait.from;
-            if !(end || is_late || self.keys.is_complete(&wait.random)) {
+            let is_over = end || self.is_late(wait.from, now);
+            if !is_over && !self.keys.is_complete(&wait.random) {
                 return;
             }
             self.waits.pop_front();
         }
+    }
+
+    /// Whether what has waited since then has waited long enough.
+    fn is_late(&self, since: Time, now: Time) -> bool {
+        now >= since + self.terms.wait || is_ahead(since, now)
     }
 
     /// The handshake that begins with the oldest packet, if one does, is one of the file; `true` when there are secrets of it.
@@ -255,7 +258,7 @@ impl Recording {
             return self.connections.fate(serial);
         };
         let random = self.connections.random(serial);
-        let is_late = must || now >= since + self.terms.wait;
+        let is_late = must || self.is_late(since, now);
         let fate = match random {
             Some(random) if self.keys.is_complete(&random) => Fate::Wanted,
             Some(random) if is_late && self.keys.has(&random) => Fate::Wanted,
@@ -265,6 +268,11 @@ impl Recording {
         self.connections.decide(serial, fate);
         fate
     }
+}
+
+/// Whether the clock was set back since then: nobody waits until it is there again.
+fn is_ahead(time: Time, now: Time) -> bool {
+    time > now + SETTLE
 }
 
 #[cfg(test)]

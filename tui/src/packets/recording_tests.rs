@@ -177,6 +177,28 @@ fn all_secrets_are_written_where_that_is_asked_for() {
     assert_eq!(scene.release(), [Secrets(1)]);
 }
 
+/// By an hour, with more packets waiting than one can pass.
+#[test]
+fn a_clock_that_is_set_back_makes_nobody_wait() {
+    for scope in [Scope::All, Scope::Attached] {
+        let mut scene = Scene::open(scope, usize::MAX);
+        scene.syn(1);
+        scene.hello(1, 0xa1);
+        let held = 1500;
+        (0..held).for_each(|_| scene.data(1));
+        assert!(scene.release().len() < 2, "it has no secrets");
+        scene.now = Time(scene.now.0 - 3_600_000_000_000);
+        scene.syn(2);
+        let written = scene.release().len();
+        let is_left_out = scope == Scope::Attached;
+        assert!(is_left_out || written > held, "{scope:?}: {written}");
+        scene.hello(2, 0xa2);
+        scene.secret(0xa2);
+        assert_eq!(scene.settled(), [of_curl(2), Secrets(1), of_curl(2)], "{scope:?}");
+        assert!(!scene.recording.is_waiting());
+    }
+}
+
 #[test]
 fn with_too_many_bytes_the_first_ones_wait_no_longer() {
     const HELD: usize = 20_000;
