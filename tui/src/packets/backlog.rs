@@ -68,6 +68,11 @@ impl Backlog {
         Some(packet)
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.packets.len()
+    }
+
     /// Bytes of all of them, with what it costs to keep them.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -107,7 +112,7 @@ mod tests {
     fn those_of_a_clock_that_was_set_back_do_not_pass_those_before() {
         const HOUR: u64 = 3_600_000_000_000;
         let mut backlog = Backlog::default();
-        [HOUR + 1, HOUR + 3, 5, HOUR + 2, 4, 6].map(|time| backlog.push(packet(time)));
-        assert_eq!(times(backlog), [HOUR + 1, HOUR + 3, 4, 5, 6, HOUR + 2]);
+        [HOUR + 1, HOUR + 3, HOUR + 2, 5, 4, 6].map(|time| backlog.push(packet(time)));
+        assert_eq!(times(backlog), [HOUR + 1, HOUR + 2, HOUR + 3, 4, 5, 6]);
     }
 }

@@ -164,7 +164,9 @@ impl Recorder {
 
     /// What it has done.
     pub fn recorded(&self) -> Recorded {
-        Recorded { lost: self.lost, ..self.shared.told().recorded.clone() }
+        let mut recorded = self.shared.told().recorded.clone();
+        recorded.lost += self.lost;
+        recorded
     }
 
     /// What the user should know, and was not told yet.
@@ -324,6 +326,7 @@ impl Thread {
             bytes: counts.bytes,
             secrets: counts.secrets,
             hurried: counts.hurried,
+            lost: counts.lost,
             dropped: self.recorded.dropped + counts.dropped,
             ..self.recorded.clone()
         };

@@ -84,6 +84,8 @@ pub struct Counts {
     pub hurried: u64,
     /// Packets that were dropped since the disk took nothing for too long.
     pub dropped: u64,
+    /// Secrets that were forgotten before their packets came.
+    pub lost: u64,
 }
 
 /// The recording.
@@ -121,7 +123,7 @@ impl Recording {
 
     /// What was counted.
     pub fn counts(&self) -> Counts {
-        self.counts
+        Counts { lost: self.keys.forgotten, ..self.counts }
     }
 
     /// Whether a packet waits to be written.
