@@ -242,3 +242,34 @@ fn a_start_that_fails_leaves_an_earlier_recording() -> Result<()> {
     ensure!(fs::read(recording.path())? == before, "it was replaced: {}", ended.stderr);
     Ok(())
 }
+
+/// What the summary says is recorded is in the file.
+#[test]
+fn a_disk_that_is_full_at_the_end() -> Result<()> {
+    let Some(bench) = Bench::open(Protocol::Http)? else {
+        return Ok(());
+    };
+    let own = OwnCurl::copy(&bench.lab)?;
+    let disk = SmallDisk::mount(&bench.lab, "size=4m")?;
+    let file = disk.path("packets.pcapng");
+    let args = ["-i", "lo", "--name", &own.name];
+    let (mut tlskeytop, recording) = Recording::start_to(&bench.lab, file, args)?;
+    disk.fill("filler")?;
+    until("the full disk is told", || {
+        Process::run_ok(&mut own.request(&bench.lab, bench.peers[0].port(), "page"))?;
+        let stderr = tlskeytop.process.stderr();
+        Ok(stderr.contains("packets cannot be written").then_some(()))
+    })?;
+    Process::run_ok(&mut own.request(&bench.lab, bench.peers[0].port(), "last"))?;
+    let ended = tlskeytop.interrupt()?;
+    ensure!(ended.code() == Some(1), "{}: {}", ended.status, ended.stderr);
+    recording.is_sound()?;
+    let packets = recording.fields(&[], "frame", &["frame.number"])?.len();
+    let secrets = recording.secrets()?.lines();
+    let summary = ended.stderr.lines().find(|line| line.contains(" packets recorded"));
+    let summary = summary.context("no summary")?;
+    let expected = format!("; {packets} packets recorded with {secrets} secrets, ");
+    ensure!(summary.contains(&expected), "{packets} packets, {secrets} secrets: {summary}");
+    ensure!(!summary.contains(" 0 packets dropped"), "{summary}");
+    Ok(())
+}

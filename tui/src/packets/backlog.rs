@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn they_come_out_in_the_order_of_time() {
         let mut backlog = Backlog::default();
-        [1, 5, 3, 4, 4, 2, 6].map(|time| backlog.push(packet(time)));
+        [1, 5, 3, 4, 4, 2, 6].into_iter().for_each(|time| backlog.push(packet(time)));
         assert_eq!(backlog.bytes(), 7 * (3 + COST));
         assert_eq!(times(backlog), [1, 2, 3, 4, 4, 5, 6]);
     }
@@ -112,7 +112,8 @@ mod tests {
     fn those_of_a_clock_that_was_set_back_do_not_pass_those_before() {
         const HOUR: u64 = 3_600_000_000_000;
         let mut backlog = Backlog::default();
-        [HOUR + 1, HOUR + 3, HOUR + 2, 5, 4, 6].map(|time| backlog.push(packet(time)));
+        let set_back = [HOUR + 1, HOUR + 3, HOUR + 2, 5, 4, 6];
+        set_back.into_iter().for_each(|time| backlog.push(packet(time)));
         assert_eq!(times(backlog), [HOUR + 1, HOUR + 2, HOUR + 3, 4, 5, 6]);
     }
 }

@@ -19,8 +19,13 @@ const GATHERED: usize = 256 << 10;
 const RETRY: Duration = Duration::from_secs(1);
 /// How a pcapng file begins: the type of a section header, the same in both byte orders (draft-ietf-opsawg-pcapng, 4.1).
 const MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
-/// The type of a block with secrets.
+/// The types of blocks with a packet, and with secrets.
+const PACKET: u32 = 6;
 const SECRETS: u32 = 10;
+/// Where in a block with a packet its captured length is.
+const CAPTURED: usize = 20;
+/// Where in a block with secrets these are, behind their length.
+const LINES: usize = 16;
 /// Type and length of a block.
 const HEADER: usize = 8;
 
@@ -53,6 +58,17 @@ pub struct Rotation {
     pub bytes: Option<u64>,
     /// After this time, with the next packet.
     pub age: Option<Duration>,
+}
+
+/// What is gathered, and not on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unwritten {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Secrets.
+    pub secrets: u64,
 }
 
 /// The file. Written to it is a block at a time: it reaches the disk with others, by [`Write::flush`] at the latest.
@@ -137,6 +153,27 @@ impl PacketFile {
     /// The disk did not take everything the last time.
     pub fn is_failing(&self) -> bool {
         self.retry_at.is_some()
+    }
+
+    /// What is gathered, and not on the disk.
+    pub fn unwritten(&self) -> Unwritten {
+        let mut unwritten = Unwritten::default();
+        for block in blocks(&self.pending) {
+            match number(block, 0) {
+                Some(PACKET) => {
+                    unwritten.packets += 1;
+                    unwritten.bytes += u64::from(number(block, CAPTURED).unwrap_or(0));
+                }
+                Some(SECRETS) => {
+                    let length = number(block, LINES - 4).unwrap_or(0) as usize;
+                    let lines = block.get(LINES..).and_then(|lines| lines.get(..length));
+                    let ends = lines.unwrap_or_default().iter().filter(|&&byte| byte == b'\n');
+                    unwritten.secrets += ends.count() as u64;
+                }
+                _ => {}
+            }
+        }
+        unwritten
     }
 
     /// Writes what is gathered, if it is enough.
@@ -227,18 +264,24 @@ impl Drop for PacketFile {
 }
 
 /// How many of the first `len` bytes are whole blocks.
-fn whole_blocks(blocks: &[u8], len: usize) -> usize {
-    let mut whole = 0;
-    while let Some([_, _, _, _, length @ ..]) =
-        blocks.get(whole..).and_then(|rest| rest.first_chunk::<HEADER>())
-    {
-        let end = whole + u32::from_ne_bytes(*length) as usize;
-        if end > len || end < whole + HEADER {
-            break;
-        }
-        whole = end;
-    }
-    whole
+fn whole_blocks(bytes: &[u8], len: usize) -> usize {
+    blocks(&bytes[..len.min(bytes.len())]).map(<[u8]>::len).sum()
+}
+
+/// The whole blocks at the beginning of these bytes.
+fn blocks(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let length = number(bytes, 4).filter(|length| *length as usize >= HEADER)?;
+        let (block, rest) = bytes.split_at_checked(length as usize)?;
+        bytes = rest;
+        Some(block)
+    })
+}
+
+/// The number at this place of a block.
+fn number(block: &[u8], at: usize) -> Option<u32> {
+    let four = block.get(at..)?.first_chunk()?;
+    Some(u32::from_ne_bytes(*four))
 }
 
 /// `packets.pcapng`, `packets-1.pcapng`, `packets-2.pcapng`.
@@ -353,6 +396,7 @@ mod tests {
             assert_eq!(whole_blocks(&blocks, len), whole);
         }
         assert_eq!(whole_blocks(&block(1, 12)[..6], 6), 0);
+        assert_eq!(whole_blocks(&blocks[..31], 32), 12);
         let mut lie = block(1, 12);
         lie[4..8].fill(0);
         assert_eq!(whole_blocks(&lie, 12), 0);

@@ -218,7 +218,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use super::super::file::Rotation;
+    use super::super::file::{Rotation, Unwritten};
     use super::*;
     use crate::keylog::Owner;
     use crate::model::Time;
@@ -278,5 +278,21 @@ mod tests {
         output.file().flush().unwrap();
         assert_eq!(blocks(&folder.path().join("p.pcapng")), "sipkp");
         assert_eq!(blocks(&folder.path().join("p-1.pcapng")), "sip");
+    }
+
+    #[test]
+    fn what_is_not_on_the_disk_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut output = output(&folder.path().join("p.pcapng"), 1 << 20);
+        let lines = [1, 10].map(|random| {
+            Box::new(key(&Label::Exporter, random, 1, 7, Role::Client).line)
+        });
+        output.packet(&packet(), Some("curl")).unwrap();
+        output.secrets(&lines).unwrap();
+        output.packet(&packet(), None).unwrap();
+        let expected = Unwritten { packets: 2, bytes: 200, secrets: 2 };
+        assert_eq!(output.file().unwritten(), expected);
+        output.file().flush().unwrap();
+        assert_eq!(output.file().unwritten(), Unwritten::default());
     }
 }

@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
 use tracing::warn;
 
-use super::file::{FileError, PacketFile, Rotation};
+use super::file::{FileError, PacketFile, Rotation, Unwritten};
 use super::interfaces::Interfaces;
 use super::output::Output;
 use super::recording::{Caught, Recording, Terms};
@@ -216,6 +216,7 @@ impl Thread {
         }
         self.take_keys();
         self.write(true);
+        self.give_up();
         self.counted_at = None;
         self.count();
     }
@@ -321,15 +322,28 @@ impl Thread {
             self.recorded.dropped += u64::from(counted.dropped);
         }
         let counts = self.recording.counts();
+        // What is gathered is on the disk in a moment, unless that takes nothing.
+        let unwritten = match self.recorded.failing {
+            Some(_) => self.output.file().unwritten(),
+            None => Unwritten::default(),
+        };
         self.shared.told().recorded = Recorded {
-            packets: counts.packets,
-            bytes: counts.bytes,
-            secrets: counts.secrets,
+            packets: counts.packets.saturating_sub(unwritten.packets),
+            bytes: counts.bytes.saturating_sub(unwritten.bytes),
+            secrets: counts.secrets.saturating_sub(unwritten.secrets),
             hurried: counts.hurried,
-            lost: counts.lost,
+            lost: self.recorded.lost + counts.lost,
             dropped: self.recorded.dropped + counts.dropped,
             ..self.recorded.clone()
         };
+    }
+
+    /// What could not be written will not be any more.
+    fn give_up(&mut self) {
+        self.recording.give_up();
+        let unwritten = self.output.file().unwritten();
+        self.recorded.dropped += unwritten.packets;
+        self.recorded.lost += unwritten.secrets;
     }
 
     fn tell(&self, warning: String) {

@@ -74,7 +74,7 @@ pub struct Caught<'b> {
 /// What was counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Packets written, and their bytes.
+    /// Packets written.
     pub packets: u64,
     /// Bytes of them.
     pub bytes: u64,
@@ -84,7 +84,7 @@ pub struct Counts {
     pub hurried: u64,
     /// Packets that were dropped since the disk took nothing for too long.
     pub dropped: u64,
-    /// Secrets that were forgotten before their packets came.
+    /// Secrets that were forgotten before their packets came, or that the disk did not take.
     pub lost: u64,
 }
 
@@ -123,7 +123,7 @@ impl Recording {
 
     /// What was counted.
     pub fn counts(&self) -> Counts {
-        Counts { lost: self.keys.forgotten, ..self.counts }
+        Counts { lost: self.counts.lost + self.keys.forgotten, ..self.counts }
     }
 
     /// Whether a packet waits to be written.
@@ -220,6 +220,13 @@ impl Recording {
         while self.waits.front().is_some_and(is_gone) {
             self.waits.pop_front();
         }
+    }
+
+    /// Gives up what could not be written at the end.
+    pub fn give_up(&mut self) {
+        self.counts.dropped += self.backlog.len() as u64;
+        self.counts.lost += self.keys.take_due().len() as u64;
+        (self.backlog, self.waits) = (Backlog::default(), VecDeque::new());
     }
 
     fn write(&mut self, sink: &mut impl Sink) -> io::Result<()> {

@@ -323,3 +323,16 @@ fn a_hello_in_many_segments_is_written_whole() {
     let written = scene.settled();
     assert_eq!(written.iter().filter(|what| **what == of_curl(1)).count(), 1 + count);
 }
+
+#[test]
+fn what_the_disk_never_takes_is_dropped() {
+    let mut scene = Scene::open(Scope::All, usize::MAX);
+    (1..=5).for_each(|client| scene.syn(client));
+    scene.disk.is_full = true;
+    assert_eq!(scene.settled(), [plain(1)]);
+    assert!(scene.recording.release(scene.now, true, &mut scene.disk).is_err());
+    scene.recording.give_up();
+    let counts = scene.recording.counts();
+    assert_eq!((counts.packets, counts.dropped), (2, 3));
+    assert!(!scene.recording.is_waiting());
+}
