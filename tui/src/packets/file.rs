@@ -2,33 +2,28 @@
 //! followed by another one when it is large or old enough.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroize as _;
 
-use crate::keylog::{KeyLogError, Owner, is_kept_apart, keep_apart, no_longer_apart, open_private};
+use super::blocks::{Contents, SECRETS, whole_blocks};
+use crate::keylog::{
+    KeyLogError, Owner, is_kept_apart, keep_apart, no_longer_apart, open_new_private, open_private,
+};
 use crate::text::Foreign;
 
 /// Bytes that are gathered before they are written.
 const GATHERED: usize = 256 << 10;
 /// How long a disk that took nothing is left alone.
 const RETRY: Duration = Duration::from_secs(1);
+/// Names that are tried for a file that replaces none.
+const NAMES: u32 = 1000;
 /// How a pcapng file begins: the type of a section header, the same in both byte orders (draft-ietf-opsawg-pcapng, 4.1).
 const MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
-/// The types of blocks with a packet, and with secrets.
-const PACKET: u32 = 6;
-const SECRETS: u32 = 10;
-/// Where in a block with a packet its captured length is.
-const CAPTURED: usize = 20;
-/// Where in a block with secrets these are, behind their length.
-const LINES: usize = 16;
-/// Type and length of a block.
-const HEADER: usize = 8;
-
 /// Why packets cannot be written to a file.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -38,6 +33,9 @@ pub enum FileError {
     /// It is not empty, and no pcapng file.
     #[error("{0}: has other contents than packets; name another path")]
     OtherContents(Foreign),
+    /// So are all others of such a name.
+    #[error("{0} and {NAMES} others are there already")]
+    Exists(Foreign),
     /// The log or another part of this capture is written to it.
     #[error("{0} is written by this capture already; name another path")]
     InUse(Foreign),
@@ -60,22 +58,15 @@ pub struct Rotation {
     pub age: Option<Duration>,
 }
 
-/// What is gathered, and not on the disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Unwritten {
-    /// Packets.
-    pub packets: u64,
-    /// Bytes of them.
-    pub bytes: u64,
-    /// Secrets.
-    pub secrets: u64,
-}
-
 /// The file. Written to it is a block at a time: it reaches the disk with others, by [`Write::flush`] at the latest.
 pub struct PacketFile {
     base: PathBuf,
+    /// Where the present one is.
+    path: PathBuf,
     owner: Owner,
     rotation: Rotation,
+    /// Other captures in its place are replaced.
+    replaces: bool,
     number: u32,
     file: File,
     /// When its first packet came.
@@ -100,10 +91,30 @@ impl PacketFile {
     /// [`FileError`] when it is not private as [`open_private`] wants it, or has other contents.
     pub fn create(path: &Path, owner: Owner, rotation: Rotation) -> Result<Self, FileError> {
         let (file, is_cut) = open(path, owner)?;
-        Ok(Self {
-            base: path.to_owned(),
+        Ok(Self::of(path.to_owned(), file, is_cut, owner, rotation))
+    }
+
+    /// Creates the file, or another one beside it when that is there: `packets-2.pcapng` and so on. None is replaced, nor
+    /// by those that follow.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when none can be created.
+    pub fn create_new(path: &Path, owner: Owner, rotation: Rotation) -> Result<Self, FileError> {
+        let names = std::iter::once(path.to_owned()).chain((2..).map(|n| numbered(path, n)));
+        let (file, path, _) = open_new(names, owner)?;
+        let mut file = Self::of(path, file, false, owner, rotation);
+        file.replaces = false;
+        Ok(file)
+    }
+
+    fn of(path: PathBuf, file: File, is_cut: bool, owner: Owner, rotation: Rotation) -> Self {
+        Self {
+            base: path.clone(),
+            path,
             owner,
             rotation,
+            replaces: true,
             number: 0,
             file,
             began: Instant::now(),
@@ -112,7 +123,19 @@ impl PacketFile {
             pending: Vec::with_capacity(2 * GATHERED),
             has_secrets: false,
             retry_at: None,
-        })
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether its path names it still.
+    pub fn is_in_place(&self) -> bool {
+        let named = |file: &Metadata| (file.dev(), file.ino());
+        let (named_now, own) = (std::fs::symlink_metadata(&self.path), self.file.metadata());
+        own.is_ok_and(|own| named_now.is_ok_and(|now| named(&now) == named(&own)))
     }
 
     /// The first packet comes: its age counts from now on.
@@ -134,12 +157,24 @@ impl PacketFile {
     ///
     /// [`FileError`] when that cannot be had, or the last blocks of this one cannot be written: it is still this one then.
     pub fn rotate(&mut self) -> Result<(), FileError> {
-        let named = |path: &Path| Foreign::from(path.as_os_str());
-        let path = numbered(&self.base, self.number + 1);
-        self.flush().map_err(|source| FileError::Io { path: named(&self.base), source })?;
-        let (next, is_cut) = open(&path, self.owner)?;
+        let flushed = self.flush();
+        flushed.map_err(|source| FileError::Io { path: self.path.as_os_str().into(), source })?;
+        let (base, number) = (&self.base, self.number);
+        let following = (number + 1..).map(|number| numbered(base, number));
+        let (next, path, passed, is_cut) = match self.replaces {
+            true => {
+                let path = numbered(base, number + 1);
+                let (next, is_cut) = open(&path, self.owner)?;
+                (next, path, 0, is_cut)
+            }
+            false => {
+                let (next, path, passed) = open_new(following, self.owner)?;
+                (next, path, passed, false)
+            }
+        };
         no_longer_apart(&std::mem::replace(&mut self.file, next));
-        self.number += 1;
+        self.path = path;
+        self.number += 1 + passed;
         self.written = 0;
         self.is_cut = is_cut;
         Ok(())
@@ -156,24 +191,8 @@ impl PacketFile {
     }
 
     /// What is gathered, and not on the disk.
-    pub fn unwritten(&self) -> Unwritten {
-        let mut unwritten = Unwritten::default();
-        for block in blocks(&self.pending) {
-            match number(block, 0) {
-                Some(PACKET) => {
-                    unwritten.packets += 1;
-                    unwritten.bytes += u64::from(number(block, CAPTURED).unwrap_or(0));
-                }
-                Some(SECRETS) => {
-                    let length = number(block, LINES - 4).unwrap_or(0) as usize;
-                    let lines = block.get(LINES..).and_then(|lines| lines.get(..length));
-                    let ends = lines.unwrap_or_default().iter().filter(|&&byte| byte == b'\n');
-                    unwritten.secrets += ends.count() as u64;
-                }
-                _ => {}
-            }
-        }
-        unwritten
+    pub fn unwritten(&self) -> Contents {
+        Contents::of(&self.pending)
     }
 
     /// Writes what is gathered, if it is enough.
@@ -263,27 +282,6 @@ impl Drop for PacketFile {
     }
 }
 
-/// How many of the first `len` bytes are whole blocks.
-fn whole_blocks(bytes: &[u8], len: usize) -> usize {
-    blocks(&bytes[..len.min(bytes.len())]).map(<[u8]>::len).sum()
-}
-
-/// The whole blocks at the beginning of these bytes.
-fn blocks(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let length = number(bytes, 4).filter(|length| *length as usize >= HEADER)?;
-        let (block, rest) = bytes.split_at_checked(length as usize)?;
-        bytes = rest;
-        Some(block)
-    })
-}
-
-/// The number at this place of a block.
-fn number(block: &[u8], at: usize) -> Option<u32> {
-    let four = block.get(at..)?.first_chunk()?;
-    Some(u32::from_ne_bytes(*four))
-}
-
 /// `packets.pcapng`, `packets-1.pcapng`, `packets-2.pcapng`.
 fn numbered(base: &Path, number: u32) -> PathBuf {
     let mut name = base.file_stem().map(OsString::from).unwrap_or_default();
@@ -293,6 +291,23 @@ fn numbered(base: &Path, number: u32) -> PathBuf {
         name.push(extension);
     }
     base.with_file_name(name)
+}
+
+/// Creates the first of these that is not there: where it is, and how many were.
+fn open_new(
+    mut names: impl Iterator<Item = PathBuf>,
+    owner: Owner,
+) -> Result<(File, PathBuf, u32), FileError> {
+    let mut first = None;
+    for passed in 0..NAMES {
+        let Some(path) = names.next() else { break };
+        if let Some(file) = open_new_private(&path, owner)? {
+            keep_apart(&file);
+            return Ok((file, path, passed));
+        }
+        first.get_or_insert(path);
+    }
+    Err(FileError::Exists(first.unwrap_or_default().as_os_str().into()))
 }
 
 /// The file, and whether there is an earlier capture in it.
@@ -315,19 +330,13 @@ fn open(path: &Path, owner: Owner) -> Result<(File, bool), FileError> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
+    use crate::packets::blocks::tests::block;
 
     fn owner() -> Owner {
         Owner::of_this_run()
-    }
-
-    fn block(kind: u32, len: u32) -> Vec<u8> {
-        let mut block = vec![0x5a; len as usize];
-        block[..4].copy_from_slice(&kind.to_ne_bytes());
-        block[4..8].copy_from_slice(&len.to_ne_bytes());
-        block
     }
 
     fn section() -> Vec<u8> {
@@ -390,15 +399,29 @@ mod tests {
     }
 
     #[test]
-    fn whole_blocks_are_counted_and_lies_are_not() {
-        let blocks = [block(1, 12), block(2, 20)].concat();
-        for (len, whole) in [(0, 0), (11, 0), (12, 12), (31, 12), (32, 32)] {
-            assert_eq!(whole_blocks(&blocks, len), whole);
-        }
-        assert_eq!(whole_blocks(&block(1, 12)[..6], 6), 0);
-        assert_eq!(whole_blocks(&blocks[..31], 32), 12);
-        let mut lie = block(1, 12);
-        lie[4..8].fill(0);
-        assert_eq!(whole_blocks(&lie, 12), 0);
+    fn one_that_replaces_none_takes_another_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let rotation = Rotation { bytes: Some(1), age: None };
+        let new = || {
+            let mut file = PacketFile::create_new(&path("p.pcapng"), owner(), rotation).unwrap();
+            file.write_all(&section()).unwrap();
+            file.flush().unwrap();
+            file
+        };
+        let mut files = [new(), new(), new()];
+        let paths = [0, 1, 2].map(|at: usize| files[at].path().to_owned());
+        assert_eq!(paths, ["p.pcapng", "p-2.pcapng", "p-3.pcapng"].map(path));
+        files[0].rotate().unwrap();
+        assert_eq!(files[0].path(), path("p-1.pcapng"));
+        files[0].write_all(&section()).unwrap();
+        files[0].rotate().unwrap();
+        assert_eq!(files[0].path(), path("p-4.pcapng"));
+        assert_eq!(fs::read(path("p-2.pcapng")).unwrap(), section());
+        assert!(files[1].is_in_place());
+        fs::rename(path("p-2.pcapng"), path("moved")).unwrap();
+        assert!(!files[1].is_in_place());
+        fs::copy(path("moved"), path("p-2.pcapng")).unwrap();
+        assert!(!files[1].is_in_place());
     }
 }

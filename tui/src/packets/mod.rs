@@ -7,6 +7,7 @@
 //! `owner`, which tells whose a connection is.
 
 mod backlog;
+mod blocks;
 mod connections;
 mod file;
 mod filter;

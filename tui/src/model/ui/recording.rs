@@ -36,7 +36,7 @@ impl App {
     }
 }
 
-/// `tlskeytop-20260102-030405.pcapng`, in UTC: nothing that was recorded before is replaced.
+/// `tlskeytop-20260102-030405.pcapng`, in UTC. One that is there is not replaced: the recorder takes another name.
 fn file_name(now: Time) -> PathBuf {
     const FORMAT: &[time::format_description::BorrowedFormatItem<'_>] =
         time::macros::format_description!("[year][month][day]-[hour][minute][second]");
