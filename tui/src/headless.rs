@@ -147,7 +147,7 @@ impl Run<'_> {
                     let path = self.model.saving.path.display();
                     say(&sanitize(&format!("saving to {path}")));
                 }
-                if let Some(plan) = &self.task.packets {
+                if let Some(plan) = &self.task.packets.first {
                     say(&sanitize(&format!("recording to {}", plan.path.display())));
                 }
                 self.tell_what_is_not_captured();

@@ -283,7 +283,8 @@ fn capture_logged(
             say(&format!("warning: {}", crate::text::sanitize(warning)));
         }
         // What cannot be recorded is better known before anything is attached, and no handshake comes before its packets.
-        let recorder = task.packets.clone().map(|plan| Recorder::start(plan, Owner::of_this_run()));
+        let recorder = task.packets.first.clone();
+        let recorder = recorder.map(|plan| Recorder::start(plan, Owner::of_this_run()));
         let recorder = recorder.transpose()?;
         let at_a_time = match loaded.probes.are_linked_one_by_one() {
             true => AT_A_TIME_ONE_BY_ONE,
@@ -298,12 +299,11 @@ fn capture_logged(
             Mode::Keylog | Mode::Pcap => WireView::Count,
             Mode::Tui | Mode::Json => WireView::Rows,
         };
+        let terms = task.packets.later.terms;
+        model.recorded_back = (!terms.all_secrets).then_some(terms.wait);
+        machine.set_plan(task.packets.later.clone());
         if let Some(recorder) = recorder {
-            let plan = task.packets.clone();
-            machine.set_recorder(
-                recorder,
-                plan.unwrap_or_else(|| cli::usual_recording(PathBuf::new())),
-            );
+            machine.set_recorder(recorder);
             model.update(machine.now(), Msg::Record(true));
         }
         if let Some(command) = command {
