@@ -140,8 +140,7 @@ impl Recording {
     pub fn packet(&mut self, caught: Caught<'_>) {
         let Caught { time, interface, link, original_length, bytes } = caught;
         let segment = segment(link, bytes);
-        let (connection, begins) =
-            segment.map_or((None, None), |segment| self.see(time, &segment));
+        let (connection, begins) = segment.map_or((None, None), |segment| self.see(time, &segment));
         let fate = connection.map_or(Fate::Unwanted, |serial| self.connections.fate(serial));
         if self.terms.scope == Scope::Attached && fate == Fate::Unwanted {
             return;
