@@ -157,19 +157,8 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::fixture::process;
-    use crate::tls::{Role, Secret};
-
-    fn key(label: &Label, random: u8, value: u8, pid: u32, role: Role) -> PacketKey {
-        let len = if *label == Label::ClientRandom { 48 } else { 32 };
-        let secret = Secret::new(label, &[value; 48], len).unwrap();
-        let client_random = ClientRandom([random; 32]);
-        PacketKey {
-            line: KeyLine { label: label.clone(), client_random, secret },
-            process: process(pid, "curl"),
-            role: Some(role),
-        }
-    }
+    use crate::packets::fixture::key;
+    use crate::tls::Role;
 
     #[test]
     fn a_connection_is_complete_with_one_master_secret_or_four_traffic_secrets() {

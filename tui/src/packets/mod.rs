@@ -21,6 +21,9 @@ mod recording;
 mod ring;
 mod socket;
 
+#[cfg(test)]
+mod fixture;
+
 pub use file::{FileError, Rotation};
 pub use filter::INTERFACES;
 pub use hellos::Hellos;

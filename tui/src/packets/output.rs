@@ -38,6 +38,8 @@ pub struct Output {
     rotate_at: Option<Instant>,
     /// The present file has packets.
     has_packets: bool,
+    /// Secrets were written last, and the packets that need them come next.
+    is_within: bool,
     /// What the user should know.
     warnings: Vec<String>,
 }
@@ -58,6 +60,7 @@ impl Output {
             places: HashMap::new(),
             rotate_at: None,
             has_packets: false,
+            is_within: false,
             warnings: Vec::new(),
         })
     }
@@ -186,12 +189,15 @@ impl Output {
 impl Sink for Output {
     fn secrets(&mut self, lines: &[Box<KeyLine>]) -> io::Result<()> {
         self.rotate();
+        self.is_within = true;
         self.describe_all()?;
         self.writer.secrets(lines.iter().map(|line| &**line))
     }
 
     fn packet(&mut self, packet: &Held, comment: Option<&str>) -> io::Result<()> {
-        self.rotate();
+        if !std::mem::take(&mut self.is_within) {
+            self.rotate();
+        }
         if !std::mem::replace(&mut self.has_packets, true) {
             self.file().begins();
         }

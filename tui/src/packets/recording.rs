@@ -208,6 +208,12 @@ impl Recording {
         while self.backlog.bytes() > self.terms.held && self.backlog.pop().is_some() {
             self.counts.dropped += 1;
         }
+        // For what is gone nobody waits.
+        let oldest = self.backlog.front().map(|front| front.time);
+        while self.waits.front().is_some_and(|wait| oldest.is_none_or(|oldest| wait.from < oldest))
+        {
+            self.end_wait();
+        }
     }
 
     fn write(&mut self, sink: &mut impl Sink) -> io::Result<()> {
@@ -218,9 +224,13 @@ impl Recording {
         sink.packet(&packet, random.and_then(|random| self.keys.who(&random)))
     }
 
-    /// Ends the waits of connections that can be decrypted, and those that took too long.
+    /// Ends the waits of connections that can be decrypted, and those that took too long; not before their packets are
+    /// next, so that secrets and packets go to the same file.
     fn end_waits(&mut self, now: Time, end: bool) {
         while let Some(wait) = self.waits.front() {
+            if self.backlog.front().is_some_and(|front| front.time < wait.from) {
+                return;
+            }
             // A clock that was set back must not make anybody wait until it is there again.
             let is_late = now >= wait.until || now < wait.from;
             if !(end || is_late || self.keys.is_complete(&wait.random)) {
@@ -256,3 +266,7 @@ impl Recording {
         fate
     }
 }
+
+#[cfg(test)]
+#[path = "recording_tests.rs"]
+mod tests;
