@@ -18,8 +18,8 @@ use super::file::{FileError, PacketFile, Rotation};
 use super::interfaces::Interfaces;
 use super::output::Output;
 use super::recording::{Caught, Recording, Terms};
-use super::ring::{RETIRE_MS, Size};
-use super::socket::Socket;
+use super::ring::{Frame, RETIRE_MS, Size};
+use super::socket::{Socket, advice};
 use crate::bell::Bell;
 use crate::keylog::Owner;
 use crate::model::{PacketKey, Recorded, Time};
@@ -61,7 +61,7 @@ pub enum RecorderError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The kernel gives no packets.
-    #[error("packets cannot be received: {0}")]
+    #[error("packets cannot be received: {error}{advice}", error = .0, advice = advice(.0))]
     Socket(#[source] io::Error),
     /// None of the interfaces is there.
     #[error("there is no interface of these names: {0}")]
@@ -194,10 +194,12 @@ struct Thread {
 impl Thread {
     fn run(&mut self) {
         let mut end = None;
+        let mut last = now();
         loop {
             let is_ending = self.shared.is_ending.load(Ordering::Relaxed);
             if is_ending && end.is_none() {
                 end = Some(Instant::now() + LAST);
+                last = now();
             }
             self.wait(end);
             self.take_keys();
@@ -208,6 +210,9 @@ impl Thread {
             // Where packets never end, those that came before the end have been taken by then.
             let is_over = end.is_some_and(|end| end.elapsed() > LONGEST_END);
             if left == Some(Duration::ZERO) && (!is_more || is_over) {
+                if is_more {
+                    self.recorded.dropped += self.count_rest(last);
+                }
                 break;
             }
         }
@@ -266,8 +271,7 @@ impl Thread {
         for _ in 0..AT_ONCE {
             let Some(block) = self.socket.next_block() else { return false };
             for frame in block.frames() {
-                // The kernel's filter does this too.
-                if frame.is_outgoing && frame.hardware == libc::ARPHRD_LOOPBACK {
+                if is_second(&frame) {
                     continue;
                 }
                 let interfaces = &self.interfaces;
@@ -283,6 +287,17 @@ impl Thread {
             }
         }
         true
+    }
+
+    /// What is still in the ring and came by then: it is not recorded any more.
+    fn count_rest(&mut self, last: Time) -> u64 {
+        let mut rest = 0;
+        for _ in 0..RING.blocks {
+            let Some(block) = self.socket.next_block() else { break };
+            let frames = block.frames().filter(|frame| frame.time <= last && !is_second(frame));
+            rest += frames.count() as u64;
+        }
+        rest
     }
 
     fn write(&mut self, end: bool) {
@@ -334,6 +349,11 @@ impl Thread {
             told.warnings.push(warning);
         }
     }
+}
+
+/// Whether the loopback gives this packet a second time. The kernel's filter leaves it out, too.
+fn is_second(frame: &Frame<'_>) -> bool {
+    frame.is_outgoing && frame.hardware == libc::ARPHRD_LOOPBACK
 }
 
 /// The clock by which the kernel notes when a packet came.
