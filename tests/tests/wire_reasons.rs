@@ -1,6 +1,6 @@
 //! Why there is no secret for a handshake, where that takes more than a client and a server.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -20,17 +20,34 @@ fn missing(mut tlskeytop: Tlskeytop, random: &str) -> Result<Value> {
     Ok(Sessions::parse(&ended.stdout)?.only(random)?.clone())
 }
 
+/// Servers, and a client with a libssl of its own, that nobody has seen.
+struct Unseen {
+    client: CClient,
+    libraries: PathBuf,
+    /// Last: the others are in its folder.
+    bench: Bench,
+}
+
+impl Unseen {
+    fn open() -> Result<Option<Self>> {
+        let Some(bench) = Bench::open(Protocol::Http)? else {
+            return Ok(None);
+        };
+        let Some(client) = CClient::build(&bench.lab, Linked::Dynamically)? else {
+            return Ok(None);
+        };
+        let libraries = private_libssl(&bench.lab, "libraries")?;
+        Ok(Some(Self { client, libraries, bench }))
+    }
+}
+
 /// tlskeytop is stopped meanwhile: the program, with a library that nobody has seen, shakes hands before anything can be
 /// attached to it.
 #[test]
 fn who_began_before_its_library_was_attached() -> Result<()> {
-    let Some(bench) = Bench::open(Protocol::Http)? else {
+    let Some(Unseen { bench, client, libraries }) = Unseen::open()? else {
         return Ok(());
     };
-    let Some(client) = CClient::build(&bench.lab, Linked::Dynamically)? else {
-        return Ok(());
-    };
-    let libraries = private_libssl(&bench.lab, "libraries")?;
     for peer in &bench.peers {
         let tlskeytop =
             Tlskeytop::json(&bench.lab, ["--all", "--exclude-pid", &peer.pid().to_string()])?;
@@ -54,13 +71,9 @@ fn who_began_before_its_library_was_attached() -> Result<()> {
 /// after that, and it is whole.
 #[test]
 fn who_began_before_and_was_answered_later_is_whole() -> Result<()> {
-    let Some(bench) = Bench::open(Protocol::Http)? else {
+    let Some(Unseen { bench, client, libraries }) = Unseen::open()? else {
         return Ok(());
     };
-    let Some(client) = CClient::build(&bench.lab, Linked::Dynamically)? else {
-        return Ok(());
-    };
-    let libraries = private_libssl(&bench.lab, "libraries")?;
     for peer in &bench.peers {
         let mut command = client.command(&bench.lab.certificate.certificate, peer);
         let mut client = CClient::start(command.env("LD_LIBRARY_PATH", &libraries))?;
