@@ -14,6 +14,8 @@ use tlskeytop_tests::{
 const FILES: usize = 3;
 /// Requests of one curl, each over a connection of its own.
 const AT_ONCE: usize = 25;
+/// So many requests, also where others fill the files.
+const LEAST: usize = 100;
 
 /// What tshark shows of the connections with a port in one file.
 #[derive(Default)]
@@ -83,7 +85,7 @@ fn ask(bench: &Bench, own: &OwnCurl, peer: &Peer, last: &Recording) -> Result<us
         request.env("SSLKEYLOGFILE", bench.lab.path("truth"));
         Process::run_ok(&mut request)?;
         asked += AT_ONCE;
-        Ok(last.path().exists().then_some(()))
+        Ok((asked >= LEAST && last.path().exists()).then_some(()))
     })?;
     Ok(asked)
 }
