@@ -1,5 +1,4 @@
-//! Recording packets where something goes wrong: a full disk, interfaces that come and go, too many packets at once; and
-//! files that follow each other.
+//! Recording packets where something goes wrong: a full disk, interfaces that come and go, too many packets at once.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -135,41 +134,6 @@ fn a_disk_that_is_full_for_a_while() -> Result<()> {
     let expected: Vec<String> = (1..=last).map(|number| format!("GET /page-{number:03}")).collect();
     ensure!(requests == expected, "{requests:?}");
     recording.has_secrets(&truth)
-}
-
-#[test]
-fn files_follow_each_other_by_time() -> Result<()> {
-    let Some(bench) = Bench::open(Protocol::Http)? else {
-        return Ok(());
-    };
-    let own = OwnCurl::copy(&bench.lab)?;
-    let args = ["-i", "lo", "--pcap-scope", "attached", "--pcap-rotate-time", "1", "--name"];
-    let args = args.into_iter().chain([own.name.as_str()]);
-    let (tlskeytop, first) = Recording::start(&bench.lab, args)?;
-    let second = Recording::at(bench.lab.path("packets-1.pcapng"));
-    let port = bench.peers[0].port();
-    let mut asked = 0;
-    until("a second file", || {
-        asked += 1;
-        Process::run_ok(&mut own.request(&bench.lab, port, &format!("page-{asked:03}")))?;
-        Ok(second.path().exists().then_some(()))
-    })?;
-    let truth = bench.peers[0].whole_truth(asked)?;
-    first.finish(tlskeytop)?;
-    second.is_sound()?;
-    let mode = fs::metadata(second.path())?.permissions().mode() & 0o7777;
-    ensure!(mode == 0o600, "{mode:o}");
-    // A connection may have packets in both.
-    let both = Recording::at(bench.lab.path("both.pcapng"));
-    let mut merge = Command::new("mergecap");
-    merge.arg("-w").args([both.path(), first.path(), second.path()]);
-    Process::run_ok(&mut merge)?;
-    let requests = both.requests(&[port])?;
-    ensure!(requests.len() == asked, "{} of {asked}", requests.len());
-    let mut secrets = first.secrets()?;
-    secrets.merge(second.secrets()?)?;
-    ensure!(secrets == truth, "{} of {} secrets", secrets.lines(), truth.lines());
-    Ok(())
 }
 
 /// 96 MiB while nobody takes them: more than the ring holds.

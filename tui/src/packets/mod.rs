@@ -31,4 +31,4 @@ pub use hellos::Hellos;
 pub use owner::{Opener, Owners};
 pub use recorder::{Plan, Recorder, RecorderError};
 pub use recording::{Scope, Terms};
-pub use socket::Statistics;
+pub use socket::{Statistics, advice};

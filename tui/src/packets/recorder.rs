@@ -13,6 +13,7 @@ use std::time::Duration;
 use self::thread::Thread;
 use super::file::{FileError, Rotation};
 use super::recording::Terms;
+use super::socket::advice;
 use crate::bell::Bell;
 use crate::keylog::Owner;
 use crate::model::{PacketKey, Recorded};
@@ -42,7 +43,7 @@ pub enum RecorderError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The kernel gives no packets.
-    #[error("packets cannot be received: {0}")]
+    #[error("packets cannot be received: {error}{advice}", error = .0, advice = advice(.0))]
     Socket(#[source] io::Error),
     /// None of the interfaces is there.
     #[error("there is no interface of these names: {0}")]

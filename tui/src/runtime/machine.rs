@@ -21,7 +21,7 @@ use crate::harden;
 use crate::keylog::Owner;
 use crate::model::target::Change;
 use crate::model::{Effect, Ending, KeyLogMsg, Msg, Recorded, Time, WireMsg};
-use crate::packets::{Plan, Recorder};
+use crate::packets::{Plan, Recorder, advice};
 use crate::priority;
 use crate::target::follow::first::First;
 use crate::target::follow::watch::Watch;
@@ -98,7 +98,9 @@ impl Machine {
         let (wire_sender, wire_says) = channel(WIRE_MESSAGES);
         let wire = loaded.wire.take().and_then(|wire| {
             let started = WireThread::start(wire, watch.clone(), wire_sender);
-            let told = |error| own.push(Msg::Warning(format!("no wire view: {error}")));
+            let told = |error| {
+                own.push(Msg::Warning(format!("no wire view: {error}{}", advice(&error))));
+            };
             started.map_err(told).ok()
         });
         let control = Control::start(loaded.probes, registry.files())?;

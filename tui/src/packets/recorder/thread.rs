@@ -21,7 +21,7 @@ use crate::packets::file::PacketFile;
 use crate::packets::interfaces::Interfaces;
 use crate::packets::output::Output;
 use crate::packets::recording::{Caught, Recording};
-use crate::packets::ring::{RETIRE_MS, Size};
+use crate::packets::ring::{Frame, RETIRE_MS, Size};
 use crate::packets::socket::Socket;
 use crate::text::sanitize;
 
@@ -101,10 +101,12 @@ impl Thread {
     /// Until it is to end.
     pub fn run(&mut self) {
         let mut end = None;
+        let mut last = now();
         loop {
             let is_ending = self.shared.is_ending.load(Ordering::Relaxed);
             if is_ending && end.is_none() {
                 end = Some(Instant::now() + LAST);
+                last = now();
             }
             self.wait(end);
             self.take_keys();
@@ -115,6 +117,9 @@ impl Thread {
             // Where packets never end, those that came before the end have been taken by then.
             let is_over = end.is_some_and(|end| end.elapsed() > LONGEST_END);
             if left == Some(Duration::ZERO) && (!is_more || is_over) {
+                if is_more {
+                    self.recorded.dropped += self.count_rest(last);
+                }
                 break;
             }
         }
@@ -180,8 +185,7 @@ impl Thread {
         for _ in 0..AT_ONCE {
             let Some(block) = self.socket.next_block() else { return false };
             for frame in block.frames() {
-                // The kernel's filter does this too.
-                if frame.is_outgoing && frame.hardware == libc::ARPHRD_LOOPBACK {
+                if is_second(&frame) {
                     continue;
                 }
                 let interfaces = &self.interfaces;
@@ -197,6 +201,17 @@ impl Thread {
             }
         }
         true
+    }
+
+    /// What is still in the ring and came by then: it is not recorded any more.
+    fn count_rest(&mut self, last: Time) -> u64 {
+        let mut rest = 0;
+        for _ in 0..RING.blocks {
+            let Some(block) = self.socket.next_block() else { break };
+            let frames = block.frames().filter(|frame| frame.time <= last && !is_second(frame));
+            rest += frames.count() as u64;
+        }
+        rest
     }
 
     fn write(&mut self, end: bool) {
@@ -275,6 +290,11 @@ impl Thread {
             told.warnings.push(warning);
         }
     }
+}
+
+/// Whether the loopback gives this packet a second time. The kernel's filter leaves it out, too.
+fn is_second(frame: &Frame<'_>) -> bool {
+    frame.is_outgoing && frame.hardware == libc::ARPHRD_LOOPBACK
 }
 
 /// The clock by which the kernel notes when a packet came.
