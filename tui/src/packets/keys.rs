@@ -293,8 +293,9 @@ mod tests {
     #[test]
     fn what_is_too_much_of_one_connection_is_counted() {
         let mut keys = Keys::new(false);
-        for value in 0..LINES as u8 + 2 {
-            keys.take(key(&Label::Exporter, 1, value, 7, Role::Client));
+        for number in 0..LINES + 2 {
+            let label = Label::Other(format!("SECRET_{number}").into());
+            keys.take(key(&label, 1, 1, 7, Role::Client));
         }
         assert_eq!(keys.forgotten, 2);
     }

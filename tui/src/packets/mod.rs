@@ -6,7 +6,7 @@
 //! For the wire view: `hellos`, of which the kernel leaves out all packets but those with which a handshake begins, and
 //! `owner`, which tells whose a connection is.
 
-mod backlog;
+pub(crate) mod backlog;
 mod blocks;
 mod connections;
 mod file;
@@ -18,8 +18,8 @@ mod links;
 mod output;
 mod owner;
 mod recorder;
-mod recording;
-mod ring;
+pub(crate) mod recording;
+pub(crate) mod ring;
 mod socket;
 
 #[cfg(test)]

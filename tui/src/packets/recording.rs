@@ -88,6 +88,21 @@ pub struct Counts {
     pub lost: u64,
 }
 
+/// How much is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Bytes of packets, with what it costs to keep them.
+    pub bytes: usize,
+    /// Packets.
+    pub packets: usize,
+    /// Handshakes whose secrets packets wait for.
+    pub waits: usize,
+    /// Connections.
+    pub connections: usize,
+    /// Handshakes with secrets, and such in the file without.
+    pub randoms: [usize; 2],
+}
+
 /// The recording.
 pub struct Recording {
     terms: Terms,
@@ -210,14 +225,28 @@ impl Recording {
 
     /// Drops the oldest packets that there is no room for, while the disk takes nothing.
     pub fn drop_excess(&mut self) {
-        while self.backlog.bytes() > self.terms.held && self.backlog.pop().is_some() {
+        while self.backlog.bytes() > self.terms.held
+            && let Some(packet) = self.backlog.pop()
+        {
             self.counts.dropped += 1;
+            // For what is gone nobody waits.
+            let Some(random) = packet.begins else { continue };
+            let first = self.waits.partition_point(|wait| wait.from < packet.time);
+            let same = self.waits.range(first..).take_while(|wait| wait.from == packet.time);
+            if let Some(further) = same.map(|wait| wait.random).position(|other| other == *random) {
+                self.waits.remove(first + further);
+            }
         }
-        // For what is gone nobody waits.
-        let oldest = self.backlog.front().map(|front| front.time);
-        let is_gone = |wait: &Wait| oldest.is_none_or(|oldest| wait.from < oldest);
-        while self.waits.front().is_some_and(is_gone) {
-            self.waits.pop_front();
+    }
+
+    /// How much is kept.
+    pub fn kept(&self) -> Kept {
+        Kept {
+            bytes: self.backlog.bytes(),
+            packets: self.backlog.len(),
+            waits: self.waits.len(),
+            connections: self.connections.len(),
+            randoms: self.keys.len(),
         }
     }
 

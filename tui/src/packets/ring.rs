@@ -103,19 +103,24 @@ pub struct Block<'r> {
 impl Block<'_> {
     /// Its packets, in the order of their arrival.
     pub fn frames(&self) -> Frames<'_> {
-        let at = |field| offset_of!(libc::tpacket_block_desc, hdr) + field;
-        let number = |field| u32_at(self.bytes, at(field)).unwrap_or(0);
-        Frames {
-            block: self.bytes,
-            at: number(offset_of!(libc::tpacket_hdr_v1, offset_to_first_pkt)) as usize,
-            left: number(offset_of!(libc::tpacket_hdr_v1, num_pkts)),
-        }
+        frames(self.bytes)
     }
 }
 
 impl Drop for Block<'_> {
     fn drop(&mut self) {
         self.status.store(libc::TP_STATUS_KERNEL, Ordering::Release);
+    }
+}
+
+/// The packets of a block, which begins with a `tpacket_block_desc`.
+pub fn frames(block: &[u8]) -> Frames<'_> {
+    let at = |field| offset_of!(libc::tpacket_block_desc, hdr) + field;
+    let number = |field| u32_at(block, at(field)).unwrap_or(0);
+    Frames {
+        block,
+        at: number(offset_of!(libc::tpacket_hdr_v1, offset_to_first_pkt)) as usize,
+        left: number(offset_of!(libc::tpacket_hdr_v1, num_pkts)),
     }
 }
 
