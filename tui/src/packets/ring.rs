@@ -159,6 +159,10 @@ impl<'b> Iterator for Frames<'b> {
         let frame = frame(header)?;
         let next = u32_at(header, offset_of!(libc::tpacket3_hdr, tp_next_offset))?;
         self.at += next as usize;
+        if next == 0 {
+            // The last one (`prb_close_block` in net/packet/af_packet.c), whatever their number is said to be.
+            self.left = 0;
+        }
         Some(frame)
     }
 }
@@ -272,5 +276,9 @@ mod tests {
         assert!(frame(&header[..70]).is_none());
         let mut frames = Frames { block: &header, at: usize::MAX - 1, left: 3 };
         assert!(frames.next().is_none());
+        put(&mut header, offset_of!(libc::tpacket3_hdr, tp_mac), 82);
+        put(&mut header, offset_of!(libc::tpacket3_hdr, tp_snaplen), 60);
+        let frames = Frames { block: &header, at: 0, left: u32::MAX };
+        assert_eq!(frames.count(), 1, "none follows");
     }
 }
