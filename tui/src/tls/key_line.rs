@@ -19,13 +19,19 @@ pub struct KeyLine {
     pub secret: Secret,
 }
 
-/// The first 16 bytes of SHA-256 over a label and a client random: a line's name, without its value.
+/// The first 12 bytes of SHA-256 over a label and a client random: a line's name, without its value.
+///
+/// Of a million names two are the same by chance once in 2^57 times. Whoever wants to have a name that another's line has
+/// tries 2^96 of them; two of his own that are the same harm nobody else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct LineId([u8; 16]);
+pub struct LineId([u8; 12]);
 
-/// The first 8 bytes of SHA-256 over a whole line: tells two values apart without keeping them.
+/// The first 4 bytes of SHA-256 over a whole line: tells two values apart without keeping them.
+///
+/// It is compared with that of one other value only, and who does not know this one hits it once in 2^32 times: then a
+/// conflict is taken for a duplicate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ValueTag([u8; 8]);
+pub struct ValueTag([u8; 4]);
 
 impl LineId {
     /// The name of the line for `label` in the session of `client_random`.

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::time::{ClockId, clock_gettime};
 use tracing::warn;
 
 use super::{Plan, RecorderError, Shared};
+use crate::clock::time_of_day;
 use crate::keylog::Owner;
 use crate::model::{PacketKey, Recorded, Time};
 use crate::packets::blocks::Contents;
@@ -101,12 +101,12 @@ impl Thread {
     /// Until it is to end.
     pub fn run(&mut self) {
         let mut end = None;
-        let mut last = now();
+        let mut last = time_of_day();
         loop {
             let is_ending = self.shared.is_ending.load(Ordering::Relaxed);
             if is_ending && end.is_none() {
                 end = Some(Instant::now() + LAST);
-                last = now();
+                last = time_of_day();
             }
             self.wait(end);
             self.take_keys();
@@ -236,7 +236,7 @@ impl Thread {
         if self.output.file().is_failing() {
             self.output.file().flush()?;
         }
-        self.recording.release(now(), end, &mut self.output)?;
+        self.recording.release(time_of_day(), end, &mut self.output)?;
         self.output.file().flush()
     }
 
@@ -295,11 +295,4 @@ impl Thread {
 /// Whether the loopback gives this packet a second time. The kernel's filter leaves it out, too.
 fn is_second(frame: &Frame<'_>) -> bool {
     frame.is_outgoing && frame.hardware == libc::ARPHRD_LOOPBACK
-}
-
-/// The clock by which the kernel notes when a packet came.
-fn now() -> Time {
-    let time = clock_gettime(ClockId::Realtime);
-    let (seconds, part) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
-    Time(seconds.unwrap_or(0) * 1_000_000_000 + part.unwrap_or(0))
 }
