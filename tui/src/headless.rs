@@ -326,7 +326,7 @@ pub fn summary(model: &Model) -> String {
             recorded.packets, recorded.secrets, recorded.dropped
         ));
         let seldom = [
-            (recorded.lost, "secrets without their packets"),
+            (recorded.lost, "secrets not recorded"),
             (recorded.hurried, "connections did not wait for their secrets"),
         ];
         for (count, what) in seldom.into_iter().filter(|(count, _)| *count > 0) {

@@ -92,3 +92,32 @@ fn packet_key(session: &Session, entry: &Entry) -> Option<Box<PacketKey>> {
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixture::{at, everything, process, secret};
+    use crate::model::{DEFAULT_SESSION_LIMIT, Msg};
+
+    /// The first bytes of the client randoms whose secrets a recording gets that begins at 202 s.
+    fn recorded(back: Option<Duration>) -> Vec<u8> {
+        let mut model = Model::new(everything(), "keylog".into(), DEFAULT_SESSION_LIMIT);
+        for (random, seconds) in [(1, 100), (2, 199), (3, 201)] {
+            let secret = secret(at(seconds), &process(7, "curl"), random, Label::ClientRandom, 1);
+            model.update(at(seconds), Msg::Secret(secret));
+        }
+        model.recorded_back = back;
+        let random = |effect| match effect {
+            Effect::Record(key) => Some(key.line.client_random.0[0]),
+            _ => None,
+        };
+        model.update(at(202), Msg::Record(true)).into_iter().filter_map(random).collect()
+    }
+
+    #[test]
+    fn one_that_begins_gets_what_its_packets_may_need_the_newest_first() {
+        assert_eq!(recorded(Some(Duration::ZERO)), [3, 2]);
+        assert_eq!(recorded(Some(Duration::from_secs(100))), [3, 2, 1]);
+        assert_eq!(recorded(None), [3, 2, 1]);
+    }
+}

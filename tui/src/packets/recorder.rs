@@ -165,3 +165,52 @@ impl Recorder {
         self.ended.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::packets::Scope;
+
+    const LONG: Duration = Duration::from_secs(10);
+
+    fn spawn(path: &Path) -> (Recorder, Result<PathBuf, RecorderError>) {
+        let wait = Duration::from_secs(3);
+        let plan = Plan {
+            path: path.to_owned(),
+            replaces: false,
+            interfaces: vec!["lo".to_owned()],
+            terms: Terms { scope: Scope::Attached, all_secrets: false, wait, held: 1 << 20 },
+            rotation: Rotation::default(),
+        };
+        let (tell, told) = sync_channel(1);
+        let told_once = move |begun| tell.send(begun).unwrap();
+        let recorder = Recorder::spawn(plan, Owner::of_this_run(), told_once).unwrap();
+        (recorder, told.recv_timeout(LONG).unwrap())
+    }
+
+    #[test]
+    fn its_thread_opens_the_file_and_ends_when_it_is_told() {
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("skipped: not root");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.pcapng");
+        let (mut first, began) = spawn(&path);
+        assert_eq!(began.unwrap(), path);
+        assert!(!first.ends_within(Duration::ZERO));
+        let (mut second, began) = spawn(&path);
+        assert_eq!(began.unwrap(), folder.path().join("p-2.pcapng"));
+        for recorder in [&mut first, &mut second] {
+            recorder.stop();
+            assert!(recorder.ends_within(LONG));
+        }
+        assert!(fs::metadata(&path).unwrap().len() > 0);
+
+        let (refused, began) = spawn(Path::new("/nonexistent/p.pcapng"));
+        assert!(matches!(began, Err(RecorderError::File(_))));
+        assert!(refused.ends_within(LONG));
+    }
+}
