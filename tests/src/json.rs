@@ -59,6 +59,16 @@ impl Sessions {
         self.0.iter().filter(|(key, _)| is(key)).map(|(_, value)| value).collect()
     }
 
+    /// The one row of a handshake.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn only(&self, client_random: &str) -> Result<&Value> {
+        let rows = self.of(client_random);
+        ensure!(rows.len() == 1, "{} rows: {rows:?}", rows.len());
+        Ok(rows[0])
+    }
+
     /// All sessions.
     pub fn all(&self) -> impl Iterator<Item = &Value> {
         self.0.values()

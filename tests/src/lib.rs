@@ -61,7 +61,7 @@ pub use maker::{Maker, Makers, build_workload, is_long};
 pub use netns::Netns;
 pub use nginx::Nginx;
 pub use open::{JsServers, Open, python_client};
-pub use peer::{Peer, Protocol, Version, interactive_server, openssl, whole_truth};
+pub use peer::{Peer, Protocol, Version, interactive_server, openssl, server_at, whole_truth};
 pub use process::{Ended, Process};
 pub use programs::{
     LIBSSL, PYTHON, old_library, peer_script, private_libssl, program, shared_library,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use rustix::process::Signal;
 
 use crate::keylog::KeyLog;
 use crate::lab::Lab;
@@ -110,6 +111,14 @@ impl Peer {
         self.process.pid()
     }
 
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
     /// `https://localhost:PORT/PATH`.
     pub fn url(&self, path: &str) -> String {
         format!("https://localhost:{}/{path}", self.port)
@@ -153,9 +162,18 @@ pub fn whole_truth(path: &Path, handshakes: usize) -> Result<KeyLog> {
 /// # Errors
 /// When it does not come up.
 pub fn interactive_server(lab: &Lab) -> Result<(Process, String)> {
-    let mut server = openssl(lab, &["s_server", "-accept", "127.0.0.1:0", "-tls1_3"]);
+    server_at(lab, "127.0.0.1:0", &[])
+}
+
+/// A TLS 1.3 `s_server` at this address, with these options: itself, and where it listens. Its key log is at `s_server` in
+/// the lab.
+///
+/// # Errors
+/// When it does not come up.
+pub fn server_at(lab: &Lab, address: &str, options: &[&str]) -> Result<(Process, String)> {
+    let mut server = openssl(lab, &["s_server", "-accept", address, "-tls1_3"]);
     server.arg("-cert").arg(&lab.certificate.certificate).arg("-key").arg(&lab.certificate.key);
-    let server = Process::start(&mut server)?;
+    let server = Process::start(server.args(options))?;
     let address = server.wait_stdout("ACCEPT", |line| {
         line.strip_prefix("ACCEPT ").map(|address| address.trim().to_owned())
     })?;

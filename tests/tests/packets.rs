@@ -1,11 +1,12 @@
 //! Packets with their secrets in one file: tshark shows what was said without any key log. Each file is also sound as
 //! [`Recording::is_sound`] has it, and its secrets are those of its connections, by the peers' own key logs.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
 use tlskeytop_tests::{
-    Bench, Lab, Nginx, OwnCurl, PYTHON, Process, Protocol, Recording, VERSIONS, program,
+    Bench, Lab, Nginx, OwnCurl, PYTHON, Process, Protocol, Recording, VERSIONS, program, server_at,
     whole_truth,
 };
 
@@ -115,5 +116,47 @@ fn only_the_connections_of_chosen_processes() -> Result<()> {
     ensure!(begun == vec![vec![port.to_string()]; TIMES], "{begun:?}");
     let others = recording.fields(&[], &format!("!(tcp.port == {port})"), &["frame.number"])?;
     ensure!(others.is_empty(), "{} packets of others", others.len());
+    recording.has_secrets(&truth)
+}
+
+/// A ClientHello in segments of one byte: each end's last message of the handshake is in clear.
+#[test]
+fn a_hello_in_segments_of_one_byte() -> Result<()> {
+    let Some(bench) = Bench::open(Protocol::Http)? else {
+        return Ok(());
+    };
+    let mut client = Process::start(&mut bench.client(PYTHON.as_ref(), "client_bytes.py", 1))?;
+    client.wait_stdout("waiting", |line| (line == "waiting").then_some(()))?;
+    let pid = client.pid().to_string();
+    let (tlskeytop, recording) = Recording::start(&bench.lab, ["-i", "lo", "--pid", &pid])?;
+    client.say("go")?;
+    ensure!(client.wait()?.status.success());
+    let truth = bench.whole_truth(1)?;
+    recording.finish(tlskeytop)?;
+    for peer in &bench.peers {
+        let finished = format!("tcp.port == {} && tls.handshake.type == 20", peer.port());
+        let finished = recording.fields(&[peer.port()], &finished, &["tcp.srcport"])?;
+        ensure!(finished.len() == 2, "{:?}: {finished:?}", peer.version());
+    }
+    recording.has_secrets(&truth)
+}
+
+/// curl's first key share is of a group that the server does not take.
+#[test]
+fn a_hello_retry_request() -> Result<()> {
+    let Some(lab) = Lab::open()? else {
+        return Ok(());
+    };
+    let own = OwnCurl::copy(&lab)?;
+    let (_server, address) = server_at(&lab, "127.0.0.1:0", &["-www", "-groups", "P-384"])?;
+    let port = address.parse::<SocketAddr>()?.port();
+    let (tlskeytop, recording) = Recording::start(&lab, ["-i", "lo", "--name", &own.name])?;
+    Process::run_ok(&mut own.request(&lab, port, "retried"))?;
+    let truth = whole_truth(&lab.path("s_server"), 1)?;
+    recording.finish(tlskeytop)?;
+    let hellos = format!("tcp.port == {port} && tls.handshake.type == 1");
+    let hellos = recording.fields(&[port], &hellos, &["tls.handshake.random"])?;
+    ensure!(hellos.len() == 2 && hellos[0] == hellos[1], "{hellos:?}");
+    ensure!(recording.requests(&[port])? == ["GET /retried"]);
     recording.has_secrets(&truth)
 }

@@ -1,5 +1,4 @@
-//! Recording packets where something goes wrong: a full disk, interfaces that come and go, too many packets at once; and
-//! files that follow each other.
+//! Recording packets where something goes wrong: a full disk, interfaces that come and go, too many packets at once.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -137,41 +136,6 @@ fn a_disk_that_is_full_for_a_while() -> Result<()> {
     recording.has_secrets(&truth)
 }
 
-#[test]
-fn files_follow_each_other_by_time() -> Result<()> {
-    let Some(bench) = Bench::open(Protocol::Http)? else {
-        return Ok(());
-    };
-    let own = OwnCurl::copy(&bench.lab)?;
-    let args = ["-i", "lo", "--pcap-scope", "attached", "--pcap-rotate-time", "1", "--name"];
-    let args = args.into_iter().chain([own.name.as_str()]);
-    let (tlskeytop, first) = Recording::start(&bench.lab, args)?;
-    let second = Recording::at(bench.lab.path("packets-1.pcapng"));
-    let port = bench.peers[0].port();
-    let mut asked = 0;
-    until("a second file", || {
-        asked += 1;
-        Process::run_ok(&mut own.request(&bench.lab, port, &format!("page-{asked:03}")))?;
-        Ok(second.path().exists().then_some(()))
-    })?;
-    let truth = bench.peers[0].whole_truth(asked)?;
-    first.finish(tlskeytop)?;
-    second.is_sound()?;
-    let mode = fs::metadata(second.path())?.permissions().mode() & 0o7777;
-    ensure!(mode == 0o600, "{mode:o}");
-    // A connection may have packets in both.
-    let both = Recording::at(bench.lab.path("both.pcapng"));
-    let mut merge = Command::new("mergecap");
-    merge.arg("-w").args([both.path(), first.path(), second.path()]);
-    Process::run_ok(&mut merge)?;
-    let requests = both.requests(&[port])?;
-    ensure!(requests.len() == asked, "{} of {asked}", requests.len());
-    let mut secrets = first.secrets()?;
-    secrets.merge(second.secrets()?)?;
-    ensure!(secrets == truth, "{} of {} secrets", secrets.lines(), truth.lines());
-    Ok(())
-}
-
 /// 96 MiB while nobody takes them: more than the ring holds.
 #[test]
 fn dropped_packets_are_counted() -> Result<()> {
@@ -221,5 +185,55 @@ fn what_is_no_capture_is_left_alone() -> Result<()> {
     let both = lab.path("both");
     let ended = run(both.clone(), &["-k", &both.display().to_string()])?;
     ensure!(ended.code() == Some(1) && ended.stderr.contains("another file"), "{}", ended.stderr);
+    Ok(())
+}
+
+/// Without the right to packets, nothing can be recorded in the place of what is there.
+#[test]
+fn a_start_that_fails_leaves_an_earlier_recording() -> Result<()> {
+    let Some(lab) = Lab::open()? else {
+        return Ok(());
+    };
+    let (tlskeytop, recording) = Recording::start(&lab, ["-i", "lo"])?;
+    recording.finish(tlskeytop)?;
+    let before = fs::read(recording.path())?;
+    ensure!(!before.is_empty());
+    let mut command = Command::new("setpriv");
+    command.arg("--bounding-set=-net_raw").arg(Tlskeytop::binary()?);
+    command.args(["--mode", "pcap", "--pcap-file"]).arg(recording.path());
+    let ended = Process::run(command.current_dir(lab.folder()))?;
+    ensure!(ended.code() == Some(3), "{}: {}", ended.status, ended.stderr);
+    ensure!(fs::read(recording.path())? == before, "it was replaced: {}", ended.stderr);
+    Ok(())
+}
+
+/// What the summary says is recorded is in the file.
+#[test]
+fn a_disk_that_is_full_at_the_end() -> Result<()> {
+    let Some(bench) = Bench::open(Protocol::Http)? else {
+        return Ok(());
+    };
+    let own = OwnCurl::copy(&bench.lab)?;
+    let disk = SmallDisk::mount(&bench.lab, "size=4m")?;
+    let file = disk.path("packets.pcapng");
+    let args = ["-i", "lo", "--name", &own.name];
+    let (mut tlskeytop, recording) = Recording::start_to(&bench.lab, file, args)?;
+    disk.fill("filler")?;
+    until("the full disk is told", || {
+        Process::run_ok(&mut own.request(&bench.lab, bench.peers[0].port(), "page"))?;
+        let stderr = tlskeytop.process.stderr();
+        Ok(stderr.contains("packets cannot be written").then_some(()))
+    })?;
+    Process::run_ok(&mut own.request(&bench.lab, bench.peers[0].port(), "last"))?;
+    let ended = tlskeytop.interrupt()?;
+    ensure!(ended.code() == Some(1), "{}: {}", ended.status, ended.stderr);
+    recording.is_sound()?;
+    let packets = recording.fields(&[], "frame", &["frame.number"])?.len();
+    let secrets = recording.secrets()?.lines();
+    let summary = ended.stderr.lines().find(|line| line.contains(" packets recorded"));
+    let summary = summary.context("no summary")?;
+    let expected = format!("; {packets} packets recorded with {secrets} secrets, ");
+    ensure!(summary.contains(&expected), "{packets} packets, {secrets} secrets: {summary}");
+    ensure!(!summary.contains(" 0 packets dropped"), "{summary}");
     Ok(())
 }

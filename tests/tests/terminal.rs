@@ -1,13 +1,14 @@
 //! The TUI in a real terminal.
 
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tlskeytop_tests::{
-    Bench, KeyLog, Open, OwnCurl, PYTHON, Process, Protocol, Screen, Tlskeytop, check_capture,
-    peer_script, until,
+    Bench, KeyLog, Open, OwnCurl, PYTHON, Process, Protocol, Recording, Screen, Tlskeytop,
+    check_capture, peer_script, until, whole_truth,
 };
 
 /// Starts the TUI with these options in a terminal, and waits until it has drawn.
@@ -23,6 +24,12 @@ fn start(bench: &Bench, options: &str) -> Result<Screen> {
         Ok((!screen.is_restored()?).then_some(()))
     })?;
     Ok(screen)
+}
+
+/// How many sessions of this curl the table shows with all their secrets.
+fn complete_sessions(own: &OwnCurl, screen: &Screen) -> Result<usize> {
+    let row = |line: &&str| line.contains(&own.name) && line.contains("complete");
+    Ok(screen.text()?.lines().filter(row).count())
 }
 
 fn is_over(screen: &Screen) -> Result<()> {
@@ -178,4 +185,59 @@ fn a_killed_target_takes_nothing_with_it() -> Result<()> {
         .collect();
     truth.remove(&others.iter().map(String::as_str).collect::<Vec<_>>());
     check_capture(&saved, &truth)
+}
+
+/// What is in the window's folder with this end.
+fn files(bench: &Bench, extension: &str) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(bench.lab.folder())?;
+    let paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    Ok(paths.into_iter().filter(|path| path.extension() == Some(extension.as_ref())).collect())
+}
+
+/// Each time it is on, a file of its own has the packets, and tshark decrypts them without a key log.
+#[test]
+fn recording_by_a_key() -> Result<()> {
+    const ON: &str = "● rec";
+    let Some(bench) = Bench::open(Protocol::Http)? else {
+        return Ok(());
+    };
+    let own = OwnCurl::copy(&bench.lab)?;
+    let screen = start(&bench, &format!("--name {} -k saved", own.name))?;
+    own.shown_on(&bench, &screen)?;
+    ensure!(!screen.text()?.contains(ON), "{}", screen.text()?);
+    let port = bench.peers[0].port();
+    let mut recorded = Vec::new();
+    for time in 1..=3 {
+        screen.press("P")?;
+        screen
+            .wait_for("the recording in the status bar", |line| line.contains(ON).then_some(()))?;
+        let shown = complete_sessions(&own, &screen)?;
+        let truth = bench.lab.path(&format!("truth-{time}"));
+        let mut request = own.request(&bench.lab, port, &format!("page-{time}"));
+        Process::run_ok(request.env("SSLKEYLOGFILE", &truth))?;
+        until("its session in the table", || {
+            Ok((complete_sessions(&own, &screen)? > shown).then_some(()))
+        })?;
+        screen.press("P")?;
+        screen.wait_for("how much was recorded", |line| {
+            line.contains(" packets recorded").then_some(())
+        })?;
+        until("the status bar without it", || Ok((!screen.text()?.contains(ON)).then_some(())))?;
+        let mut new = files(&bench, "pcapng")?;
+        new.retain(|path| !recorded.contains(path));
+        let [path] = &new[..] else { bail!("{new:?}") };
+        let mode = std::fs::metadata(path)?.permissions().mode() & 0o7777;
+        ensure!(mode == 0o600, "{mode:o}");
+        recorded.push(path.clone());
+    }
+    screen.press("q")?;
+    is_over(&screen)?;
+    for (number, path) in (1..).zip(recorded) {
+        let recording = Recording::at(path);
+        recording.is_sound()?;
+        let requests = recording.requests(&[port])?;
+        ensure!(requests == [format!("GET /page-{number}")], "{requests:?}");
+        recording.has_secrets(&whole_truth(&bench.lab.path(&format!("truth-{number}")), 1)?)?;
+    }
+    Ok(())
 }

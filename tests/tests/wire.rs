@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tlskeytop_tests::{
     Bench, CURL, KeyLog, Lab, PYTHON, Process, Protocol, Sessions, Tlskeytop, VERSIONS, curl,
-    openssl, whole_truth,
+    server_at, whole_truth,
 };
 
 const TIMES: usize = 2;
@@ -47,13 +47,6 @@ fn finish(tlskeytop: &mut Tlskeytop) -> Result<Sessions> {
     Sessions::parse(&ended.stdout)
 }
 
-/// The one row of a handshake.
-fn row<'a>(sessions: &'a Sessions, random: &str) -> Result<&'a Value> {
-    let rows = sessions.of(random);
-    ensure!(rows.len() == 1, "{} rows: {rows:?}", rows.len());
-    Ok(rows[0])
-}
-
 /// The rows of a client that could not be captured, of both versions: `check` says more of each.
 fn are_missing(
     bench: &Bench,
@@ -63,7 +56,7 @@ fn are_missing(
 ) -> Result<()> {
     for ((version, truth), peer) in VERSIONS.iter().zip(&truths).zip(&bench.peers) {
         for random in truth.client_randoms() {
-            let row = row(&sessions, random)?;
+            let row = sessions.only(random)?;
             ensure!(row["state"] == "missing" && row["reason"] == reason, "{row}");
             ensure!(row["pid"] == pid && row["role"] == "client", "{row}");
             ensure!(row["version"] == version.name() && !row["cipher"].is_null(), "{row}");
@@ -123,7 +116,7 @@ fn curl_gains_server_name_and_peer() -> Result<()> {
         bench.peers.iter().map(|peer| peer.whole_truth(1)).collect::<Result<_>>()?;
     let sessions = finish(&mut tlskeytop)?;
     for (truth, peer) in truths.iter().zip(&bench.peers) {
-        let row = row(&sessions, truth.client_randoms()[0])?;
+        let row = sessions.only(truth.client_randoms()[0])?;
         is_known(row, &format!("127.0.0.1:{}", peer.port()))?;
         ensure!(row["comm"] == "curl" && row["server_name"] == "localhost", "{row}");
         ensure!(row["alpn_offered"] == serde_json::json!(["http/1.1"]), "{row}");
@@ -140,17 +133,6 @@ fn a_hello_in_segments_of_one_byte() -> Result<()> {
     are_missing(&bench, captured, "excluded", |row| row["server_name"] == "localhost")
 }
 
-/// Starts an `s_server` of TLS 1.3 at this address, with these options: itself, where it listens, and its key log.
-fn server(lab: &Lab, address: &str, options: &[&str]) -> Result<(Process, String)> {
-    let mut server = openssl(lab, &["s_server", "-accept", address, "-www", "-tls1_3"]);
-    server.arg("-cert").arg(&lab.certificate.certificate).arg("-key").arg(&lab.certificate.key);
-    let server = Process::start(server.args(options))?;
-    let address = server.wait_stdout("ACCEPT", |line| {
-        line.strip_prefix("ACCEPT ").map(|address| address.trim().to_owned())
-    })?;
-    Ok((server, address))
-}
-
 /// One request of curl to a server of one's own: its row.
 fn one_request(
     lab: &Lab,
@@ -163,7 +145,7 @@ fn one_request(
     Process::run_ok(request.arg(format!("https://{address}/")))?;
     let truth = whole_truth(&lab.path("s_server"), 1)?;
     let sessions = finish(&mut tlskeytop)?;
-    Ok(row(&sessions, truth.client_randoms()[0])?.clone())
+    Ok(sessions.only(truth.client_randoms()[0])?.clone())
 }
 
 #[test]
@@ -172,7 +154,7 @@ fn a_hello_retry_request_is_one_handshake() -> Result<()> {
         return Ok(());
     };
     // curl's first share is of another group.
-    let server = server(&lab, "127.0.0.1:0", &["-groups", "P-384"])?;
+    let server = server_at(&lab, "127.0.0.1:0", &["-www", "-groups", "P-384"])?;
     let address = server.1.clone();
     let row = one_request(&lab, server, Command::new(CURL))?;
     is_known(&row, &address)?;
@@ -185,7 +167,7 @@ fn ipv6() -> Result<()> {
     let Some(lab) = Lab::open()? else {
         return Ok(());
     };
-    let server = server(&lab, "[::1]:0", &[])?;
+    let server = server_at(&lab, "[::1]:0", &["-www"])?;
     let address = server.1.clone();
     let row = one_request(&lab, server, Command::new(CURL))?;
     is_known(&row, &address)
@@ -231,7 +213,7 @@ fn a_client_in_a_network_namespace_of_its_own() -> Result<()> {
         return Ok(());
     };
     let namespace = Namespace::make("198.18.77")?;
-    let server = server(&lab, "198.18.77.1:0", &[])?;
+    let server = server_at(&lab, "198.18.77.1:0", &["-www"])?;
     let address = server.1.clone();
     // It waits until we know it, and becomes curl.
     let mut client = Command::new("ip");
@@ -248,7 +230,7 @@ fn a_client_in_a_network_namespace_of_its_own() -> Result<()> {
     ensure!(client.wait()?.status.success());
     let truth = whole_truth(&lab.path("s_server"), 1)?;
     let sessions = finish(&mut tlskeytop)?;
-    let row = row(&sessions, truth.client_randoms()[0])?;
+    let row = sessions.only(truth.client_randoms()[0])?;
     ensure!(row["state"] == "missing" && row["reason"] == "excluded", "{row}");
     ensure!(row["comm"] == "curl" && row["pid"] == other, "{row}");
     ensure!(row["client"].as_str().context("client")?.starts_with("198.18.77.2:"), "{row}");
@@ -267,7 +249,7 @@ fn no_wire_is_no_wire() -> Result<()> {
     let ended = tlskeytop.interrupt()?;
     ensure!(!ended.stderr.contains("on the wire"), "{}", ended.stderr);
     let sessions = Sessions::parse(&ended.stdout)?;
-    let row = row(&sessions, truth.client_randoms()[0])?;
+    let row = sessions.only(truth.client_randoms()[0])?;
     ensure!(row["seen_on_wire"] == false && row["client"].is_null(), "{row}");
     Ok(())
 }
@@ -285,7 +267,7 @@ fn of_processes_that_are_not_chosen_there_is_no_row() -> Result<()> {
     let [chosen, other] = [0, 1].map(|at| bench.peers[at].whole_truth(1));
     let sessions = finish(&mut tlskeytop)?;
     let (chosen, other) = (chosen?, other?);
-    let row = row(&sessions, chosen.client_randoms()[0])?;
+    let row = sessions.only(chosen.client_randoms()[0])?;
     ensure!(row["state"] == "complete" && row["server_name"] == "localhost", "{row}");
     ensure!(sessions.of(other.client_randoms()[0]).is_empty());
     Ok(())

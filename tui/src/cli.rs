@@ -2,7 +2,7 @@
 
 mod packets;
 
-pub use packets::usual as usual_recording;
+pub use packets::Recordings;
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
@@ -20,7 +20,6 @@ use crate::model::CATCH_UP_LIMIT;
 use crate::model::container::ContainerPattern;
 use crate::model::selection::Excluded;
 use crate::model::target::Selection;
-use crate::packets::Plan;
 use crate::target::layout::Forced;
 use crate::target::plan::Ways;
 
@@ -294,7 +293,7 @@ pub struct CaptureTask {
     /// Write secrets from the start.
     pub save: bool,
     /// Packets that are recorded, and where.
-    pub packets: Option<Plan>,
+    pub packets: Recordings,
     /// Look at the handshakes on the network.
     pub wire: bool,
     /// Stop after this time.
@@ -385,7 +384,7 @@ impl Options {
         if to_stdout && mode != Mode::Keylog {
             return Err(usage("'-k -' goes with --mode keylog only: stdout is in use otherwise"));
         }
-        let packets = self.packets.check(mode == Mode::Pcap).map_err(|text| usage(&text))?;
+        let packets = self.packets.check(mode).map_err(|text| usage(&text))?;
         let names = globs("--name", &self.name)?;
         let containers = containers("--container", &self.container)?;
         let excluded = Excluded {

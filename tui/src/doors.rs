@@ -6,8 +6,11 @@ use std::sync::{Arc, RwLock};
 use crate::capture::Decoder;
 use crate::capture::again::Again;
 use crate::capture::slots::{Part, Slots};
-use crate::model::target::{Birth, ImageId};
-use crate::model::ui;
+use crate::model::target::{Birth, ImageId, Process};
+use crate::model::{PacketKey, ui};
+pub use crate::packets::backlog::Held;
+pub use crate::packets::recording::{Caught, Recording, Sink};
+pub use crate::packets::ring::frames;
 use crate::target::elf::{Elf, ElfError};
 use crate::target::maps::{self, Mapping};
 use crate::target::mounts::{self, Mount};
@@ -16,6 +19,7 @@ use crate::target::stack::go::pclntab::{Named, Tables};
 use crate::target::window::Window;
 use crate::target::{loader_cache, process};
 use crate::text::Foreign;
+use crate::tls::KeyLine;
 
 /// A line of `/proc/PID/maps`.
 pub fn maps_line(line: &[u8]) -> Option<Mapping> {
@@ -87,4 +91,21 @@ pub fn decoder(plans: Vec<ImagePlan>) -> Decoder {
 /// search has no words.
 pub fn searched_letters(search: &str, text: &str) -> Option<[Vec<u32>; 2]> {
     ui::searched_letters(search, text)
+}
+
+/// A secret of a process with this id.
+pub fn packet_key(line: KeyLine, pid: u32) -> PacketKey {
+    let process = Process {
+        pid,
+        parent: 1,
+        start_ticks: 1,
+        comm: "made up".into(),
+        exe: None,
+        container: None,
+        is_container_known: true,
+        inner_pid: None,
+        ancestors: Arc::default(),
+        is_past: false,
+    };
+    PacketKey { line, process: Arc::new(process), role: None }
 }

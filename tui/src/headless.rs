@@ -147,7 +147,7 @@ impl Run<'_> {
                     let path = self.model.saving.path.display();
                     say(&sanitize(&format!("saving to {path}")));
                 }
-                if let Some(plan) = &self.task.packets {
+                if let Some(plan) = &self.task.packets.first {
                     say(&sanitize(&format!("recording to {}", plan.path.display())));
                 }
                 self.tell_what_is_not_captured();
@@ -326,7 +326,7 @@ pub fn summary(model: &Model) -> String {
             recorded.packets, recorded.secrets, recorded.dropped
         ));
         let seldom = [
-            (recorded.lost, "secrets without their packets"),
+            (recorded.lost, "secrets not recorded"),
             (recorded.hurried, "connections did not wait for their secrets"),
         ];
         for (count, what) in seldom.into_iter().filter(|(count, _)| *count > 0) {

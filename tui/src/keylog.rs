@@ -14,7 +14,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 pub use self::lines::keys;
 use self::lines::{Lines, read_lines};
-pub use self::private::{KeyLogError, Owner, create_private, open_private};
+pub use self::private::{KeyLogError, Owner, create_private, open_new_private, open_private};
 use crate::hidden::Hidden;
 use crate::model::{KnownLine, PendingLine};
 use crate::text::Foreign;

@@ -17,6 +17,7 @@ pub mod pcap;
 pub mod pclntab;
 pub mod proc;
 pub mod random;
+pub mod recording;
 pub mod shown;
 pub mod text;
 
@@ -38,7 +39,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     Target { name: "elf", run: elf::run, longest: 64 << 10, words: &[] },
     Target { name: "patched", run: patched::run, longest: 512, words: &[] },
     Target { name: "pclntab", run: pclntab::run, longest: 64 << 10, words: &[] },
@@ -51,6 +52,7 @@ pub const TARGETS: [Target; 12] = [
     Target { name: "packet", run: packet::run, longest: 8192, words: packet::WORDS },
     Target { name: "hello", run: hello::run, longest: 8192, words: hello::WORDS },
     Target { name: "pcap", run: pcap::run, longest: 16 << 10, words: pcap::WORDS },
+    Target { name: "recording", run: recording::run, longest: 8192, words: recording::WORDS },
 ];
 
 impl Target {

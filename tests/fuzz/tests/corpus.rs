@@ -28,7 +28,7 @@ macro_rules! corpora {
     };
 }
 
-corpora!(elf patched pclntab proc event keylog config filter text packet hello pcap);
+corpora!(elf patched pclntab proc event keylog config filter text packet hello pcap recording);
 
 #[test]
 fn inputs_differ_and_keep_to_their_length() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::Mode;
 use crate::packets::{INTERFACES, Plan, Rotation, Scope, Terms};
 
 /// Where packets go with `--mode pcap`, unless the user says otherwise.
@@ -13,13 +14,6 @@ pub const DEFAULT_FILE: &str = "./tlskeytop.pcapng";
 const WAIT: u64 = 3;
 /// Bytes of packets that wait for their secrets, or for the disk: 0.8 s at 50,000 packets of 1,500 bytes a second.
 const HELD: usize = 64 << 20;
-
-/// What is recorded when the interface is asked to: all packets, and the secrets that they need.
-pub fn usual(path: PathBuf) -> Plan {
-    let wait = Duration::from_secs(WAIT);
-    let terms = Terms { scope: Scope::All, all_secrets: false, wait, held: HELD };
-    Plan { path, interfaces: Vec::new(), terms, rotation: Rotation::default() }
-}
 
 #[derive(Debug, Args)]
 pub(super) struct PacketOptions {
@@ -71,25 +65,58 @@ enum SecretsArg {
     All,
 }
 
+/// What to record.
+#[derive(Clone, Debug)]
+pub struct Recordings {
+    /// From the start on.
+    pub first: Option<Plan>,
+    /// When the interface is asked to, to a file of another name.
+    pub later: Plan,
+}
+
 impl PacketOptions {
-    /// What to record, if anything is; `by_mode`: also without a file's name.
+    /// What to record in this mode.
     ///
     /// # Errors
     ///
     /// A text for the user, when the options do not go together.
-    pub fn check(self, by_mode: bool) -> Result<Option<Plan>, String> {
-        let Some(path) = self.pcap_file.or_else(|| by_mode.then(|| DEFAULT_FILE.into())) else {
-            if !self.interface.is_empty() {
-                return Err("--interface goes with --pcap-file or --mode pcap".to_owned());
-            }
-            return Ok(None);
-        };
+    pub fn check(self, mode: Mode) -> Result<Recordings, String> {
+        let usual = || (mode == Mode::Pcap).then(|| DEFAULT_FILE.into());
+        let path = self.pcap_file.clone().or_else(usual);
+        // The interface may be asked to record.
+        if path.is_none()
+            && mode != Mode::Tui
+            && let Some(option) = self.given()
+        {
+            return Err(format!("{option} goes with --pcap-file or --mode pcap"));
+        }
         if self.interface.len() > INTERFACES {
             return Err(format!("at most {INTERFACES} interfaces can be named"));
         }
+        let later = self.plan();
+        let first = path.map(|path| Plan { path, replaces: true, ..later.clone() });
+        Ok(Recordings { first, later })
+    }
+
+    /// An option that says how to record.
+    fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--interface", !self.interface.is_empty()),
+            ("--pcap-scope", self.pcap_scope != ScopeArg::All),
+            ("--pcap-secrets", self.pcap_secrets != SecretsArg::Needed),
+            ("--pcap-wait", self.pcap_wait != WAIT),
+            ("--pcap-rotate-size", self.pcap_rotate_size.is_some()),
+            ("--pcap-rotate-time", self.pcap_rotate_time.is_some()),
+        ];
+        given.into_iter().find_map(|(option, is_given)| is_given.then_some(option))
+    }
+
+    /// To a file that has no name yet, and replaces none.
+    fn plan(self) -> Plan {
         let is_attached = self.pcap_scope == ScopeArg::Attached;
-        Ok(Some(Plan {
-            path,
+        Plan {
+            path: PathBuf::new(),
+            replaces: false,
             interfaces: self.interface,
             terms: Terms {
                 scope: if is_attached { Scope::Attached } else { Scope::All },
@@ -101,6 +128,6 @@ impl PacketOptions {
                 bytes: self.pcap_rotate_size.map(|mib| mib << 20),
                 age: self.pcap_rotate_time.map(Duration::from_secs),
             },
-        }))
+        }
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::packets::Scope;
 
 fn parse(args: &[&str]) -> Result<CaptureTask, clap::Error> {
     let args = std::iter::once("tlskeytop").chain(args.iter().copied()).map(OsString::from);
@@ -142,4 +143,30 @@ fn a_huge_pattern_is_refused_and_does_not_end_in_a_panic() {
         let error = parse(&["--mode", "json", "-n", &format!("{pattern}{unit}")]).unwrap_err();
         assert!(error.to_string().contains("at most 4096 bytes"), "{error}");
     }
+}
+
+#[test]
+fn how_to_record_is_never_thrown_away() {
+    let options = [
+        ["-i", "lo"],
+        ["--pcap-scope", "attached"],
+        ["--pcap-secrets", "all"],
+        ["--pcap-wait", "9"],
+        ["--pcap-rotate-size", "1"],
+        ["--pcap-rotate-time", "1"],
+    ];
+    for [option, value] in options {
+        let error = parse(&["--mode", "json", option, value]).unwrap_err().to_string();
+        assert!(error.contains("goes with --pcap-file or --mode pcap"), "{option}: {error}");
+        let task = parse(&["--mode", "pcap", option, value]).unwrap();
+        assert_eq!(task.packets.first.unwrap().path, PathBuf::from("./tlskeytop.pcapng"));
+    }
+    // The interface may be asked to record.
+    let options = ["x", "-i", "lo", "--pcap-scope", "attached", "--pcap-wait", "9"];
+    let cli = Cli::try_parse_from(options).unwrap();
+    let recordings = cli.options.packets.check(Mode::Tui).unwrap();
+    assert!(recordings.first.is_none());
+    let plan = recordings.later;
+    assert_eq!((plan.interfaces, plan.replaces), (vec!["lo".to_owned()], false));
+    assert_eq!((plan.terms.scope, plan.terms.wait), (Scope::Attached, Duration::from_secs(9)));
 }

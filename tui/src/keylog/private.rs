@@ -113,18 +113,35 @@ fn private() -> OpenOptions {
 /// [`KeyLogError`] when it is not a regular file with one name, of mode 0600 or stricter, that belongs
 /// to `owner` or root.
 pub fn open_private(path: &Path, owner: Owner) -> Result<File, KeyLogError> {
-    let Some(rights) = Rights::of(owner) else { return open_as_we_are(path, owner) };
-    let shown = || Foreign::from(path.as_os_str());
-    let opened = rights.lend(|| open_as_we_are(path, owner));
-    opened.map_err(|source| KeyLogError::Open { path: shown(), source })?.map_err(|error| {
-        match error {
-            KeyLogError::Open { path, source }
-                if source.kind() == io::ErrorKind::PermissionDenied =>
-            {
-                KeyLogError::NotPermitted(path)
-            }
-            other => other,
+    with_rights_of(owner, path, || open_as_we_are(path, owner))
+}
+
+/// Creates such a file, with the same rights; `None` when the path names anything.
+///
+/// # Errors
+///
+/// [`KeyLogError`] when it cannot be created.
+pub fn open_new_private(path: &Path, owner: Owner) -> Result<Option<File>, KeyLogError> {
+    with_rights_of(owner, path, || match create_private(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        Err(source) => Err(KeyLogError::Open { path: path.as_os_str().into(), source }),
+    })
+}
+
+fn with_rights_of<T: Send>(
+    owner: Owner,
+    path: &Path,
+    open: impl FnOnce() -> Result<T, KeyLogError> + Send,
+) -> Result<T, KeyLogError> {
+    let Some(rights) = Rights::of(owner) else { return open() };
+    let opened = rights.lend(open);
+    let failed = |source| KeyLogError::Open { path: path.as_os_str().into(), source };
+    opened.map_err(failed)?.map_err(|error| match error {
+        KeyLogError::Open { path, source } if source.kind() == io::ErrorKind::PermissionDenied => {
+            KeyLogError::NotPermitted(path)
         }
+        other => other,
     })
 }
 

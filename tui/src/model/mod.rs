@@ -84,6 +84,8 @@ pub struct Model {
     pub saving: Saving,
     /// What the recorder of packets has done, while there is one.
     pub recording: Option<Recorded>,
+    /// How old the secrets are that a recorder gets when it begins; `None`: of any age.
+    pub recorded_back: Option<Duration>,
     /// Whose open connections are looked for.
     pub catching_up: CatchingUp,
     /// What was counted.
@@ -108,6 +110,7 @@ impl Model {
             targets: Targets::new(selection),
             saving: Saving::new(keylog),
             recording: None,
+            recorded_back: Some(Duration::ZERO),
             catching_up: CatchingUp::new(CATCH_UP_LIMIT, AT_A_TIME),
             stats: Stats::default(),
             missed: Missed::default(),

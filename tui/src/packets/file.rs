@@ -2,28 +2,28 @@
 //! followed by another one when it is large or old enough.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroize as _;
 
-use crate::keylog::{KeyLogError, Owner, is_kept_apart, keep_apart, no_longer_apart, open_private};
+use super::blocks::{Contents, SECRETS, whole_blocks};
+use crate::keylog::{
+    KeyLogError, Owner, is_kept_apart, keep_apart, no_longer_apart, open_new_private, open_private,
+};
 use crate::text::Foreign;
 
 /// Bytes that are gathered before they are written.
 const GATHERED: usize = 256 << 10;
 /// How long a disk that took nothing is left alone.
 const RETRY: Duration = Duration::from_secs(1);
+/// Names that are tried for a file that replaces none.
+const NAMES: u32 = 1000;
 /// How a pcapng file begins: the type of a section header, the same in both byte orders (draft-ietf-opsawg-pcapng, 4.1).
 const MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
-/// The type of a block with secrets.
-const SECRETS: u32 = 10;
-/// Type and length of a block.
-const HEADER: usize = 8;
-
 /// Why packets cannot be written to a file.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -33,10 +33,13 @@ pub enum FileError {
     /// It is not empty, and no pcapng file.
     #[error("{0}: has other contents than packets; name another path")]
     OtherContents(Foreign),
+    /// So are all others of such a name.
+    #[error("{0} and {NAMES} others are there already")]
+    Exists(Foreign),
     /// The log or another part of this capture is written to it.
     #[error("{0} is written by this capture already; name another path")]
     InUse(Foreign),
-    /// It cannot be read or emptied.
+    /// It cannot be read.
     #[error("{path}: {source}")]
     Io {
         /// The file.
@@ -58,15 +61,19 @@ pub struct Rotation {
 /// The file. Written to it is a block at a time: it reaches the disk with others, by [`Write::flush`] at the latest.
 pub struct PacketFile {
     base: PathBuf,
+    /// Where the present one is.
+    path: PathBuf,
     owner: Owner,
     rotation: Rotation,
+    /// Other captures in its place are replaced.
+    replaces: bool,
     number: u32,
     file: File,
     /// When its first packet came.
     began: Instant,
     /// Bytes on the disk: whole blocks.
     written: u64,
-    /// A part of a block is on the disk behind them.
+    /// Something else is on the disk behind them: a part of a block, or an earlier capture.
     is_cut: bool,
     /// Whole blocks that are not on the disk.
     pending: Vec<u8>,
@@ -77,25 +84,58 @@ pub struct PacketFile {
 }
 
 impl PacketFile {
-    /// Opens or creates the file. An earlier capture in it is replaced.
+    /// Opens or creates the file. An earlier capture in it is replaced by what is written first, and not before.
     ///
     /// # Errors
     ///
     /// [`FileError`] when it is not private as [`open_private`] wants it, or has other contents.
     pub fn create(path: &Path, owner: Owner, rotation: Rotation) -> Result<Self, FileError> {
-        Ok(Self {
-            base: path.to_owned(),
+        let (file, is_cut) = open(path, owner)?;
+        Ok(Self::of(path.to_owned(), file, is_cut, owner, rotation))
+    }
+
+    /// Creates the file, or another one beside it when that is there: `packets-2.pcapng` and so on. None is replaced, nor
+    /// by those that follow.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`] when none can be created.
+    pub fn create_new(path: &Path, owner: Owner, rotation: Rotation) -> Result<Self, FileError> {
+        let names = std::iter::once(path.to_owned()).chain((2..).map(|n| numbered(path, n)));
+        let (file, path, _) = open_new(names, owner)?;
+        let mut file = Self::of(path, file, false, owner, rotation);
+        file.replaces = false;
+        Ok(file)
+    }
+
+    fn of(path: PathBuf, file: File, is_cut: bool, owner: Owner, rotation: Rotation) -> Self {
+        Self {
+            base: path.clone(),
+            path,
             owner,
             rotation,
+            replaces: true,
             number: 0,
-            file: open_empty(path, owner)?,
+            file,
             began: Instant::now(),
             written: 0,
-            is_cut: false,
+            is_cut,
             pending: Vec::with_capacity(2 * GATHERED),
             has_secrets: false,
             retry_at: None,
-        })
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether its path names it still.
+    pub fn is_in_place(&self) -> bool {
+        let named = |file: &Metadata| (file.dev(), file.ino());
+        let (named_now, own) = (std::fs::symlink_metadata(&self.path), self.file.metadata());
+        own.is_ok_and(|own| named_now.is_ok_and(|now| named(&now) == named(&own)))
     }
 
     /// The first packet comes: its age counts from now on.
@@ -117,13 +157,26 @@ impl PacketFile {
     ///
     /// [`FileError`] when that cannot be had, or the last blocks of this one cannot be written: it is still this one then.
     pub fn rotate(&mut self) -> Result<(), FileError> {
-        let named = |path: &Path| Foreign::from(path.as_os_str());
-        let path = numbered(&self.base, self.number + 1);
-        self.flush().map_err(|source| FileError::Io { path: named(&self.base), source })?;
-        let next = open_empty(&path, self.owner)?;
+        let flushed = self.flush();
+        flushed.map_err(|source| FileError::Io { path: self.path.as_os_str().into(), source })?;
+        let (base, number) = (&self.base, self.number);
+        let following = (number + 1..).map(|number| numbered(base, number));
+        let (next, path, passed, is_cut) = match self.replaces {
+            true => {
+                let path = numbered(base, number + 1);
+                let (next, is_cut) = open(&path, self.owner)?;
+                (next, path, 0, is_cut)
+            }
+            false => {
+                let (next, path, passed) = open_new(following, self.owner)?;
+                (next, path, passed, false)
+            }
+        };
         no_longer_apart(&std::mem::replace(&mut self.file, next));
-        self.number += 1;
+        self.path = path;
+        self.number += 1 + passed;
         self.written = 0;
+        self.is_cut = is_cut;
         Ok(())
     }
 
@@ -135,6 +188,11 @@ impl PacketFile {
     /// The disk did not take everything the last time.
     pub fn is_failing(&self) -> bool {
         self.retry_at.is_some()
+    }
+
+    /// What is gathered, and not on the disk.
+    pub fn unwritten(&self) -> Contents {
+        Contents::of(&self.pending)
     }
 
     /// Writes what is gathered, if it is enough.
@@ -172,7 +230,7 @@ impl PacketFile {
         self.written += bytes as u64;
     }
 
-    /// Cuts what is left of a block that the disk took in part.
+    /// Cuts what does not belong behind the whole blocks.
     fn cut(&mut self) -> io::Result<()> {
         if self.is_cut {
             self.file.set_len(self.written)?;
@@ -224,21 +282,6 @@ impl Drop for PacketFile {
     }
 }
 
-/// How many of the first `len` bytes are whole blocks.
-fn whole_blocks(blocks: &[u8], len: usize) -> usize {
-    let mut whole = 0;
-    while let Some([_, _, _, _, length @ ..]) =
-        blocks.get(whole..).and_then(|rest| rest.first_chunk::<HEADER>())
-    {
-        let end = whole + u32::from_ne_bytes(*length) as usize;
-        if end > len || end < whole + HEADER {
-            break;
-        }
-        whole = end;
-    }
-    whole
-}
-
 /// `packets.pcapng`, `packets-1.pcapng`, `packets-2.pcapng`.
 fn numbered(base: &Path, number: u32) -> PathBuf {
     let mut name = base.file_stem().map(OsString::from).unwrap_or_default();
@@ -250,7 +293,25 @@ fn numbered(base: &Path, number: u32) -> PathBuf {
     base.with_file_name(name)
 }
 
-fn open_empty(path: &Path, owner: Owner) -> Result<File, FileError> {
+/// Creates the first of these that is not there: where it is, and how many were.
+fn open_new(
+    mut names: impl Iterator<Item = PathBuf>,
+    owner: Owner,
+) -> Result<(File, PathBuf, u32), FileError> {
+    let mut first = None;
+    for passed in 0..NAMES {
+        let Some(path) = names.next() else { break };
+        if let Some(file) = open_new_private(&path, owner)? {
+            keep_apart(&file);
+            return Ok((file, path, passed));
+        }
+        first.get_or_insert(path);
+    }
+    Err(FileError::Exists(first.unwrap_or_default().as_os_str().into()))
+}
+
+/// The file, and whether there is an earlier capture in it.
+fn open(path: &Path, owner: Owner) -> Result<(File, bool), FileError> {
     let shown = || Foreign::from(path.as_os_str());
     let failed = |source| FileError::Io { path: shown(), source };
     let file = open_private(path, owner)?;
@@ -262,27 +323,20 @@ fn open_empty(path: &Path, owner: Owner) -> Result<File, FileError> {
     if len > 0 && start != MAGIC {
         return Err(FileError::OtherContents(shown()));
     }
-    file.set_len(0).map_err(failed)?;
     keep_apart(&file);
-    Ok(file)
+    Ok((file, len > 0))
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
+    use crate::packets::blocks::tests::block;
 
     fn owner() -> Owner {
         Owner::of_this_run()
-    }
-
-    fn block(kind: u32, len: u32) -> Vec<u8> {
-        let mut block = vec![0x5a; len as usize];
-        block[..4].copy_from_slice(&kind.to_ne_bytes());
-        block[4..8].copy_from_slice(&len.to_ne_bytes());
-        block
     }
 
     fn section() -> Vec<u8> {
@@ -317,8 +371,11 @@ mod tests {
         let before = folder.path().join("before");
         fs::write(&before, [section(), block(6, 400)].concat()).unwrap();
         fs::set_permissions(&before, fs::Permissions::from_mode(0o600)).unwrap();
-        PacketFile::create(&before, owner(), Rotation::default()).unwrap();
-        assert_eq!(fs::metadata(&before).unwrap().len(), 0);
+        let mut file = PacketFile::create(&before, owner(), Rotation::default()).unwrap();
+        assert_eq!(fs::metadata(&before).unwrap().len(), 428, "nothing was written yet");
+        file.write_all(&section()).unwrap();
+        file.flush().unwrap();
+        assert_eq!(fs::read(&before).unwrap(), section());
     }
 
     #[test]
@@ -342,14 +399,29 @@ mod tests {
     }
 
     #[test]
-    fn whole_blocks_are_counted_and_lies_are_not() {
-        let blocks = [block(1, 12), block(2, 20)].concat();
-        for (len, whole) in [(0, 0), (11, 0), (12, 12), (31, 12), (32, 32)] {
-            assert_eq!(whole_blocks(&blocks, len), whole);
-        }
-        assert_eq!(whole_blocks(&block(1, 12)[..6], 6), 0);
-        let mut lie = block(1, 12);
-        lie[4..8].fill(0);
-        assert_eq!(whole_blocks(&lie, 12), 0);
+    fn one_that_replaces_none_takes_another_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let rotation = Rotation { bytes: Some(1), age: None };
+        let new = || {
+            let mut file = PacketFile::create_new(&path("p.pcapng"), owner(), rotation).unwrap();
+            file.write_all(&section()).unwrap();
+            file.flush().unwrap();
+            file
+        };
+        let mut files = [new(), new(), new()];
+        let paths = [0, 1, 2].map(|at: usize| files[at].path().to_owned());
+        assert_eq!(paths, ["p.pcapng", "p-2.pcapng", "p-3.pcapng"].map(path));
+        files[0].rotate().unwrap();
+        assert_eq!(files[0].path(), path("p-1.pcapng"));
+        files[0].write_all(&section()).unwrap();
+        files[0].rotate().unwrap();
+        assert_eq!(files[0].path(), path("p-4.pcapng"));
+        assert_eq!(fs::read(path("p-2.pcapng")).unwrap(), section());
+        assert!(files[1].is_in_place());
+        fs::rename(path("p-2.pcapng"), path("moved")).unwrap();
+        assert!(!files[1].is_in_place());
+        fs::copy(path("moved"), path("p-2.pcapng")).unwrap();
+        assert!(!files[1].is_in_place());
     }
 }

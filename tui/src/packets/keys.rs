@@ -10,6 +10,8 @@ use crate::tls::{ClientRandom, KeyLine, Label, LineId};
 
 /// Connections of which something is remembered: 40 MiB when each has all its secrets.
 const KEPT: usize = 50_000;
+/// Connections in the file that have no secrets, of which whoever sends packets can make as many as he likes: 12 MiB.
+const EXPECTED: usize = 131_072;
 /// Lines of one connection: all of RFC 9850, and those after some KeyUpdates.
 const LINES: usize = 48;
 
@@ -21,11 +23,16 @@ pub struct Keys {
     connections: HashMap<ClientRandom, Known>,
     /// Oldest first.
     order: VecDeque<ClientRandom>,
+    /// Connections in the file whose secrets may still come. They are apart from those with secrets, so that forged ones
+    /// take no place of these.
+    expected: HashSet<ClientRandom>,
+    /// Oldest first; some have come.
+    expected_order: VecDeque<ClientRandom>,
     /// Those with secrets that are to be written now.
     due: HashSet<ClientRandom>,
     /// All secrets are wanted, also those of connections that are not in the file.
     all: bool,
-    /// Secrets that were forgotten before their connection came.
+    /// Secrets that were forgotten before their connection came, or too many of one connection.
     pub forgotten: u64,
 }
 
@@ -58,6 +65,8 @@ impl Keys {
         Self {
             connections: HashMap::new(),
             order: VecDeque::new(),
+            expected: HashSet::new(),
+            expected_order: VecDeque::new(),
             due: HashSet::new(),
             all,
             forgotten: 0,
@@ -71,7 +80,11 @@ impl Keys {
         let known = self.known(random);
         known.meet(&key);
         let id = key.line.id();
-        if known.lines.contains(&id) || known.lines.len() >= LINES {
+        if known.lines.contains(&id) {
+            return;
+        }
+        if known.lines.len() >= LINES {
+            self.forgotten += 1;
             return;
         }
         known.lines.push(id);
@@ -83,7 +96,8 @@ impl Keys {
     }
 
     fn known(&mut self, random: ClientRandom) -> &mut Known {
-        if !self.connections.contains_key(&random) {
+        let is_new = !self.connections.contains_key(&random);
+        if is_new {
             self.order.push_back(random);
             if self.order.len() > KEPT
                 && let Some(oldest) = self.order.pop_front()
@@ -91,14 +105,31 @@ impl Keys {
             {
                 self.due.remove(&oldest);
                 self.forgotten += known.waiting.len() as u64;
+                if known.in_file {
+                    self.expect(oldest);
+                }
             }
         }
-        self.connections.entry(random).or_default()
+        let in_file = is_new && self.expected.remove(&random);
+        let known = self.connections.entry(random).or_default();
+        known.in_file |= in_file;
+        known
+    }
+
+    fn expect(&mut self, random: ClientRandom) {
+        if self.expected.insert(random) {
+            self.expected_order.push_back(random);
+        }
+        if self.expected_order.len() > EXPECTED
+            && let Some(oldest) = self.expected_order.pop_front()
+        {
+            self.expected.remove(&oldest);
+        }
     }
 
     /// Whether there is any secret of a connection.
     pub fn has(&self, random: &ClientRandom) -> bool {
-        self.connections.get(random).is_some_and(|known| !known.lines.is_empty())
+        self.connections.contains_key(random)
     }
 
     /// Whether its traffic can be decrypted with what is there.
@@ -109,16 +140,25 @@ impl Keys {
 
     /// The packets of a connection go to the file: so do its secrets, those that are there and those that will come.
     pub fn enter(&mut self, random: ClientRandom) {
-        let known = self.known(random);
-        known.in_file = true;
-        if !known.waiting.is_empty() {
-            self.due.insert(random);
+        match self.connections.get_mut(&random) {
+            Some(known) => {
+                known.in_file = true;
+                if !known.waiting.is_empty() {
+                    self.due.insert(random);
+                }
+            }
+            None => self.expect(random),
         }
     }
 
     /// Whether there are secrets that are to be written now.
     pub fn are_due(&self) -> bool {
         !self.due.is_empty()
+    }
+
+    /// How many connections there are of which something is remembered: with secrets, and without.
+    pub fn len(&self) -> [usize; 2] {
+        [self.connections.len(), self.expected_order.len()]
     }
 
     /// The secrets that are to be written now.
@@ -157,19 +197,8 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::fixture::process;
-    use crate::tls::{Role, Secret};
-
-    fn key(label: &Label, random: u8, value: u8, pid: u32, role: Role) -> PacketKey {
-        let len = if *label == Label::ClientRandom { 48 } else { 32 };
-        let secret = Secret::new(label, &[value; 48], len).unwrap();
-        let client_random = ClientRandom([random; 32]);
-        PacketKey {
-            line: KeyLine { label: label.clone(), client_random, secret },
-            process: process(pid, "curl"),
-            role: Some(role),
-        }
-    }
+    use crate::packets::fixture::key;
+    use crate::tls::Role;
 
     #[test]
     fn a_connection_is_complete_with_one_master_secret_or_four_traffic_secrets() {
@@ -207,14 +236,16 @@ mod tests {
         assert_eq!(all.take_due().len(), 1);
     }
 
+    /// Client randoms that differ.
+    fn random(number: u32) -> ClientRandom {
+        let mut random = ClientRandom([0; 32]);
+        random.0[..4].copy_from_slice(&number.to_be_bytes());
+        random
+    }
+
     #[test]
     fn connections_that_never_come_are_forgotten_oldest_first() {
         let mut keys = Keys::new(false);
-        let random = |number: u32| {
-            let mut random = ClientRandom([0; 32]);
-            random.0[..4].copy_from_slice(&number.to_be_bytes());
-            random
-        };
         for number in 0..KEPT as u32 + 3 {
             let mut key = key(&Label::ClientRandom, 0, 1, 7, Role::Client);
             key.line.client_random = random(number);
@@ -222,5 +253,50 @@ mod tests {
         }
         assert_eq!(keys.forgotten, 3);
         assert!(!keys.has(&random(2)) && keys.has(&random(3)));
+    }
+
+    #[test]
+    fn handshakes_without_secrets_take_no_place_of_those_with_some() {
+        let mut keys = Keys::new(false);
+        keys.enter(ClientRandom([0xe1; 32]));
+        keys.take(key(&Label::ClientRandom, 0xe2, 1, 7, Role::Client));
+        keys.enter(ClientRandom([0xe2; 32]));
+        assert_eq!(keys.take_due().len(), 1);
+        (0..EXPECTED as u32).for_each(|number| keys.enter(random(number)));
+        // Of both connections something comes late; nobody waits for the first one any more.
+        for random in [0xe1, 0xe2] {
+            keys.take(key(&Label::Exporter, random, 1, 7, Role::Client));
+        }
+        let due = keys.take_due();
+        assert_eq!(due.len(), 1);
+        assert_eq!(due[0].client_random, ClientRandom([0xe2; 32]));
+        assert_eq!(keys.len(), [2, EXPECTED]);
+    }
+
+    #[test]
+    fn one_in_the_file_is_remembered_when_others_take_its_place() {
+        let mut keys = Keys::new(false);
+        let early = ClientRandom([0xe1; 32]);
+        keys.enter(early);
+        keys.take(key(&Label::ClientRandom, 0xe1, 1, 7, Role::Client));
+        assert_eq!(keys.take_due().len(), 1);
+        for number in 0..KEPT as u32 {
+            let mut key = key(&Label::ClientRandom, 0, 1, 7, Role::Client);
+            key.line.client_random = random(number);
+            keys.take(key);
+        }
+        assert!(!keys.has(&early));
+        keys.take(key(&Label::Exporter, 0xe1, 1, 7, Role::Client));
+        assert_eq!(keys.take_due().len(), 1);
+    }
+
+    #[test]
+    fn what_is_too_much_of_one_connection_is_counted() {
+        let mut keys = Keys::new(false);
+        for number in 0..LINES + 2 {
+            let label = Label::Other(format!("SECRET_{number}").into());
+            keys.take(key(&label, 1, 1, 7, Role::Client));
+        }
+        assert_eq!(keys.forgotten, 2);
     }
 }

@@ -6,7 +6,8 @@
 //! For the wire view: `hellos`, of which the kernel leaves out all packets but those with which a handshake begins, and
 //! `owner`, which tells whose a connection is.
 
-mod backlog;
+pub(crate) mod backlog;
+mod blocks;
 mod connections;
 mod file;
 mod filter;
@@ -17,9 +18,12 @@ mod links;
 mod output;
 mod owner;
 mod recorder;
-mod recording;
-mod ring;
+pub(crate) mod recording;
+pub(crate) mod ring;
 mod socket;
+
+#[cfg(test)]
+mod fixture;
 
 pub use file::{FileError, Rotation};
 pub use filter::INTERFACES;
@@ -27,4 +31,4 @@ pub use hellos::Hellos;
 pub use owner::{Opener, Owners};
 pub use recorder::{Plan, Recorder, RecorderError};
 pub use recording::{Scope, Terms};
-pub use socket::Statistics;
+pub use socket::{Statistics, advice};

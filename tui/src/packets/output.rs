@@ -27,6 +27,7 @@ struct Known {
     link: Link,
     /// Its number in the present file.
     number: Option<u32>,
+    is_gone: bool,
 }
 
 /// Writes packets and secrets.
@@ -38,6 +39,8 @@ pub struct Output {
     rotate_at: Option<Instant>,
     /// The present file has packets.
     has_packets: bool,
+    /// Secrets were written last: the packet that needs them comes next.
+    is_within: bool,
     /// What the user should know.
     warnings: Vec<String>,
 }
@@ -58,6 +61,7 @@ impl Output {
             places: HashMap::new(),
             rotate_at: None,
             has_packets: false,
+            is_within: false,
             warnings: Vec::new(),
         })
     }
@@ -80,10 +84,13 @@ impl Output {
         self.file().flush()
     }
 
-    /// Describes those that are not, and are still there. Wireshark's tools take the kind of a file from what stands before
-    /// its first other block.
+    /// Describes those that are not, and are still there, at the beginning of a file: Wireshark's tools take its kind from
+    /// what stands before its first other block.
     fn describe_all(&mut self) -> io::Result<()> {
-        let mut present: Vec<usize> = self.places.values().copied().flatten().collect();
+        let interfaces = &self.interfaces;
+        let is_there = |place: &usize| interfaces.get(*place).is_some_and(|known| !known.is_gone);
+        let places = self.places.values().copied().flatten();
+        let mut present: Vec<usize> = places.filter(is_there).collect();
         present.sort_unstable();
         present.into_iter().try_for_each(|place| self.number(place).map(drop))
     }
@@ -128,16 +135,20 @@ impl Output {
         if self.interfaces.len() >= INTERFACES {
             return None;
         }
-        self.interfaces.push(Known { index, name, link, number: None });
+        self.interfaces.push(Known { index, name, link, number: None, is_gone: false });
         Some(self.interfaces.len() - 1)
     }
 
     /// Interfaces changed: those that have another name now are others. Of one that is gone, packets may still come.
-    pub fn forget_renamed(&mut self, name: impl Fn(u32) -> Option<String>) {
-        let interfaces = &self.interfaces;
+    pub fn interfaces_changed(&mut self, name: impl Fn(u32) -> Option<String>) {
+        let interfaces = &mut self.interfaces;
         self.places.retain(|(index, _), place| {
-            let known = place.and_then(|place| interfaces.get(place));
-            known.is_none_or(|known| name(*index).is_none_or(|now| known.name == Some(now)))
+            let Some(known) = place.and_then(|place| interfaces.get_mut(place)) else {
+                return true;
+            };
+            let now = name(*index);
+            known.is_gone = now.is_none();
+            known.is_gone || known.name == now
         });
     }
 
@@ -150,20 +161,25 @@ impl Output {
             return;
         }
         let began = match self.file().rotate() {
-            Ok(()) => self.writer.section().map_err(|error| error.to_string()),
+            Ok(()) => self.begin().map_err(|error| error.to_string()),
             Err(error) => Err(FileError::to_string(&error)),
         };
         match began {
             Ok(()) => {
                 self.rotate_at = None;
-                self.has_packets = false;
-                self.interfaces.iter_mut().for_each(|known| known.number = None);
             }
             Err(error) => {
                 self.rotate_at = Some(Instant::now() + ROTATE_AGAIN);
                 self.warnings.push(format!("the packets' next file: {error}"));
             }
         }
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
+        self.has_packets = false;
+        self.interfaces.iter_mut().for_each(|known| known.number = None);
+        self.writer.section()?;
+        self.describe_all()
     }
 
     fn number(&mut self, place: usize) -> io::Result<u32> {
@@ -186,12 +202,14 @@ impl Output {
 impl Sink for Output {
     fn secrets(&mut self, lines: &[Box<KeyLine>]) -> io::Result<()> {
         self.rotate();
-        self.describe_all()?;
+        self.is_within = true;
         self.writer.secrets(lines.iter().map(|line| &**line))
     }
 
     fn packet(&mut self, packet: &Held, comment: Option<&str>) -> io::Result<()> {
-        self.rotate();
+        if !std::mem::take(&mut self.is_within) {
+            self.rotate();
+        }
         if !std::mem::replace(&mut self.has_packets, true) {
             self.file().begins();
         }
@@ -204,5 +222,105 @@ impl Sink for Output {
             comment,
         })?;
         self.file().flush_if_full()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::super::file::Rotation;
+    use super::*;
+    use crate::keylog::Owner;
+    use crate::model::Time;
+    use crate::packets::blocks::Contents;
+    use crate::packets::fixture::key;
+    use crate::pcapng::{Item, Reader};
+    use crate::tls::{Label, Role};
+
+    const LOOPBACK: (u32, u16) = (1, libc::ARPHRD_LOOPBACK);
+
+    fn output(path: &Path, bytes: u64) -> Output {
+        let rotation = Rotation { bytes: Some(bytes), age: None };
+        let file = PacketFile::create(path, Owner::of_this_run(), rotation).unwrap();
+        let mut output = Output::new(file).unwrap();
+        output.describe(&[LOOPBACK], |_| Some("lo".to_owned())).unwrap();
+        output
+    }
+
+    fn packet() -> Held {
+        Held {
+            time: Time(0),
+            interface: 0,
+            original_length: 100,
+            connection: None,
+            begins: None,
+            bytes: Box::new([0; 100]),
+        }
+    }
+
+    /// The kinds of the blocks of a file: section, interface, secrets (key), packet.
+    fn blocks(path: &Path) -> String {
+        let bytes = fs::read(path).unwrap();
+        let mut reader = Reader::new(&bytes[..]).unwrap();
+        let mut kinds = String::new();
+        while let Some(block) = reader.next_block().unwrap() {
+            kinds.push(match block.item {
+                Item::Section(_) => 's',
+                Item::Secrets(_) => 'k',
+                Item::Packet(_) => 'p',
+                Item::Other => 'i',
+            });
+        }
+        kinds
+    }
+
+    #[test]
+    fn secrets_and_the_packet_behind_them_go_to_the_same_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut output = output(&folder.path().join("p.pcapng"), 2000);
+        let lines: Vec<_> = (0..20)
+            .map(|random| Box::new(key(&Label::Exporter, random, 1, 7, Role::Client).line))
+            .collect();
+        output.packet(&packet(), None).unwrap();
+        output.secrets(&lines).unwrap();
+        assert!(output.file().is_full());
+        output.packet(&packet(), None).unwrap();
+        output.packet(&packet(), None).unwrap();
+        output.file().flush().unwrap();
+        assert_eq!(blocks(&folder.path().join("p.pcapng")), "sipkp");
+        assert_eq!(blocks(&folder.path().join("p-1.pcapng")), "sip");
+    }
+
+    #[test]
+    fn an_interface_that_is_gone_is_described_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut output = output(&folder.path().join("p.pcapng"), 1);
+        output.describe(&[(2, libc::ARPHRD_ETHER)], |_| Some("veth".to_owned())).unwrap();
+        output.packet(&packet(), None).unwrap();
+        output.interfaces_changed(|index| (index == 1).then(|| "lo".to_owned()));
+        output.packet(&packet(), None).unwrap();
+        // One of its packets comes late.
+        output.packet(&Held { interface: 1, ..packet() }, None).unwrap();
+        output.file().flush().unwrap();
+        let files = ["p.pcapng", "p-1.pcapng", "p-2.pcapng"];
+        let kinds = files.map(|name| blocks(&folder.path().join(name)));
+        assert_eq!(kinds, ["siip", "sip", "siip"]);
+    }
+
+    #[test]
+    fn what_is_not_on_the_disk_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut output = output(&folder.path().join("p.pcapng"), 1 << 20);
+        let lines =
+            [1, 10].map(|random| Box::new(key(&Label::Exporter, random, 1, 7, Role::Client).line));
+        output.packet(&packet(), Some("curl")).unwrap();
+        output.secrets(&lines).unwrap();
+        output.packet(&packet(), None).unwrap();
+        let expected = Contents { packets: 2, bytes: 200, secrets: 2 };
+        assert_eq!(output.file().unwritten(), expected);
+        output.file().flush().unwrap();
+        assert_eq!(output.file().unwritten(), Contents::default());
     }
 }

@@ -5,13 +5,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use super::backlog::{Backlog, Ends, Held};
-use super::connections::{Connections, Fate};
+use super::backlog::{Backlog, Held};
+use super::connections::{Connections, Ends, Fate, Serial};
 use super::keys::Keys;
 use super::ring::RETIRE_MS;
 use crate::model::{PacketKey, Time};
 use crate::tls::{ClientRandom, KeyLine};
-use crate::wire::{Handshakes, Limits, Link, Seen, segment};
+use crate::wire::{Handshakes, Limits, Link, Seen, Segment, segment};
 
 /// How long a packet may come after another one that is younger: as long as the kernel keeps a block, and a little more.
 const SETTLE: Duration = Duration::from_millis(RETIRE_MS as u64 + 10);
@@ -74,7 +74,7 @@ pub struct Caught<'b> {
 /// What was counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Packets written, and their bytes.
+    /// Packets written.
     pub packets: u64,
     /// Bytes of them.
     pub bytes: u64,
@@ -84,6 +84,23 @@ pub struct Counts {
     pub hurried: u64,
     /// Packets that were dropped since the disk took nothing for too long.
     pub dropped: u64,
+    /// Secrets that were forgotten before their packets came, or that the disk did not take.
+    pub lost: u64,
+}
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Bytes of packets, with what it costs to keep them.
+    pub bytes: usize,
+    /// Packets.
+    pub packets: usize,
+    /// Handshakes whose secrets packets wait for.
+    pub waits: usize,
+    /// Connections.
+    pub connections: usize,
+    /// Handshakes with secrets, and such in the file without.
+    pub randoms: [usize; 2],
 }
 
 /// The recording.
@@ -102,7 +119,6 @@ pub struct Recording {
 #[derive(Clone, Copy, Debug)]
 struct Wait {
     from: Time,
-    until: Time,
     random: ClientRandom,
 }
 
@@ -122,7 +138,7 @@ impl Recording {
 
     /// What was counted.
     pub fn counts(&self) -> Counts {
-        self.counts
+        Counts { lost: self.counts.lost + self.keys.forgotten, ..self.counts }
     }
 
     /// Whether a packet waits to be written.
@@ -139,27 +155,30 @@ impl Recording {
     pub fn packet(&mut self, caught: Caught<'_>) {
         let Caught { time, interface, link, original_length, bytes } = caught;
         let segment = segment(link, bytes);
-        let ends = segment.as_ref().map(Ends::of);
-        if let (Some(segment), Some(ends)) = (&segment, ends) {
-            let until = time + self.terms.wait;
-            if self.terms.scope == Scope::Attached {
-                self.connections.see(ends, segment, until);
-            }
-            for seen in self.handshakes.segment(time, segment) {
-                let Seen::Begun(hello) = seen else { continue };
-                let random = hello.client_random;
-                self.connections.begin(ends, random, Fate::Undecided(until));
-                if self.terms.scope == Scope::All {
-                    let at = self.waits.partition_point(|wait| wait.from <= time);
-                    self.waits.insert(at, Wait { from: time, until, random });
-                }
-            }
-        }
-        let is_unwanted = || ends.is_none_or(|ends| self.connections.fate(&ends) == Fate::Unwanted);
-        if self.terms.scope == Scope::Attached && is_unwanted() {
+        let (connection, begins) = segment.map_or((None, None), |segment| self.see(time, &segment));
+        let fate = connection.map_or(Fate::Unwanted, |serial| self.connections.fate(serial));
+        if self.terms.scope == Scope::Attached && fate == Fate::Unwanted {
             return;
         }
-        self.backlog.push(Held { time, interface, original_length, ends, bytes: bytes.into() });
+        let begins = begins.map(Box::new);
+        let bytes = bytes.into();
+        self.backlog.push(Held { time, interface, original_length, connection, begins, bytes });
+    }
+
+    /// Takes notice of a segment: its connection, and the handshake that begins with it.
+    fn see(&mut self, at: Time, segment: &Segment<'_>) -> (Option<Serial>, Option<ClientRandom>) {
+        let ends = Ends::of(segment);
+        let mut seen = (self.connections.see(ends, segment, at), None);
+        for told in self.handshakes.segment(at, segment) {
+            let Seen::Begun(hello) = told else { continue };
+            let random = hello.client_random;
+            seen = (Some(self.connections.begin(ends, random, at)), Some(random));
+            if self.terms.scope == Scope::All {
+                let place = self.waits.partition_point(|wait| wait.from <= at);
+                self.waits.insert(place, Wait { from: at, random });
+            }
+        }
+        seen
     }
 
     /// Writes what needs to wait no longer; at the end everything.
@@ -177,7 +196,8 @@ impl Recording {
             }
             let Some(front) = self.backlog.front() else { return Ok(()) };
             let is_full = self.backlog.bytes() > self.terms.held;
-            if !end && !is_full && now < front.time + SETTLE {
+            let is_settled = now >= front.time + SETTLE || is_ahead(front.time, now);
+            if !end && !is_full && !is_settled {
                 return Ok(());
             }
             if self.waits.front().is_some_and(|wait| wait.from <= front.time) {
@@ -185,19 +205,19 @@ impl Recording {
                     return Ok(());
                 }
                 self.counts.hurried += 1;
-                self.end_wait();
+                self.waits.pop_front();
                 continue;
             }
-            let fate = match front.ends {
+            let fate = match front.connection {
                 _ if self.terms.scope == Scope::All => Fate::Wanted,
                 None => Fate::Unwanted,
-                Some(ends) => self.decide(ends, now, end || is_full),
+                Some(serial) => self.decide(serial, now, end || is_full),
             };
             match fate {
                 Fate::Undecided(_) => return Ok(()),
                 Fate::Unwanted => drop(self.backlog.pop()),
-                // Secrets may have become due by this decision: they come first.
-                Fate::Wanted if self.keys.are_due() => {}
+                // The secrets of the handshake that begins with it come first.
+                Fate::Wanted if self.enter() => {}
                 Fate::Wanted => self.write(sink)?,
             }
         }
@@ -205,14 +225,41 @@ impl Recording {
 
     /// Drops the oldest packets that there is no room for, while the disk takes nothing.
     pub fn drop_excess(&mut self) {
-        while self.backlog.bytes() > self.terms.held && self.backlog.pop().is_some() {
+        while self.backlog.bytes() > self.terms.held
+            && let Some(packet) = self.backlog.pop()
+        {
             self.counts.dropped += 1;
+            // For what is gone nobody waits.
+            let Some(random) = packet.begins else { continue };
+            let first = self.waits.partition_point(|wait| wait.from < packet.time);
+            let same = self.waits.range(first..).take_while(|wait| wait.from == packet.time);
+            if let Some(further) = same.map(|wait| wait.random).position(|other| other == *random) {
+                self.waits.remove(first + further);
+            }
         }
+    }
+
+    /// How much is kept.
+    pub fn kept(&self) -> Kept {
+        Kept {
+            bytes: self.backlog.bytes(),
+            packets: self.backlog.len(),
+            waits: self.waits.len(),
+            connections: self.connections.len(),
+            randoms: self.keys.len(),
+        }
+    }
+
+    /// Gives up what could not be written at the end.
+    pub fn give_up(&mut self) {
+        self.counts.dropped += self.backlog.len() as u64;
+        self.counts.lost += self.keys.take_due().len() as u64;
+        (self.backlog, self.waits) = (Backlog::default(), VecDeque::new());
     }
 
     fn write(&mut self, sink: &mut impl Sink) -> io::Result<()> {
         let Some(packet) = self.backlog.pop() else { return Ok(()) };
-        let random = packet.ends.and_then(|ends| self.connections.random(&ends));
+        let random = packet.connection.and_then(|serial| self.connections.random(serial));
         self.counts.packets += 1;
         self.counts.bytes += packet.bytes.len() as u64;
         sink.packet(&packet, random.and_then(|random| self.keys.who(&random)))
@@ -221,38 +268,50 @@ impl Recording {
     /// Ends the waits of connections that can be decrypted, and those that took too long.
     fn end_waits(&mut self, now: Time, end: bool) {
         while let Some(wait) = self.waits.front() {
-            // A clock that was set back must not make anybody wait until it is there again.
-            let is_late = now >= wait.until || now < wait.from;
-            if !(end || is_late || self.keys.is_complete(&wait.random)) {
+            let is_over = end || self.is_late(wait.from, now);
+            if !is_over && !self.keys.is_complete(&wait.random) {
                 return;
             }
-            self.end_wait();
+            self.waits.pop_front();
         }
     }
 
-    fn end_wait(&mut self) {
-        if let Some(wait) = self.waits.pop_front() {
-            self.keys.enter(wait.random);
-        }
+    /// Whether what has waited since then has waited long enough.
+    fn is_late(&self, since: Time, now: Time) -> bool {
+        now >= since + self.terms.wait || is_ahead(since, now)
     }
 
-    /// Whether a connection is one of those that are captured, and with its secrets there.
-    fn decide(&mut self, ends: Ends, now: Time, must: bool) -> Fate {
-        let Fate::Undecided(until) = self.connections.fate(&ends) else {
-            return self.connections.fate(&ends);
+    /// The handshake that begins with the oldest packet, if one does, is one of the file; `true` when there are secrets of it.
+    fn enter(&mut self) -> bool {
+        if let Some(random) = self.backlog.take_beginning() {
+            self.keys.enter(random);
+        }
+        self.keys.are_due()
+    }
+
+    /// Whether a connection is one of those that are captured, with its secrets there.
+    fn decide(&mut self, serial: Serial, now: Time, must: bool) -> Fate {
+        let Fate::Undecided(since) = self.connections.fate(serial) else {
+            return self.connections.fate(serial);
         };
-        let random = self.connections.random(&ends);
-        let is_late = must || now >= until;
+        let random = self.connections.random(serial);
+        let is_late = must || self.is_late(since, now);
         let fate = match random {
             Some(random) if self.keys.is_complete(&random) => Fate::Wanted,
             Some(random) if is_late && self.keys.has(&random) => Fate::Wanted,
             _ if is_late => Fate::Unwanted,
-            _ => return Fate::Undecided(until),
+            _ => return Fate::Undecided(since),
         };
-        if let (Fate::Wanted, Some(random)) = (fate, random) {
-            self.keys.enter(random);
-        }
-        self.connections.decide(&ends, fate);
+        self.connections.decide(serial, fate);
         fate
     }
 }
+
+/// Whether the clock was set back since then: nobody waits until it is there again.
+fn is_ahead(time: Time, now: Time) -> bool {
+    time > now + SETTLE
+}
+
+#[cfg(test)]
+#[path = "recording_tests.rs"]
+mod tests;

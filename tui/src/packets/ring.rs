@@ -103,19 +103,24 @@ pub struct Block<'r> {
 impl Block<'_> {
     /// Its packets, in the order of their arrival.
     pub fn frames(&self) -> Frames<'_> {
-        let at = |field| offset_of!(libc::tpacket_block_desc, hdr) + field;
-        let number = |field| u32_at(self.bytes, at(field)).unwrap_or(0);
-        Frames {
-            block: self.bytes,
-            at: number(offset_of!(libc::tpacket_hdr_v1, offset_to_first_pkt)) as usize,
-            left: number(offset_of!(libc::tpacket_hdr_v1, num_pkts)),
-        }
+        frames(self.bytes)
     }
 }
 
 impl Drop for Block<'_> {
     fn drop(&mut self) {
         self.status.store(libc::TP_STATUS_KERNEL, Ordering::Release);
+    }
+}
+
+/// The packets of a block, which begins with a `tpacket_block_desc`.
+pub fn frames(block: &[u8]) -> Frames<'_> {
+    let at = |field| offset_of!(libc::tpacket_block_desc, hdr) + field;
+    let number = |field| u32_at(block, at(field)).unwrap_or(0);
+    Frames {
+        block,
+        at: number(offset_of!(libc::tpacket_hdr_v1, offset_to_first_pkt)) as usize,
+        left: number(offset_of!(libc::tpacket_hdr_v1, num_pkts)),
     }
 }
 
@@ -154,6 +159,10 @@ impl<'b> Iterator for Frames<'b> {
         let frame = frame(header)?;
         let next = u32_at(header, offset_of!(libc::tpacket3_hdr, tp_next_offset))?;
         self.at += next as usize;
+        if next == 0 {
+            // The last one (`prb_close_block` in net/packet/af_packet.c), whatever their number is said to be.
+            self.left = 0;
+        }
         Some(frame)
     }
 }
@@ -267,5 +276,9 @@ mod tests {
         assert!(frame(&header[..70]).is_none());
         let mut frames = Frames { block: &header, at: usize::MAX - 1, left: 3 };
         assert!(frames.next().is_none());
+        put(&mut header, offset_of!(libc::tpacket3_hdr, tp_mac), 82);
+        put(&mut header, offset_of!(libc::tpacket3_hdr, tp_snaplen), 60);
+        let frames = Frames { block: &header, at: 0, left: u32::MAX };
+        assert_eq!(frames.count(), 1, "none follows");
     }
 }

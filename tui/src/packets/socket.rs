@@ -98,6 +98,16 @@ impl AsFd for Socket {
     }
 }
 
+/// What to do about an error of [`Socket::open`], as the end of a sentence; nothing where that is not known.
+pub fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "; it takes CAP_NET_RAW: run it as root on the host, or give the container that capability"
+        }
+        _ => "",
+    }
+}
+
 /// What a socket counted (`PACKET_STATISTICS`, packet(7)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {

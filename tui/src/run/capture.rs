@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -19,7 +19,7 @@ use super::named::{add_images, running, starts};
 use super::open_files::{has_files_for_wire, raise_file_limit};
 use super::warn_of;
 use crate::capture::{self, CaptureError, Loaded, RING};
-use crate::cli::{self, CaptureTask, Mode};
+use crate::cli::{CaptureTask, Mode};
 use crate::command::{Command, Streams};
 use crate::config::{self, Config};
 use crate::harden;
@@ -160,14 +160,15 @@ fn capture_logged(
         alone: !selection.pids.is_empty() && !selection.all && !selection.has_patterns(),
     };
     runtime.block_on(async {
-        // What cannot be recorded is better known before anything is attached, and no handshake comes before its packets.
-        let recorder = task.packets.clone().map(|plan| Recorder::start(plan, Owner::of_this_run()));
-        let recorder = recorder.transpose()?;
         let loaded = loading.join().map_err(|_| anyhow!("loading the eBPF object failed"))??;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
             say(&format!("warning: {}", crate::text::sanitize(warning)));
         }
+        // What cannot be recorded is better known before anything is attached, and no handshake comes before its packets.
+        let recorder = task.packets.first.clone();
+        let recorder = recorder.map(|plan| Recorder::start(plan, Owner::of_this_run()));
+        let recorder = recorder.transpose()?;
         let at_a_time = match loaded.probes.are_linked_one_by_one() {
             true => AT_A_TIME_ONE_BY_ONE,
             false => AT_A_TIME,
@@ -181,12 +182,11 @@ fn capture_logged(
             Mode::Keylog | Mode::Pcap => WireView::Count,
             Mode::Tui | Mode::Json => WireView::Rows,
         };
+        let terms = task.packets.later.terms;
+        model.recorded_back = (!terms.all_secrets).then_some(terms.wait);
+        machine.set_plan(task.packets.later.clone());
         if let Some(recorder) = recorder {
-            let plan = task.packets.clone();
-            machine.set_recorder(
-                recorder,
-                plan.unwrap_or_else(|| cli::usual_recording(PathBuf::new())),
-            );
+            machine.set_recorder(recorder);
             model.update(machine.now(), Msg::Record(true));
         }
         if let Some(command) = command {

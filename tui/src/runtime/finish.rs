@@ -40,6 +40,8 @@ pub async fn finish(
         }
     }
     end_wire(machine, model);
+    // No further secret comes: it ends while the key log is written.
+    machine.stop_recording();
     let end = Instant::now() + FLUSH;
     let mut retried = false;
     // A key log that is being opened gets what was captured before.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::{Rlimit, Signal};
-use tokio::sync::mpsc::{Receiver, channel};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
 use super::Engine;
@@ -15,14 +15,13 @@ use super::scanner::Scanner;
 use super::wire::WireThread;
 use super::writer::Writer;
 use crate::capture::{CaptureError, Control, Counters, Events, Loaded, Rules};
-use crate::cli::usual_recording;
 use crate::clock::time_of_day;
 use crate::command::{Child, Command, Streams};
 use crate::harden;
 use crate::keylog::Owner;
 use crate::model::target::Change;
-use crate::model::{Effect, Ending, KeyLogMsg, Msg, Time, WireMsg};
-use crate::packets::{Plan, Recorder};
+use crate::model::{Effect, Ending, KeyLogMsg, Msg, Recorded, Time, WireMsg};
+use crate::packets::{Plan, Recorder, advice};
 use crate::priority;
 use crate::target::follow::first::First;
 use crate::target::follow::watch::Watch;
@@ -34,8 +33,8 @@ const REPLIES: usize = 256;
 const WIRE_MESSAGES: usize = 8;
 /// How often counters are read and the key log's path is checked.
 const TICK: Duration = Duration::from_millis(250);
-/// How long the end of a recording waits for its disk: the interface waits, too.
-const RECORDER: Duration = Duration::from_secs(1);
+/// How long a recording that ends waits for its disk; nothing else waits for it.
+const RECORDER: Duration = Duration::from_secs(5);
 /// How long the end waits for what the wire showed last.
 const WIRE: Duration = Duration::from_secs(2);
 
@@ -48,8 +47,10 @@ pub struct Machine {
     control: Option<Control>,
     writer: Writer,
     recorder: Option<Recorder>,
+    /// The recorder is to end, by this time at the latest.
+    recorder_ends: Option<Instant>,
     /// What is recorded, but to another file, when it is asked for.
-    plan: Plan,
+    plan: Option<Plan>,
     /// `None` where the wire is not looked at.
     wire: Option<WireThread>,
     wire_says: Receiver<WireMsg>,
@@ -58,6 +59,8 @@ pub struct Machine {
     /// Not the exporter: a disk that hangs must not hide the command lines, nor the other way round.
     looker: Errands,
     replies: Receiver<Msg>,
+    /// The threads' end of that.
+    sender: Sender<Msg>,
     /// What the writer has done: it need not wake the loop that is about to look into the ring.
     wrote: Receiver<Msg>,
     tick: Interval,
@@ -95,7 +98,9 @@ impl Machine {
         let (wire_sender, wire_says) = channel(WIRE_MESSAGES);
         let wire = loaded.wire.take().and_then(|wire| {
             let started = WireThread::start(wire, watch.clone(), wire_sender);
-            let told = |error| own.push(Msg::Warning(format!("no wire view: {error}")));
+            let told = |error| {
+                own.push(Msg::Warning(format!("no wire view: {error}{}", advice(&error))));
+            };
             started.map_err(told).ok()
         });
         let control = Control::start(loaded.probes, registry.files())?;
@@ -107,13 +112,15 @@ impl Machine {
             control: Some(control),
             writer: Writer::start(writes)?,
             recorder: None,
-            plan: usual_recording(PathBuf::new()),
+            recorder_ends: None,
+            plan: None,
             wire,
             wire_says,
             exporter: Errands::start("export", sender.clone())?,
             looker: Errands::start("look", sender.clone())?,
-            scanner: Scanner::start(registry, watch, first, sender, ahead)?,
+            scanner: Scanner::start(registry, watch, first, sender.clone(), ahead)?,
             replies,
+            sender,
             wrote,
             tick,
             own,
@@ -127,28 +134,50 @@ impl Machine {
         self.command = Some((command, streams, files));
     }
 
-    /// Gives it the recorder that gets the secrets of [`Effect::Record`], and what that records.
-    pub fn set_recorder(&mut self, recorder: Recorder, plan: Plan) {
+    /// Gives it the recorder that gets the secrets of [`Effect::Record`].
+    pub fn set_recorder(&mut self, recorder: Recorder) {
         self.recorder = Some(recorder);
-        self.plan = plan;
+    }
+
+    /// Gives it what is recorded when that is asked for, but for the file.
+    pub fn set_plan(&mut self, plan: Plan) {
+        self.plan = Some(plan);
     }
 
     fn start_recording(&mut self, path: PathBuf) {
-        let plan = Plan { path: path.clone(), ..self.plan.clone() };
-        match Recorder::start(plan, Owner::of_this_run()) {
-            Ok(recorder) => {
-                self.recorder = Some(recorder);
-                self.own.push(Msg::Recording(Some(path)));
-            }
-            Err(error) => self.own.push(Msg::Warning(format!("packets are not recorded: {error}"))),
+        let Some(plan) = self.plan.clone().filter(|_| self.recorder.is_none()) else {
+            let text = "packets are not recorded: the disk of another recording does not answer";
+            return self.own.push(Msg::Warning(text.to_owned()));
+        };
+        let refused = |error| Msg::Warning(format!("packets are not recorded: {error}"));
+        let replies = self.sender.clone();
+        let told = move |begun: Result<_, _>| {
+            let msg = begun.map_or_else(refused, |path| Msg::Recording(Some(path)));
+            // At the end nobody listens any more.
+            let _ = replies.blocking_send(msg);
+        };
+        match Recorder::spawn(Plan { path, ..plan }, Owner::of_this_run(), told) {
+            Ok(recorder) => self.recorder = Some(recorder),
+            Err(error) => self.own.push(refused(error)),
         }
     }
 
-    fn stop_recording(&mut self) {
-        let mut last = Vec::new();
-        self.end_recorder(RECORDER, &mut last);
-        self.own.append(&mut last);
-        self.own.push(Msg::Recording(None));
+    /// Lets the recorder write what it has, and end.
+    pub fn stop_recording(&mut self) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.stop();
+            self.recorder_ends.get_or_insert_with(|| Instant::now() + RECORDER);
+        }
+    }
+
+    /// Takes notice of a recorder that has ended, or whose disk does not answer.
+    fn reap_recorder(&mut self, into: &mut Vec<Msg>) {
+        let has_ended =
+            self.recorder.as_ref().is_some_and(|recorder| recorder.ends_within(Duration::ZERO));
+        if has_ended || self.recorder_ends.is_some_and(|at| Instant::now() >= at) {
+            self.end_recorder(Duration::ZERO, into);
+            into.push(Msg::Recording(None));
+        }
     }
 
     /// Whether the wire is looked at.
@@ -220,13 +249,17 @@ impl Machine {
 
     /// Ends the recorder, but does not wait longer than `limit` for its disk, and tells what it has done.
     pub fn end_recorder(&mut self, limit: Duration, into: &mut Vec<Msg>) {
-        if let Some(recorder) = &mut self.recorder
-            && !recorder.finish(limit)
-        {
-            into.push(Msg::Warning("the packets' disk did not answer at the end".to_owned()));
-        }
+        self.stop_recording();
+        let has_ended = self.recorder.as_ref().is_none_or(|recorder| recorder.ends_within(limit));
         self.read_recorder(into);
-        self.recorder = None;
+        if let Some(recorder) = self.recorder.take()
+            && !has_ended
+        {
+            let error = "the packets' disk did not answer at the end".to_owned();
+            into.push(Msg::Warning(error.clone()));
+            into.push(Msg::Recorded(Recorded { failing: Some(error), ..recorder.recorded() }));
+        }
+        self.recorder_ends = None;
     }
 
     fn read_recorder(&self, into: &mut Vec<Msg>) {
@@ -257,6 +290,7 @@ impl Machine {
         self.reap(into);
         self.read_counters(into);
         self.read_recorder(into);
+        self.reap_recorder(into);
         into.push(Msg::Tick);
     }
 

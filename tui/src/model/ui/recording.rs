@@ -36,13 +36,27 @@ impl App {
     }
 }
 
-/// `tlskeytop-20260102-030405.pcapng`, in UTC: nothing that was recorded before is replaced.
+/// `tlskeytop-20260102-030405.678.pcapng`, in UTC. One that is there is not replaced: the recorder takes another name.
 fn file_name(now: Time) -> PathBuf {
-    const FORMAT: &[time::format_description::BorrowedFormatItem<'_>] =
-        time::macros::format_description!("[year][month][day]-[hour][minute][second]");
+    const FORMAT: &[time::format_description::BorrowedFormatItem<'_>] = time::macros::format_description!(
+        "[year][month][day]-[hour][minute][second].[subsecond digits:3]"
+    );
     let text = OffsetDateTime::from_unix_timestamp_nanos(i128::from(now.0))
         .ok()
         .and_then(|time| time.format(FORMAT).ok())
         .unwrap_or_else(|| now.0.to_string());
     format!("./tlskeytop-{text}.pcapng").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_follows_at_once_has_another_name() {
+        let at = |milliseconds: u64| Time((1_767_322_800_000 + milliseconds) * 1_000_000);
+        let named = |name: &str| PathBuf::from(name);
+        assert_eq!(file_name(at(7)), named("./tlskeytop-20260102-030000.007.pcapng"));
+        assert_eq!(file_name(at(8)), named("./tlskeytop-20260102-030000.008.pcapng"));
+    }
 }
