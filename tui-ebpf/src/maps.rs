@@ -95,8 +95,10 @@ pub static OWNERS: LruHashMap<Flow, Owner> = LruHashMap::with_max_entries(65_536
 pub struct Opening {
     /// The number of the client's first byte; 0 where its SYN was not seen.
     pub first: u32,
-    /// Bytes that pass before it is no handshake any more.
+    /// Bytes that still pass.
     pub left: u32,
+    /// 1 once a side's first byte is that of a handshake.
+    pub has_begun: u32,
 }
 
 /// An object of a softoken.
