@@ -122,11 +122,17 @@ pub struct KernelLayout {
     pub sock_names: u32,
     /// `__sk_common.skc_v6_daddr` in `sock`, 16 bytes.
     pub sock_address6: u32,
+    /// `__sk_common.skc_net` in `sock`, a pointer.
+    pub sock_net: u32,
+    /// `ns.inum` in `net`, 32 bits.
+    pub net_inode: u32,
+    /// The inode of our own network namespace; 0: this kernel has one for all.
+    pub own_net: u32,
 }
 
-const _: () = assert!(size_of::<KernelLayout>() == 40);
+const _: () = assert!(size_of::<KernelLayout>() == 52);
 
-/// Both ends of a TCP connection: a key of the maps `FLOWS` and `OWNERS`.
+/// Both ends of a TCP connection: a key of the map `FLOWS`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Flow {
@@ -162,16 +168,38 @@ pub fn mapped(address: [u8; 4]) -> [u8; 16] {
     [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
 }
 
+impl Flow {
+    /// Whether it stays within one network namespace, of which each has a loopback of its own.
+    #[inline(always)]
+    pub fn is_on_loopback(&self) -> bool {
+        const LOOPBACK: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        let [.., a, b, c, d, _, _, _] = self.server;
+        [a, b, c, d] == [0, 0xff, 0xff, 127] || self.server == LOOPBACK
+    }
+}
+
+/// A connection that was opened on this machine: a key of the map `OWNERS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Opened {
+    /// Its ends.
+    pub flow: Flow,
+    /// 1: in another network namespace than ours.
+    pub is_elsewhere: u32,
+}
+
+const _: () = assert!(size_of::<Opened>() == 40);
+
 /// Who has opened a connection: a value of the map `OWNERS`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Owner {
     /// When it called connect(2), in nanoseconds since boot (`CLOCK_BOOTTIME`).
     pub since_boot: u64,
-    /// Process id, in the initial pid namespace.
+    /// Process id, in the initial pid namespace; 0 where several network namespaces have had such a connection.
     pub pid: u32,
-    /// 0 keeps the struct free of padding.
-    pub reserved: u32,
+    /// The inode of the socket's network namespace.
+    pub net: u32,
 }
 
 const _: () = assert!(size_of::<Owner>() == 16);

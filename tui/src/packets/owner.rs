@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
 };
-use tlskeytop_common::{Flow, Owner, mapped};
+use tlskeytop_common::{Flow, Opened, Owner, mapped};
 
 use crate::target::process;
 
@@ -25,13 +25,13 @@ const DESCRIPTORS: usize = 4096;
 /// How long the kernel may take to answer, which it does at once.
 const ANSWER: Duration = Duration::from_millis(100);
 
-/// A [`Flow`] that aya may look up.
+/// An [`Opened`] that aya may look up.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub(crate) struct PodFlow(Flow);
+pub(crate) struct PodOpened(Opened);
 
-// SAFETY: Flow is made of bytes; every bit pattern is valid and no byte is undefined.
-unsafe impl aya::Pod for PodFlow {}
+// SAFETY: Opened is made of integers without padding; every bit pattern is valid and no byte is undefined.
+unsafe impl aya::Pod for PodOpened {}
 
 /// An [`Owner`] that aya may copy out of a map.
 #[derive(Clone, Copy)]
@@ -52,7 +52,7 @@ pub struct Opener {
 
 /// Asks for the processes of connections.
 pub struct Owners {
-    opened: HashMap<MapData, PodFlow, PodOwner>,
+    opened: HashMap<MapData, PodOpened, PodOwner>,
     sockets: OwnedFd,
     /// The port of a server, and a process that held a socket of it; newest last.
     holders: VecDeque<(u16, u32)>,
@@ -65,18 +65,21 @@ impl Owners {
     /// # Errors
     ///
     /// When the kernel has no sockets to ask by.
-    pub(crate) fn new(opened: HashMap<MapData, PodFlow, PodOwner>) -> io::Result<Self> {
+    pub(crate) fn new(opened: HashMap<MapData, PodOpened, PodOwner>) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let protocol = Some(netlink::SOCK_DIAG);
         let sockets = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, protocol)?;
         Ok(Self { opened, sockets, holders: VecDeque::new(), searched: None })
     }
 
-    /// The process that opened a connection, in whatever network namespace of this machine; `None` where it was opened on
-    /// another machine, or before the tracepoint was there.
+    /// The process that opened a connection, in our own network namespace or else in another one of this machine; `None`
+    /// where it was opened on another machine, before the tracepoint was there, or in several other namespaces.
     pub fn client(&self, client: SocketAddr, server: SocketAddr) -> Option<Opener> {
-        let PodOwner(owner) = self.opened.get(&PodFlow(flow(client, server)), 0).ok()?;
-        Some(Opener { pid: owner.pid, since_boot: Duration::from_nanos(owner.since_boot) })
+        let flow = flow(client, server);
+        let opened = |is_elsewhere| self.opened.get(&PodOpened(Opened { flow, is_elsewhere }), 0);
+        let PodOwner(owner) = opened(0).or_else(|_| opened(1)).ok()?;
+        let since_boot = Duration::from_nanos(owner.since_boot);
+        (owner.pid != 0).then_some(Opener { pid: owner.pid, since_boot })
     }
 
     /// The one process that holds the server's socket of a connection, in our own network namespace; `None` where there is
