@@ -4,13 +4,14 @@
 //! -> `file`. The `recorder` is the thread in which that happens.
 //!
 //! For the wire view: `hellos`, of which the kernel leaves out all packets but those with which a handshake begins, and
-//! `owner`, which tells whose a connection is.
+//! `owner`, which tells whose a connection is, with `holders` for the servers.
 
 mod backlog;
 mod connections;
 mod file;
 mod filter;
 mod hellos;
+mod holders;
 mod interfaces;
 mod keys;
 mod links;
