@@ -1,15 +1,13 @@
 //! caddy as a TLS server on 127.0.0.1, one port for each TLS version.
 
-use std::net::TcpStream;
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::lab::Lab;
-use crate::nginx::free_ports;
 use crate::peer::Version;
+use crate::ports::Ports;
 use crate::process::Process;
-use crate::wait::until;
 
 /// Debian's caddy.
 const CADDY: &str = "/usr/bin/caddy";
@@ -18,8 +16,7 @@ const CADDY: &str = "/usr/bin/caddy";
 pub struct Caddy {
     /// The process.
     pub process: Process,
-    tls13: u16,
-    tls12: u16,
+    ports: Ports,
 }
 
 impl Caddy {
@@ -28,9 +25,9 @@ impl Caddy {
     /// # Errors
     /// When caddy is missing or does not come up: with its messages.
     pub fn start(lab: &Lab) -> Result<Self> {
-        let (tls13, tls12) = free_ports()?;
+        let ports = Ports::free()?;
         let configuration = lab.path("Caddyfile");
-        std::fs::write(&configuration, text(lab, tls13, tls12))?;
+        std::fs::write(&configuration, text(lab, ports))?;
         let mut command = Command::new(CADDY);
         command
             .args(["run", "--adapter", "caddyfile", "--config"])
@@ -38,28 +35,18 @@ impl Caddy {
             .env("HOME", lab.folder())
             .env("XDG_CONFIG_HOME", lab.folder())
             .env("XDG_DATA_HOME", lab.folder());
-        let mut caddy = Self { process: Process::start(&mut command)?, tls13, tls12 };
-        for port in [tls13, tls12] {
-            until("caddy accepts", || {
-                if !caddy.process.is_running()? {
-                    bail!("caddy ended: {}", caddy.process.stderr());
-                }
-                Ok(TcpStream::connect(("127.0.0.1", port)).ok())
-            })?;
-        }
+        let mut caddy = Self { process: Process::start(&mut command)?, ports };
+        ports.wait("caddy", &mut caddy.process)?;
         Ok(caddy)
     }
 
     /// The port that speaks only this version.
     pub fn port(&self, version: Version) -> u16 {
-        match version {
-            Version::Tls13 => self.tls13,
-            Version::Tls12 => self.tls12,
-        }
+        self.ports.of(version)
     }
 }
 
-fn text(lab: &Lab, tls13: u16, tls12: u16) -> String {
+fn text(lab: &Lab, Ports { tls13, tls12 }: Ports) -> String {
     let (certificate, key) = (lab.certificate.certificate.display(), lab.certificate.key.display());
     let site = |port: u16, protocol: &str| {
         format!(

@@ -3,9 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
+use crate::bench::Bench;
 use crate::lab::Lab;
+use crate::process::Process;
+use crate::screen::Screen;
+use crate::wait::until;
 
 /// Debian's curl; another may be earlier in the path.
 pub const CURL: &str = "/usr/bin/curl";
@@ -50,6 +54,27 @@ impl OwnCurl {
     /// As [`curl`].
     pub fn request(&self, lab: &Lab, port: u16, path: &str) -> Command {
         request(lab, self.program.clone(), port, path)
+    }
+
+    /// Shakes hands with the first peer until the screen has a session of this curl. How often that was: an attach may
+    /// come after the first.
+    ///
+    /// # Errors
+    /// When there is none in time: with what is on the screen.
+    pub fn shown_on(&self, bench: &Bench, screen: &Screen) -> Result<usize> {
+        let mut handshakes = 0;
+        let shown = until("a session of curl on the screen", || {
+            Process::run_ok(&mut self.request(&bench.lab, bench.peers[0].port(), ""))?;
+            handshakes += 1;
+            Ok(screen.text()?.lines().any(|line| self.is_session(line)).then_some(()))
+        });
+        shown.with_context(|| screen.text().unwrap_or_default())?;
+        Ok(handshakes)
+    }
+
+    /// Whether this line of the table is a complete session of this curl.
+    pub fn is_session(&self, line: &str) -> bool {
+        line.contains(&self.name) && line.contains("complete")
     }
 }
 

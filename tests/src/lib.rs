@@ -25,6 +25,7 @@ mod netns;
 mod nginx;
 mod open;
 mod peer;
+mod ports;
 mod process;
 mod programs;
 mod recording;

@@ -1,26 +1,7 @@
 //! One user, from the first screen to the end: picks, sees a handshake, filters, reveals, copies, saves, quits.
 
-use anyhow::{Context, Result, ensure};
-use tlskeytop_tests::{
-    Bench, Display, KeyLog, Line, OwnCurl, Process, Protocol, Screen, Tlskeytop, until,
-};
-
-/// Shakes hands until the screen has a row of this curl.
-fn see_a_handshake(bench: &Bench, own: &OwnCurl, screen: &Screen) -> Result<usize> {
-    let mut handshakes = 0;
-    let shown = until("a session of curl", || {
-        Process::run_ok(&mut own.request(&bench.lab, bench.peers[0].port(), ""))?;
-        handshakes += 1;
-        let text = screen.text()?;
-        Ok(text.lines().any(|line| is_session(line, own)).then_some(()))
-    });
-    shown.with_context(|| screen.text().unwrap_or_default())?;
-    Ok(handshakes)
-}
-
-fn is_session(line: &str, own: &OwnCurl) -> bool {
-    line.contains(&own.name) && line.contains("complete")
-}
+use anyhow::{Result, ensure};
+use tlskeytop_tests::{Bench, Display, KeyLog, Line, OwnCurl, Protocol, Screen, Tlskeytop, until};
 
 fn wait_for_text(screen: &Screen, text: &str) -> Result<()> {
     screen.wait_for(text, |line| line.contains(text).then_some(()))
@@ -42,7 +23,7 @@ fn from_the_first_screen_to_the_end() -> Result<()> {
     // Nothing is attached before the user says so; one Enter starts everything.
     wait_for_text(&screen, "everything, now and in future")?;
     screen.press("Enter")?;
-    let handshakes = see_a_handshake(&bench, &own, &screen)?;
+    let handshakes = own.shown_on(&bench, &screen)?;
     let truth = bench.peers[0].whole_truth(handshakes)?;
 
     screen.type_text(&format!("/proc:{}", own.name))?;
@@ -50,7 +31,7 @@ fn from_the_first_screen_to_the_end() -> Result<()> {
     until("only sessions of curl", || {
         let text = screen.text()?;
         let sessions = || text.lines().filter(|line| line.contains("complete"));
-        let only = sessions().all(|line| is_session(line, &own));
+        let only = sessions().all(|line| own.is_session(line));
         Ok((only && sessions().count() > 0).then_some(()))
     })?;
 

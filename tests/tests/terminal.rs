@@ -25,21 +25,6 @@ fn start(bench: &Bench, options: &str) -> Result<Screen> {
     Ok(screen)
 }
 
-/// Shakes hands until the table has a row of this curl, with its library.
-fn wait_for_session(bench: &Bench, own: &OwnCurl, screen: &Screen) -> Result<usize> {
-    let mut handshakes = 0;
-    let shown = until("a session of curl in the table", || {
-        // Attached or not yet: a handshake before does not count.
-        Process::run_ok(&mut own.request(&bench.lab, bench.peers[0].port(), ""))?;
-        handshakes += 1;
-        let text = screen.text()?;
-        let row = |line: &str| line.contains(&own.name) && line.contains("complete");
-        Ok(text.lines().any(row).then_some(()))
-    });
-    shown.with_context(|| screen.text().unwrap_or_default())?;
-    Ok(handshakes)
-}
-
 fn is_over(screen: &Screen) -> Result<()> {
     let code =
         screen.wait_for("exit code", |line| line.strip_prefix("exit=").map(str::to_owned))?;
@@ -57,7 +42,7 @@ fn shows_and_saves_a_session_and_restores_the_terminal_on_quit() -> Result<()> {
     };
     let own = OwnCurl::copy(&bench.lab)?;
     let screen = start(&bench, &format!("--name {} -k saved", own.name))?;
-    let handshakes = wait_for_session(&bench, &own, &screen)?;
+    let handshakes = own.shown_on(&bench, &screen)?;
     let truth = bench.peers[0].whole_truth(handshakes)?;
     // The first handshakes may have been before it was attached, or while it was; the last one was not.
     until("all lines of a handshake in the key log", || {
@@ -82,7 +67,7 @@ fn restores_the_terminal_on_sigterm() -> Result<()> {
     };
     let own = OwnCurl::copy(&bench.lab)?;
     let screen = start(&bench, &format!("--name {} -k saved", own.name))?;
-    wait_for_session(&bench, &own, &screen)?;
+    own.shown_on(&bench, &screen)?;
     let pid: i32 = std::fs::read_to_string(bench.lab.path("pid"))?.trim().parse()?;
     kill_process(Pid::from_raw(pid).context("pid 0")?, Signal::TERM)?;
     is_over(&screen)
@@ -121,14 +106,14 @@ fn ctrl_z_and_fg() -> Result<()> {
         ensure!(!ended, "it ended at once:\n{}", screen.text()?);
         Ok((!screen.is_restored()?).then_some(()))
     })?;
-    wait_for_session(&bench, &own, &screen)?;
+    own.shown_on(&bench, &screen)?;
     screen.press("C-z")?;
     until("the shell's screen", || Ok(screen.is_restored()?.then_some(())))?;
     screen.type_line("echo stop''ped")?;
     screen.wait_for("the shell", |line| (line == "stopped").then_some(()))?;
     screen.type_line("fg; echo exit=$?")?;
     until("the alternate screen again", || Ok((!screen.is_restored()?).then_some(())))?;
-    wait_for_session(&bench, &own, &screen)?;
+    own.shown_on(&bench, &screen)?;
     screen.press("q")?;
     is_over(&screen)
 }

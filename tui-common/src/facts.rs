@@ -2,8 +2,10 @@
 
 use core::mem::size_of;
 
-use crate::{FACTS, NOWHERE};
+use crate::NOWHERE;
 
+/// Bytes that the facts of a session can fill.
+pub const FACTS: usize = 32;
 /// Numbers beside the cipher: version and role.
 pub const NUMBERS: usize = 2;
 /// Ways to the cipher.

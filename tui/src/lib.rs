@@ -9,6 +9,7 @@ mod bell;
 pub mod capture;
 pub mod cli;
 pub mod clipboard;
+mod clock;
 pub mod command;
 pub mod config;
 #[doc(hidden)]

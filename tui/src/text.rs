@@ -26,7 +26,8 @@ impl Foreign {
 
     /// The text as it is shown: what `Display` writes, without a copy where nothing is replaced.
     pub fn shown(&self) -> Cow<'_, str> {
-        let is_plain = self.0.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        // To the end without looking back, so that many bytes are looked at in one step.
+        let is_plain = self.0.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'));
         match is_plain || !self.0.chars().any(is_dangerous) {
             true => Cow::Borrowed(&self.0),
             false => Cow::Owned(sanitize(&self.0)),

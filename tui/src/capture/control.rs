@@ -14,10 +14,10 @@ use tracing::debug;
 
 use super::warm::{BURST, PAUSE};
 use super::{CaptureError, Probes};
+use crate::clock::boot_time;
 use crate::model::Msg;
 use crate::model::target::ImageId;
 use crate::priority;
-use crate::target::follow::watch::boot_time;
 use crate::target::registry::ImageFiles;
 use crate::target::{process, sockets};
 

@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use rustix::time::{ClockId, clock_gettime};
 use tlskeytop_common::{Cookie, Ends, SecretEvent, SeenBy, WalkEvent};
 use zeroize::Zeroize as _;
 
@@ -10,6 +9,7 @@ use super::again::Again;
 use super::processes::Processes;
 use super::reading;
 use super::slots::{Part, Slot, Slots};
+use crate::clock::{boot_time, time_of_day};
 use crate::model::{Captured, Facts, Method, Msg, Time, WhoIsWho};
 use crate::target::follow::watch::Watch;
 use crate::target::functions;
@@ -168,22 +168,17 @@ fn rejected(pid: u32, thread: &[u8], reason: String) -> Msg {
 #[derive(Clone, Copy, Debug)]
 struct Clock {
     boot: u64,
-    realtime: u64,
+    realtime: Time,
 }
 
 impl Clock {
     fn read() -> Self {
-        let nanoseconds = |clock| {
-            let time = clock_gettime(clock);
-            u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
-                + u64::try_from(time.tv_nsec).unwrap_or(0)
-        };
-        Self { boot: nanoseconds(ClockId::Boottime), realtime: nanoseconds(ClockId::Realtime) }
+        Self { boot: boot_time(), realtime: time_of_day() }
     }
 
     fn to_realtime(self, boot: u64) -> Time {
         let age = self.boot.saturating_sub(boot);
-        Time(self.realtime.saturating_sub(age))
+        Time(self.realtime.0.saturating_sub(age))
     }
 }
 

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use tlskeytop_common::COMM_LEN;
 
+use crate::clock::boot_time;
 use crate::model::target::Process;
-use crate::target::follow::watch::{Watch, boot_time};
+use crate::target::follow::watch::Watch;
 use crate::target::process;
 use crate::text::Foreign;
 
@@ -152,20 +153,7 @@ fn thread_name(thread: &[u8]) -> Foreign {
 }
 
 fn ended(pid: u32, thread: &[u8]) -> Process {
-    let comm = thread_name(thread);
-    let ancestors = [].into();
-    Process {
-        pid,
-        parent: 0,
-        start_ticks: 0,
-        comm,
-        exe: None,
-        container: None,
-        is_container_known: false,
-        inner_pid: None,
-        is_past: true,
-        ancestors,
-    }
+    Process { pid, comm: thread_name(thread), ..Process::unknown() }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub mod container;
 mod family;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod known_lines;
 mod missed;
 mod msg;
 mod process;
@@ -27,6 +28,10 @@ mod tests;
 mod tests_choosing;
 #[cfg(test)]
 mod tests_clock;
+#[cfg(test)]
+mod tests_saving;
+#[cfg(test)]
+mod tests_targets;
 #[cfg(test)]
 mod tests_wire;
 mod time;

@@ -1,13 +1,14 @@
 //! What is in the key log, what still has to go there, and how it is doing.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 
 use super::Time;
+use super::known_lines::KnownLines;
 use super::store::{SessionRef, Store};
 use crate::tls::{ClientRandom, KeyLine, Label, LineId, Secret, ValueTag, Version};
 
-/// Lines that are remembered as being in the file, also after their sessions are gone: 60 MiB.
+/// Lines that are remembered as being in the file, also after their sessions are gone: 26 MiB.
 pub const LINES_REMEMBERED: usize = 1_000_000;
 /// Lines handed to the writer at a time.
 const BATCH: usize = 512;
@@ -48,9 +49,7 @@ pub struct Saving {
     pub state: SavingState,
     /// Lines written since the start.
     pub lines: u64,
-    known: HashMap<LineId, ValueTag>,
-    /// The known lines in the order in which they will be forgotten.
-    known_order: VecDeque<LineId>,
+    known: KnownLines,
     queue: VecDeque<(SessionRef, Label)>,
     /// What is on its way, with what is remembered of it: hashed once, since that is most of what a line costs.
     in_flight: Vec<(PendingLine, KnownLine)>,
@@ -89,8 +88,7 @@ impl Saving {
             path_before: None,
             state: SavingState::Off,
             lines: 0,
-            known: HashMap::new(),
-            known_order: VecDeque::new(),
+            known: KnownLines::default(),
             queue: VecDeque::new(),
             in_flight: Vec::new(),
             retry_at: Time(0),
@@ -136,20 +134,16 @@ impl Saving {
     pub fn look_up(&self, label: &Label, random: &ClientRandom, secret: &Secret) -> InFile {
         match self.known.get(&LineId::new(label, random, secret)) {
             None => InFile::No,
-            Some(tag) if *tag == ValueTag::new(random, secret) => InFile::Same,
+            Some(tag) if tag == ValueTag::new(random, secret) => InFile::Same,
             Some(_) => InFile::Different,
         }
     }
 
     /// Remembers that a line is in the file.
-    pub(super) fn remember(&mut self, (id, tag): KnownLine) {
-        if self.known.insert(id, tag).is_none() {
-            self.known_order.push_back(id);
-        }
-        while self.known_order.len() > LINES_REMEMBERED {
-            if let Some(oldest) = self.known_order.pop_front() {
-                self.known.remove(&oldest);
-            }
+    pub(super) fn remember(&mut self, line: KnownLine) {
+        self.known.insert(line);
+        if self.known.len() > LINES_REMEMBERED {
+            self.known.forget_oldest();
         }
     }
 
@@ -167,7 +161,6 @@ impl Saving {
     /// Nothing is known of the file any more.
     pub(super) fn forget(&mut self) {
         self.known.clear();
-        self.known_order.clear();
         self.queue.clear();
         self.in_flight.clear();
     }
@@ -232,7 +225,7 @@ impl Saving {
             for entry in unsaved {
                 let line = session.key_line(entry);
                 let id = line.id();
-                if !self.known.contains_key(&id) && in_batch.insert(id) {
+                if self.known.get(&id).is_none() && in_batch.insert(id) {
                     let tag = ValueTag::new(&line.client_random, &line.secret);
                     let pending = PendingLine { line, version: session.facts.version };
                     self.in_flight.push((pending, (id, tag)));

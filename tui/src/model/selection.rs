@@ -6,7 +6,8 @@ use globset::GlobMatcher;
 
 use super::container::ContainerPattern;
 use super::family::Family;
-use super::target::{Process, Selection, is_same_start};
+use super::target::{Ancestor, Process, is_same_start};
+use crate::target::plan::Ways;
 
 /// Why a process reports, or why it does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,32 @@ pub enum Exclusion {
     Name,
     /// Its container, pod or unit.
     Container,
+}
+
+/// Which processes report.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Everything, now and in future.
+    pub all: bool,
+    /// Chosen by process id, with the process's `start_ticks`, or 0 when these are not known: another process
+    /// that gets the same id later is not chosen.
+    pub pids: BTreeMap<u32, u64>,
+    /// Chosen by name.
+    pub names: Vec<GlobMatcher>,
+    /// Chosen by container, pod or unit.
+    pub containers: Vec<ContainerPattern>,
+    /// The descendants of what is chosen by its id are chosen too, and those of what is excluded by it excluded.
+    pub children: bool,
+    /// What is left out, whatever chooses it.
+    pub excluded: Excluded,
+    /// Every descendant of this process is chosen: of ourselves, with a command that we run.
+    pub root: Option<Ancestor>,
+    /// Only images that were named (`--image`).
+    pub only_named_images: bool,
+    /// By tap, by walk.
+    pub ways: Ways,
+    /// The descendants of what is chosen by its id.
+    pub family: Family,
 }
 
 /// What is left out whatever chooses it, unless the user takes it in again.

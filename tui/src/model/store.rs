@@ -1,16 +1,19 @@
 //! The sessions that are kept, in the order of arrival, up to a limit.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+mod by_random;
+mod lines;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use slab::Slab;
-use smallvec::SmallVec;
 
+use self::by_random::{ByRandom, Slots};
 use super::reason::Verdict;
 use super::session::{Captured, Entry, Outcome, Session, SessionKey};
 use super::touched::{Touched, Watch};
 use super::wire::OnWire;
-use crate::tls::{ClientRandom, KeyLine, Label};
+use crate::tls::ClientRandom;
 
 /// Finds one session again, or finds that it is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,8 +28,7 @@ pub struct Store {
     sessions: Slab<Session>,
     /// Oldest first.
     order: VecDeque<Placed>,
-    /// A session of one client random for each process that has it; seldom more than client and server.
-    by_random: HashMap<ClientRandom, SmallVec<[u32; 4]>>,
+    by_random: ByRandom,
     /// Sessions that changed, when somebody wants to know.
     changed: Option<VecDeque<SessionRef>>,
     /// Serials of the sessions that have only null secrets.
@@ -78,7 +80,7 @@ impl Store {
         Self {
             sessions: Slab::new(),
             order: VecDeque::new(),
-            by_random: HashMap::new(),
+            by_random: ByRandom::default(),
             changed: None,
             nulls: BTreeSet::new(),
             done: BTreeSet::new(),
@@ -179,8 +181,15 @@ impl Store {
     }
 
     fn slot_of(&self, key: &SessionKey) -> Option<usize> {
-        let slots = self.by_random.get(&key.client_random)?;
-        slots.iter().map(|&slot| slot as usize).find(|&slot| self.sessions[slot].key == *key)
+        let mut slots = self.by_random.of(&self.sessions, &key.client_random);
+        slots.find(|&slot| self.sessions[slot].key == *key)
+    }
+
+    /// The sessions of a client random, oldest first.
+    fn slots_of(&self, random: &ClientRandom) -> Slots {
+        let mut slots: Slots = self.by_random.of(&self.sessions, random).collect();
+        slots.sort_unstable_by_key(|&slot| self.sessions[slot].serial);
+        slots
     }
 
     /// Takes a secret into its session, which is made if it is new.
@@ -221,22 +230,21 @@ impl Store {
 
     fn push(&mut self, session: Session) -> usize {
         self.next_serial += 1;
-        let random = session.key.client_random;
         let slot = self.sessions.insert(session);
         self.order.push_back(Placed { serial: self.next_serial - 1, slot: slot as u32 });
-        self.by_random.entry(random).or_default().push(slot as u32);
+        self.by_random.insert(&self.sessions, slot);
         slot
     }
 
     /// Whether anything is known of a handshake.
     pub(super) fn knows(&self, random: &ClientRandom) -> bool {
-        self.by_random.contains_key(random)
+        self.by_random.of(&self.sessions, random).next().is_some()
     }
 
     /// The row of a handshake that has no secret.
     fn missing_row(&self, random: &ClientRandom) -> Option<usize> {
-        let slots = self.by_random.get(random)?;
-        slots.iter().map(|&slot| slot as usize).find(|&slot| self.sessions[slot].is_missing())
+        let mut slots = self.by_random.of(&self.sessions, random);
+        slots.find(|&slot| self.sessions[slot].is_missing())
     }
 
     /// Adds a row for a handshake that has no secret.
@@ -252,9 +260,8 @@ impl Store {
 
     /// Tells the sessions of a handshake what the wire showed of it, and whether there is a secret in one of them.
     pub(super) fn meet(&mut self, random: &ClientRandom, on_wire: &Arc<OnWire>) -> bool {
-        let slots = self.by_random.get(random).cloned().unwrap_or_default();
         let mut has_secret = false;
-        for slot in slots.into_iter().map(|slot| slot as usize) {
+        for slot in self.slots_of(random) {
             let session = &mut self.sessions[slot];
             let (was_named, was_changed) = (session.server().is_some(), session.changed);
             session.meet_wire(on_wire);
@@ -302,108 +309,6 @@ impl Store {
         self.sessions.get_mut(session.slot).filter(|held| held.serial == session.serial)
     }
 
-    /// Compares a new value with what other processes have of the same line. Where one differs, both
-    /// sessions have a conflict, and the newer value is kept from the key log.
-    pub fn check_other_processes(&mut self, session: SessionRef, label: &Label) -> bool {
-        let Some(held) = self.get(session) else { return false };
-        let random = held.key.client_random;
-        let Some(value) = held.entries.iter().rfind(|entry| entry.label == *label) else {
-            return false;
-        };
-        let (value, repeats) = (value.secret.clone(), label.repeats());
-        let differs = |entry: &Entry| {
-            entry.label == *label && !repeats && !entry.is_null() && entry.secret != value
-        };
-        let slots = self.by_random.get(&random).cloned().unwrap_or_default();
-        let others = slots.iter().map(|&slot| slot as usize).filter(|&slot| slot != session.slot);
-        let mut conflict = false;
-        let mut already_saved = false;
-        for slot in others {
-            let other = &mut self.sessions[slot];
-            if other.entries.iter().any(differs) {
-                other.conflicts = other.conflicts.saturating_add(1);
-                self.watch.touch(other.serial);
-                conflict = true;
-            }
-            already_saved |= other
-                .entries
-                .iter()
-                .any(|entry| entry.label == *label && entry.saved && entry.secret == value);
-        }
-        self.mark(session, label, |entry| {
-            entry.shadowed |= conflict;
-            entry.saved |= already_saved;
-        });
-        if conflict {
-            self.count_conflict(session);
-        }
-        conflict
-    }
-
-    /// Notes that a secret waits to be written.
-    pub(super) fn mark_queued(&mut self, session: SessionRef, line: &KeyLine) {
-        if let Some(held) = self.held_mut(session) {
-            let same = |e: &&mut Entry| e.label == line.label && e.secret == line.secret;
-            held.entries.iter_mut().filter(same).for_each(|entry| entry.queued = true);
-        }
-    }
-
-    /// Whether another process has another value of this line, which is or will be in the key log.
-    pub(super) fn has_rival(&self, session: SessionRef, line: &KeyLine) -> bool {
-        let slots = self.by_random.get(&line.client_random).map_or(&[][..], |slots| slots);
-        let rival = |entry: &Entry| {
-            entry.label == line.label
-                && !line.label.repeats()
-                && entry.secret != line.secret
-                && (entry.queued || entry.saved)
-        };
-        slots
-            .iter()
-            .map(|&slot| slot as usize)
-            .filter(|&slot| slot != session.slot)
-            .any(|slot| self.sessions[slot].entries.iter().any(rival))
-    }
-
-    /// Keeps a secret from the key log, where its line has another value.
-    pub(super) fn mark_shadowed(&mut self, session: SessionRef, label: &Label) {
-        self.mark(session, label, |entry| entry.shadowed = true);
-    }
-
-    /// Notes that the key log has another value for this line.
-    pub fn shadow(&mut self, session: SessionRef, label: &Label) {
-        self.mark(session, label, |entry| entry.shadowed = true);
-        self.count_conflict(session);
-    }
-
-    fn count_conflict(&mut self, session: SessionRef) {
-        if let Some(held) = self.held_mut(session) {
-            held.conflicts = held.conflicts.saturating_add(1);
-        }
-    }
-
-    fn mark(&mut self, session: SessionRef, label: &Label, change: impl Fn(&mut Entry)) {
-        if let Some(held) = self.held_mut(session)
-            && let Some(entry) = held.entries.iter_mut().rfind(|entry| entry.label == *label)
-        {
-            change(entry);
-            self.watch.touch(session.serial);
-            self.note_done(session.slot);
-        }
-    }
-
-    /// Marks every entry with this line and value as saved, in all processes that have it.
-    pub fn mark_saved(&mut self, line: &KeyLine) {
-        let Some(slots) = self.by_random.get(&line.client_random).cloned() else { return };
-        let same =
-            |e: &&mut Entry| !e.is_null() && e.label == line.label && e.secret == line.secret;
-        for slot in slots.into_iter().map(|slot| slot as usize) {
-            let session = &mut self.sessions[slot];
-            self.watch.touch(session.serial);
-            session.entries.iter_mut().filter(same).for_each(|entry| entry.saved = true);
-            self.note_done(slot);
-        }
-    }
-
     /// Notes whether a session is complete and saved, after any of its entries changed.
     fn note_done(&mut self, slot: usize) {
         let session = &self.sessions[slot];
@@ -411,33 +316,6 @@ impl Store {
             true => self.done.insert(session.serial),
             false => self.done.remove(&session.serial),
         };
-    }
-
-    /// The sessions that hold this line with this value.
-    pub(super) fn with_line(&self, line: &KeyLine) -> Vec<SessionRef> {
-        let slots = self.by_random.get(&line.client_random).map_or(&[][..], |slots| slots);
-        let holds = |session: &&Session| {
-            session.entries.iter().any(|e| e.label == line.label && e.secret == line.secret)
-        };
-        slots
-            .iter()
-            .map(|&slot| (slot as usize, &self.sessions[slot as usize]))
-            .filter(|(_, session)| holds(session))
-            .map(|(slot, session)| SessionRef { slot, serial: session.serial })
-            .collect()
-    }
-
-    /// Forgets what was saved: the key log is another file now.
-    pub fn clear_saved(&mut self) {
-        self.watch.touch_all();
-        self.done.clear();
-        for (_, session) in &mut self.sessions {
-            for entry in &mut session.entries {
-                entry.saved = false;
-                entry.shadowed = false;
-                entry.queued = false;
-            }
-        }
     }
 
     /// Every session, oldest first, as references.
@@ -491,18 +369,13 @@ impl Store {
 
     /// Whether it had a secret that was in no key log.
     fn remove(&mut self, slot: usize) -> bool {
+        self.by_random.remove(&self.sessions, slot);
         let session = self.sessions.remove(slot);
         self.nulls.remove(&session.serial);
         self.done.remove(&session.serial);
         self.missing.remove(&session.serial);
         self.named -= usize::from(session.server().is_some());
         self.watch.touch(session.serial);
-        if let Some(slots) = self.by_random.get_mut(&session.key.client_random) {
-            slots.retain(|other| *other as usize != slot);
-            if slots.is_empty() {
-                self.by_random.remove(&session.key.client_random);
-            }
-        }
         session.entries.iter().any(Entry::wants_saving)
     }
 }

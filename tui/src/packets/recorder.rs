@@ -11,7 +11,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::time::{ClockId, clock_gettime};
 use tracing::warn;
 
 use super::file::{FileError, PacketFile, Rotation};
@@ -21,8 +20,9 @@ use super::recording::{Caught, Recording, Terms};
 use super::ring::{RETIRE_MS, Size};
 use super::socket::Socket;
 use crate::bell::Bell;
+use crate::clock::time_of_day;
 use crate::keylog::Owner;
-use crate::model::{PacketKey, Recorded, Time};
+use crate::model::{PacketKey, Recorded};
 
 /// 0.8 s at 50,000 packets of 1,500 bytes a second. A block holds the largest packet, 512 KiB (BIG TCP).
 const RING: Size = Size { blocks: 64, block: 1 << 20 };
@@ -307,7 +307,7 @@ impl Thread {
         if self.output.file().is_failing() {
             self.output.file().flush()?;
         }
-        self.recording.release(now(), end, &mut self.output)?;
+        self.recording.release(time_of_day(), end, &mut self.output)?;
         self.output.file().flush()
     }
 
@@ -334,11 +334,4 @@ impl Thread {
             told.warnings.push(warning);
         }
     }
-}
-
-/// The clock by which the kernel notes when a packet came.
-fn now() -> Time {
-    let time = clock_gettime(ClockId::Realtime);
-    let (seconds, part) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
-    Time(seconds.unwrap_or(0) * 1_000_000_000 + part.unwrap_or(0))
 }

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::{Rlimit, Signal};
-use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, warn};
@@ -17,6 +16,7 @@ use super::wire::WireThread;
 use super::writer::Writer;
 use crate::capture::{CaptureError, Control, Counters, Events, Loaded, Rules};
 use crate::cli::usual_recording;
+use crate::clock::time_of_day;
 use crate::command::{Child, Command, Streams};
 use crate::harden;
 use crate::keylog::Owner;
@@ -396,8 +396,6 @@ impl Engine for Machine {
     }
 
     fn now(&self) -> Time {
-        let time = clock_gettime(ClockId::Realtime);
-        let (seconds, part) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
-        Time(seconds.unwrap_or(0) * 1_000_000_000 + part.unwrap_or(0))
+        time_of_day()
     }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, getsockname, socket_with};
-use rustix::time::{ClockId, clock_gettime};
 
+use crate::clock::boot_time;
 use crate::model::target::Process;
 use crate::model::{Owner, Owners as Ends};
 use crate::packets::{Opener, Owners};
@@ -40,7 +40,7 @@ impl Finder {
         let opener = self.owners.client(client, server);
         let found = opener.and_then(|opener| self.owner(opener));
         let holder = self.owners.server(client, server);
-        let now = || Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default();
+        let now = || Duration::from_nanos(boot_time());
         let held = holder.and_then(|pid| self.owner(Opener { pid, since_boot: now() }));
         let is_known = found.is_some() || held.is_some();
         let is_foreign =

@@ -231,13 +231,8 @@ impl PlanCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
-
-    fn file_of(bytes: &[u8]) -> File {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(bytes).unwrap();
-        file
-    }
+    use crate::target::sample::file_of;
+    use std::io::Write as _;
 
     #[test]
     fn the_same_file_is_planned_once_and_a_changed_one_again() {

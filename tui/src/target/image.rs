@@ -306,7 +306,7 @@ fn summary(search: &Search, labels_cut: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::plan::{Linkage, SiteKind};
-    use super::super::sample::{FUNCTION, Sample, file_of};
+    use super::super::sample::{FUNCTION, PASSES_RANDOM, Sample, file_of};
     use super::*;
     use proptest::prelude::*;
 
@@ -314,16 +314,9 @@ mod tests {
         plan_image(&file_of(bytes), Path::new("/usr/lib/libssl.so.3"))
     }
 
-    /// Two callers and a function that passes `[rdi+0x30]+0x30` and 32 to another.
+    /// Two callers and a function that passes the client random to another.
     fn sample() -> Sample {
-        Sample::with_function(&[
-            0x53, // push rbx
-            0x48, 0x8b, 0x57, 0x30, // mov rdx, [rdi+0x30]
-            0x48, 0x83, 0xc2, 0x30, // add rdx, 0x30
-            0xb9, 0x20, 0, 0, 0, // mov ecx, 32
-            0xe8, 0, 0, 0, 0, // call
-            0x5b, 0xc3,
-        ])
+        Sample::with_function(&PASSES_RANDOM)
     }
 
     #[test]

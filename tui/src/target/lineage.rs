@@ -1,6 +1,8 @@
 //! Who is a descendant of whom, also of those that ended: what forked tells it as it happens, and `/proc` for those that
 //! ran before.
 
+mod describe;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -95,7 +97,7 @@ impl Node {
     }
 
     /// Takes over what `/proc` says of its container.
-    pub fn learn_container(&mut self, read: &Process) {
+    fn learn_container(&mut self, read: &Process) {
         if read.is_container_known {
             (self.container, self.is_container_known) = (read.container.clone(), true);
         }
@@ -280,12 +282,12 @@ impl Lineage {
     }
 
     /// Where that process comes from, the nearest first.
-    pub fn ancestors_of(&self, moment: &Moment<'_>) -> Vec<Ancestor> {
+    fn ancestors_of(&self, moment: &Moment<'_>) -> Vec<Ancestor> {
         self.above_node(moment.node.parent).map(Node::as_ancestor).collect()
     }
 
     /// The same, to say what `/proc` says of it.
-    pub fn get_mut(&mut self, pid: u32) -> Option<&mut Node> {
+    fn get_mut(&mut self, pid: u32) -> Option<&mut Node> {
         self.by_pid.get(&pid).map(|id| &mut self.nodes[*id])
     }
 

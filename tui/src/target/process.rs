@@ -6,9 +6,8 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use rustix::time::{ClockId, clock_gettime};
-
 use super::cgroup;
+use crate::clock::boot_time;
 use crate::model::target::{Ancestor, Birth, Process, Target};
 use crate::text::Foreign;
 
@@ -244,10 +243,7 @@ fn parent_field(stat: &[u8]) -> io::Result<u32> {
 
 /// Clock ticks from boot to now, as in [`start_ticks`].
 pub fn ticks_since_boot() -> u64 {
-    let now = clock_gettime(ClockId::Boottime);
-    let of = |number: i64| u64::try_from(number).unwrap_or(0);
-    let per_second = rustix::param::clock_ticks_per_second();
-    of(now.tv_sec) * per_second + of(now.tv_nsec) * per_second / 1_000_000_000
+    ticks_at(boot_time())
 }
 
 /// Clock ticks from boot to a time (nanoseconds of `CLOCK_BOOTTIME`), as in [`start_ticks`].

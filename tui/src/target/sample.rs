@@ -24,6 +24,16 @@ const UNWIND: u64 = 0x4000;
 /// Where tests put the function that is to be found.
 pub const FUNCTION: u64 = 0x1800;
 
+/// A function that passes `[rdi+0x30]+0x30` and 32 to another.
+pub const PASSES_RANDOM: [u8; 21] = [
+    0x53, // push rbx
+    0x48, 0x8b, 0x57, 0x30, // mov rdx, [rdi+0x30]
+    0x48, 0x83, 0xc2, 0x30, // add rdx, 0x30
+    0xb9, 0x20, 0, 0, 0, // mov ecx, 32
+    0xe8, 0, 0, 0, 0, // call
+    0x5b, 0xc3,
+];
+
 /// An image in the making.
 pub struct Sample {
     /// `ET_EXEC` if set.

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 
-use super::arch::{Code, Flow, Insn, Mention, ProbeCost, Reg};
+use super::arch::{Flow, Insn, Mention, ProbeCost, Reg};
 use super::elf::ElfError;
 use super::machine::{State, Value};
 use super::plan::{Site, SiteKind};
@@ -202,19 +202,10 @@ fn is_emulated(program: &mut Program<'_, '_>, address: u64) -> Result<bool, Read
 
 fn mentions(program: &mut Program<'_, '_>, function: u64) -> Result<Vec<Mention>, ElfError> {
     let mut found = Vec::new();
-    let Program { window, elf, arch, .. } = program;
-    for segment in elf.code() {
-        window.scan(segment.offset, segment.size, 16, |offset, bytes, own| {
-            let code = Code {
-                bytes,
-                address: segment.address.wrapping_add(offset - segment.offset),
-                own,
-                fixed: elf.fixed,
-            };
-            arch.mentions(code, function, &mut found);
-            found.len() <= MAX_MENTIONS
-        })?;
-    }
+    program.scan_code(|arch, code| {
+        arch.mentions(code, function, &mut found);
+        found.len() <= MAX_MENTIONS
+    })?;
     Ok(found)
 }
 

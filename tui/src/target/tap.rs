@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::arch::{Addresses, Code, Effect, Flow, Insn, Place, Source};
+use super::arch::{Addresses, Effect, Flow, Insn, Place, Source};
 use super::elf::ElfError;
 use super::labels::{LabelSet, Labels};
 use super::machine::{State, Value};
@@ -133,19 +133,10 @@ fn references(
     let labels = labels.addresses();
     let wanted = Addresses::new([labels.as_slice(), others].concat());
     let mut found = Vec::new();
-    let Program { window, elf, arch, .. } = program;
-    for segment in elf.code() {
-        window.scan(segment.offset, segment.size, 16, |offset, bytes, own| {
-            let code = Code {
-                bytes,
-                address: segment.address.wrapping_add(offset - segment.offset),
-                own,
-                fixed: elf.fixed,
-            };
-            arch.references(code, &wanted, &mut found);
-            found.len() <= MAX_REFERENCES
-        })?;
-    }
+    program.scan_code(|arch, code| {
+        arch.references(code, &wanted, &mut found);
+        found.len() <= MAX_REFERENCES
+    })?;
     found.sort_unstable();
     found.dedup();
     if found.len() > MAX_REFERENCES {

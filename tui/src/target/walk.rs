@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::arch::{Arch, Flow, Insn};
+use super::arch::{Arch, Code, Flow, Insn};
 use super::elf::Elf;
 use super::machine::State;
 use super::window::{ReadError, Window};
@@ -40,6 +40,25 @@ pub struct Program<'a, 'f> {
 }
 
 impl Program<'_, '_> {
+    /// Shows all code to `look`, piece by piece, until that returns `false`. Each piece ends with what the longest
+    /// instruction may need of the next one.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn scan_code(
+        &mut self,
+        mut look: impl FnMut(&dyn Arch, Code<'_>) -> bool,
+    ) -> Result<(), ReadError> {
+        let Program { window, elf, arch, .. } = self;
+        for segment in elf.code() {
+            window.scan(segment.offset, segment.size, 16, |offset, bytes, own| {
+                let address = segment.address.wrapping_add(offset - segment.offset);
+                look(*arch, Code { bytes, address, own, fixed: elf.fixed })
+            })?;
+        }
+        Ok(())
+    }
+
     /// The bytes of code at `address`, as many as the longest instruction has; `None` outside code.
     ///
     /// # Errors

@@ -178,13 +178,7 @@ fn fill(file: &File, offset: u64, bytes: &mut [u8]) -> Result<(), ReadError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
-
-    fn file_of(bytes: &[u8]) -> File {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(bytes).unwrap();
-        file
-    }
+    use crate::target::sample::file_of;
 
     #[test]
     fn reads_only_what_is_there() {

@@ -1,8 +1,9 @@
 //! Lines of an SSLKEYLOGFILE: `LABEL <64 hex> <hex>\n` (RFC 9850, 2).
 
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::LazyLock;
 
-use sha2::{Digest as _, Sha256};
 use tlskeytop_common::RANDOM_LEN;
 use zeroize::Zeroizing;
 
@@ -19,45 +20,40 @@ pub struct KeyLine {
     pub secret: Secret,
 }
 
-/// The first 16 bytes of SHA-256 over a label and a client random: a line's name, without its value.
+/// 12 bytes of a hash over a label and a client random, with a key of this process: a line's name, without its value.
+///
+/// Of a million names two are the same by chance once in 2^57 times, and nobody who does not know the key finds two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct LineId([u8; 16]);
+pub struct LineId([u32; 3]);
 
-/// The first 8 bytes of SHA-256 over a whole line: tells two values apart without keeping them.
+/// 4 bytes of such a hash over a client random and a value: tells two values apart without keeping them.
+///
+/// It is compared with that of one other value only, and hit by chance once in 2^32 times: then a conflict is taken for a
+/// duplicate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ValueTag([u8; 8]);
+pub struct ValueTag(u32);
 
 impl LineId {
     /// The name of the line for `label` in the session of `client_random`.
     ///
     /// A label that repeats has one line for each value, so the value is part of the name.
     pub fn new(label: &Label, client_random: &ClientRandom, secret: &Secret) -> Self {
-        let mut hash = Sha256::new_with_prefix(client_random.0);
-        hash.update(label.as_str());
-        if label.repeats() {
-            hash.update(b" ");
-            hash.update(secret.expose());
-        }
-        Self(truncate(&hash.finalize()))
+        let value = label.repeats().then(|| secret.expose());
+        let [one, other] =
+            [&KEYS.0, &KEYS.1].map(|key| key.hash_one((client_random.0, label.as_str(), value)));
+        Self([one as u32, (one >> 32) as u32, other as u32])
     }
 }
 
 impl ValueTag {
     /// The tag of one value.
     pub fn new(client_random: &ClientRandom, secret: &Secret) -> Self {
-        let mut hash = Sha256::new_with_prefix(client_random.0);
-        hash.update(secret.expose());
-        Self(truncate(&hash.finalize()))
+        Self(KEYS.2.hash_one((client_random.0, secret.expose())) as u32)
     }
 }
 
-fn truncate<const N: usize>(digest: &[u8]) -> [u8; N] {
-    let mut short = [0; N];
-    for (to, from) in short.iter_mut().zip(digest) {
-        *to = *from;
-    }
-    short
-}
+/// The hashes of the standard library, whose keys nobody else knows: those with one key say nothing of those with another.
+static KEYS: LazyLock<(RandomState, RandomState, RandomState)> = LazyLock::new(Default::default);
 
 impl KeyLine {
     /// The line with its newline, ready for one `write`.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::model::fixture::{START, process, secret};
+use crate::tls::Label;
 
 fn store(limit: usize, fills: &[u8]) -> Store {
     let mut store = Store::new(limit);

@@ -7,8 +7,10 @@
 //! ```
 
 use std::fmt::{self, Write as _};
+use std::net::{SocketAddr, SocketAddrV4};
 
-use crate::model::{SecretState, Session};
+use crate::model::target::Process;
+use crate::model::{Facts, SecretState, Session};
 use crate::text::Foreign;
 use crate::tls::{Role, Version};
 
@@ -86,7 +88,10 @@ const ALIASES: [(&str, &str); 5] = [
 ];
 
 /// Each word is looked for in each session, and nobody types more.
-const MOST_WORDS: usize = 32;
+const MOST_WORDS: usize = Words::BITS as usize;
+
+/// Which words hold: a bit for each.
+pub(super) type Words = u32;
 
 impl Filter {
     /// Reads a line. What is not understood is an error, and does not filter.
@@ -128,7 +133,58 @@ impl Filter {
 
     /// Whether all words hold for a session, of which `library` made the secrets.
     pub fn matches(&self, session: &Session, library: &str) -> bool {
-        self.words.iter().all(|word| word.test.holds(session, library) != word.negated)
+        let known = self.hold_for_process(&session.process)
+            | self.hold_for_library(library)
+            | self.hold_for_facts(&session.facts);
+        self.matches_with(known, session)
+    }
+
+    /// The same when it is known which words hold for its process, its library and its facts.
+    pub(super) fn matches_with(&self, known: Words, session: &Session) -> bool {
+        self.words.iter().enumerate().all(|(at, word)| {
+            (known & (1 << at) != 0 || word.test.holds_alone(session)) != word.negated
+        })
+    }
+
+    /// The words that hold for all sessions of a process.
+    pub(super) fn hold_for_process(&self, process: &Process) -> Words {
+        self.which(|test| match test {
+            Test::Anything(needle) => {
+                needle.is_in(&process.comm.shown())
+                    || process.exe.as_ref().is_some_and(|exe| needle.is_in(&exe.shown()))
+                    || needle.is_in_container(process)
+            }
+            Test::Process(needle) => needle.is_in_process(process),
+            Test::Container(needle) => needle.is_in_container(process),
+            _ => false,
+        })
+    }
+
+    /// The words that hold for all sessions of a library.
+    pub(super) fn hold_for_library(&self, library: &str) -> Words {
+        self.which(|test| match test {
+            Test::Anything(needle) | Test::Library(needle) => needle.is_in(library),
+            _ => false,
+        })
+    }
+
+    /// The words that hold for all sessions of this version and this cipher.
+    pub(super) fn hold_for_facts(&self, facts: &Facts) -> Words {
+        self.which(|test| match test {
+            Test::Anything(needle) => needle.is_in_version(facts) || needle.is_in_cipher(facts),
+            // What is only known to be 1.2 or older most likely is 1.2: hiding it would be worse than showing it.
+            Test::Version(Version::Tls12) => {
+                matches!(facts.version, Some(Version::Tls12 | Version::Tls12OrOlder))
+            }
+            Test::Version(version) => facts.version == Some(*version),
+            Test::Cipher(needle) => needle.is_in_cipher(facts),
+            _ => false,
+        })
+    }
+
+    fn which(&self, holds: impl Fn(&Test) -> bool) -> Words {
+        let bits = self.words.iter().enumerate();
+        bits.fold(0, |words, (at, word)| words | Words::from(holds(&word.test)) << at)
     }
 }
 
@@ -185,26 +241,20 @@ fn yes_or_no(value: &str) -> Option<bool> {
 }
 
 impl Test {
-    fn holds(&self, session: &Session, library: &str) -> bool {
+    /// Whether it holds by what no two sessions need to have in common.
+    fn holds_alone(&self, session: &Session) -> bool {
         match self {
-            Self::Anything(needle) => needle.is_anywhere(session, library),
-            Self::Pid(pid) => session.key.pid == *pid,
-            Self::Process(needle) => needle.is_in_process(session),
-            Self::Library(needle) => needle.is_in(library),
-            // What is only known to be 1.2 or older most likely is 1.2: hiding it would be worse than showing it.
-            Self::Version(Version::Tls12) => {
-                matches!(session.facts.version, Some(Version::Tls12 | Version::Tls12OrOlder))
+            Self::Anything(needle) => {
+                needle.is_in_server_name(session)
+                    || needle.is_hex && needle.is_in_hex(session)
+                    || needle.is_in_peer(session)
             }
-            Self::Version(version) => session.facts.version == Some(*version),
-            Self::Cipher(needle) => needle.is_in_cipher(session),
+            Self::Pid(pid) => session.key.pid == *pid,
             Self::State(name) => StateName::of(session.state()) == *name,
             Self::Peer(needle) => needle.is_in_peer(session),
-            Self::Name(needle) => {
-                session.server_name.as_ref().is_some_and(|name| needle.is_in(&name.shown()))
-            }
+            Self::Name(needle) => needle.is_in_server_name(session),
             Self::Role(role) => session.facts.role == Some(*role),
             Self::Saved(saved) => session.is_saved() == *saved,
-            Self::Container(needle) => needle.is_in_container(session),
             Self::Reason(needle) => {
                 session.reason.as_ref().is_some_and(|reason| needle.is_in(reason.as_str()))
             }
@@ -212,6 +262,12 @@ impl Test {
                 .wire
                 .as_ref()
                 .is_some_and(|wire| wire.protocols().any(|name| needle.is_in(&name.shown()))),
+            // These are told by process, library and facts.
+            Self::Process(_)
+            | Self::Library(_)
+            | Self::Version(_)
+            | Self::Cipher(_)
+            | Self::Container(_) => false,
         }
     }
 }
@@ -236,6 +292,8 @@ struct Needle {
     is_ascii: bool,
     /// It may be a part of a client random.
     is_hex: bool,
+    /// It may be a part of a process id.
+    is_decimal: bool,
     /// It may be a part of an IPv4 address and a port.
     is_dotted: bool,
 }
@@ -246,7 +304,8 @@ impl Needle {
         let is_ascii = text.is_ascii();
         let is_hex = text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let is_dotted = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b':'));
-        (!text.is_empty()).then_some(Self { text, is_ascii, is_hex, is_dotted })
+        let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit());
+        (!text.is_empty()).then_some(Self { text, is_ascii, is_hex, is_decimal, is_dotted })
     }
 
     fn is_in(&self, text: &str) -> bool {
@@ -266,48 +325,43 @@ impl Needle {
         })
     }
 
+    fn is_in_server_name(&self, session: &Session) -> bool {
+        session.server_name.as_ref().is_some_and(|name| self.is_in(&name.shown()))
+    }
+
     fn is_in_peer(&self, session: &Session) -> bool {
         let Some(peer) = session.peer else { return false };
         if peer.is_ipv4() && !self.is_dotted {
             return false;
         }
         let mut text = ArrayText::default();
+        let written = match peer {
+            SocketAddr::V4(peer) => text.write_v4(peer),
+            SocketAddr::V6(peer) => write!(text, "{peer}"),
+        };
         // There is room for every address.
-        write!(text, "{peer}").is_ok() && self.is_in_bytes(text.as_bytes())
+        written.is_ok() && self.is_in_bytes(text.as_bytes())
     }
 
-    fn is_in_process(&self, session: &Session) -> bool {
+    fn is_in_process(&self, process: &Process) -> bool {
         let name = |exe: &Foreign| self.is_in(file_name(&exe.shown()));
-        self.is_in(&session.process.comm.shown()) || session.process.exe.as_ref().is_some_and(name)
+        self.is_in(&process.comm.shown()) || process.exe.as_ref().is_some_and(name)
     }
 
-    fn is_in_container(&self, session: &Session) -> bool {
-        let container = session.process.container.as_ref();
+    fn is_in_container(&self, process: &Process) -> bool {
+        let container = process.container.as_ref();
         container.is_some_and(|container| container.texts().any(|text| self.is_in(text)))
     }
 
-    fn is_in_cipher(&self, session: &Session) -> bool {
-        session.facts.cipher.is_some_and(|cipher| match cipher.name() {
+    fn is_in_cipher(&self, facts: &Facts) -> bool {
+        facts.cipher.is_some_and(|cipher| match cipher.name() {
             Some(name) => self.is_in(name),
             None => self.is_in(&cipher.to_string()),
         })
     }
 
-    fn is_anywhere(&self, session: &Session, library: &str) -> bool {
-        let process = &session.process;
-        self.is_in(&process.comm.shown())
-            || process.exe.as_ref().is_some_and(|exe| self.is_in(&exe.shown()))
-            || self.is_in(library)
-            || self.is_in_version(session)
-            || self.is_in_cipher(session)
-            || self.is_hex && self.is_in_hex(session)
-            || session.server_name.as_ref().is_some_and(|name| self.is_in(&name.shown()))
-            || self.is_in_peer(session)
-            || self.is_in_container(session)
-    }
-
-    fn is_in_version(&self, session: &Session) -> bool {
-        let Some(version) = session.facts.version else { return false };
+    fn is_in_version(&self, facts: &Facts) -> bool {
+        let Some(version) = facts.version else { return false };
         self.is_in(version.short()) || self.is_in(version.name())
     }
 
@@ -316,8 +370,10 @@ impl Needle {
         let mut hex = [0; 64];
         let random = hex::encode_to_slice(session.key.client_random.0, &mut hex);
         random.is_ok() && self.is_in_bytes(&hex)
-            || self.text.bytes().all(|byte| byte.is_ascii_digit())
-                && session.key.pid.to_string().contains(&*self.text)
+            || self.is_decimal && {
+                let mut text = ArrayText::default();
+                text.write_number(session.key.pid).is_ok() && self.is_in_bytes(text.as_bytes())
+            }
     }
 }
 
@@ -330,6 +386,35 @@ struct ArrayText {
 impl ArrayText {
     /// `[v6]%scope:port` has up to 58 bytes.
     const ROOM: usize = 64;
+
+    /// As its `Display`, and several times as fast.
+    fn write_v4(&mut self, peer: SocketAddrV4) -> fmt::Result {
+        let [a, b, c, d] = peer.ip().octets();
+        for (octet, then) in [(a, '.'), (b, '.'), (c, '.'), (d, ':')] {
+            self.write_number(octet.into())?;
+            self.write_char(then)?;
+        }
+        self.write_number(peer.port().into())
+    }
+
+    fn write_number(&mut self, number: u32) -> fmt::Result {
+        let mut digits = [b'0'; 10];
+        let mut left = number;
+        let mut first = digits.len();
+        while first == digits.len() || left > 0 {
+            first -= 1;
+            digits[first] = b'0' + (left % 10) as u8;
+            left /= 10;
+        }
+        self.push(&digits[first..])
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> fmt::Result {
+        let room = self.bytes.get_mut(self.len..self.len + bytes.len()).ok_or(fmt::Error)?;
+        room.copy_from_slice(bytes);
+        self.len += bytes.len();
+        Ok(())
+    }
 
     fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
@@ -344,10 +429,7 @@ impl Default for ArrayText {
 
 impl fmt::Write for ArrayText {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = self.bytes.get_mut(self.len..self.len + text.len()).ok_or(fmt::Error)?;
-        room.copy_from_slice(text.as_bytes());
-        self.len += text.len();
-        Ok(())
+        self.push(text.as_bytes())
     }
 }
 

@@ -1,13 +1,12 @@
 //! The rows of a filter or of another order than that of arrival: found once for all sessions, then kept
 //! in step with those that change.
 
-use std::collections::btree_set::Range;
-use std::collections::{BTreeMap, BTreeSet};
-use std::iter::Rev;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use super::filter::Filter;
-use super::order::{Order, Place, Texts};
+use super::order::{Order, Place};
+use super::ranks::{Drafts, Ranks, Row};
+use super::sieve::Sieve;
 use crate::model::target::{Image, ImageId, Targets};
 use crate::model::{Session, Store};
 
@@ -22,12 +21,8 @@ pub(super) struct Rule<'a> {
 }
 
 impl Rule<'_> {
-    fn place(&self, session: &Session, libraries: &Libraries, texts: &mut Texts) -> Option<Place> {
-        if session.serial >= self.end || (self.hide_nulls && session.is_null()) {
-            return None;
-        }
-        let library = libraries.of(session.image);
-        self.filter.matches(session, library).then(|| self.order.place(session, library, texts))
+    fn may_show(&self, session: &Session) -> bool {
+        session.serial < self.end && !(self.hide_nulls && session.is_null())
     }
 }
 
@@ -35,29 +30,28 @@ impl Rule<'_> {
 #[derive(Clone, Debug)]
 pub(super) struct Index {
     /// From the top.
-    rows: BTreeSet<Place>,
-    /// Where each session's row is.
-    places: BTreeMap<u64, Place>,
+    rows: Vec<Row>,
+    ranks: Ranks,
     libraries: Libraries,
 }
+
+/// Texts that no row has any more are kept up to as many as there are rows, and these.
+const SPARE_TEXTS: usize = 1024;
 
 impl Index {
     /// One pass over all sessions.
     pub fn build(store: &Store, targets: &Targets, rule: &Rule<'_>) -> Self {
         let libraries = Libraries::new(targets);
-        let mut texts = Texts::default();
-        let places: Vec<_> = store
-            .newest_first()
-            .rev()
-            .filter_map(|session| rule.place(session, &libraries, &mut texts))
-            .collect();
-        let rows = texts.sort(places.clone());
-        // Both sets are made at once from what is sorted, which is far quicker than row by row.
-        Self {
-            rows: rows.into_iter().collect(),
-            places: places.into_iter().map(|place| (place.serial(), place)).collect(),
-            libraries,
+        let mut drafts = Drafts::new(rule.order);
+        let mut sieve = Sieve::new(rule.filter);
+        for session in store.newest_first().filter(|session| rule.may_show(session)) {
+            let library = libraries.of(session.image);
+            if sieve.lets_through(session, library) {
+                drafts.add(session, library);
+            }
         }
+        let (ranks, rows) = drafts.finish();
+        Self { rows, ranks, libraries }
     }
 
     /// Whether the libraries' names are still those that it was made with.
@@ -65,33 +59,29 @@ impl Index {
         self.libraries.are_of(targets)
     }
 
-    /// Brings the rows of some sessions in line.
-    pub fn update(&mut self, store: &Store, rule: &Rule<'_>, touched: &[u64]) {
-        // Not kept for the next time: it would grow with every process that ever was.
-        let mut texts = Texts::default();
-        for &serial in touched {
-            let session = store.by_serial(serial);
-            let place =
-                session.and_then(|session| rule.place(session, &self.libraries, &mut texts));
-            if self.places.get(&serial) == place.as_ref() {
-                continue;
-            }
-            if let Some(old) = self.places.remove(&serial) {
-                self.rows.remove(&old);
-            }
-            if let Some(place) = place {
-                self.rows.insert(place.clone());
-                self.places.insert(serial, place);
-            }
-        }
+    /// Brings the rows of some sessions in line. False when it should be made anew: it remembers too much.
+    pub fn update(&mut self, store: &Store, rule: &Rule<'_>, mut touched: Vec<u64>) -> bool {
+        touched.sort_unstable();
+        touched.dedup();
+        let (Some(&first), Some(&last)) = (touched.first(), touched.last()) else { return true };
+        let is_touched = |row: &Row| {
+            let serial = row.serial();
+            (first..=last).contains(&serial) && touched.binary_search(&serial).is_ok()
+        };
+        self.rows.retain(|row| !is_touched(row));
+        let sessions = touched.iter().filter_map(|serial| store.by_serial(*serial));
+        let values = sessions.filter(|session| rule.may_show(session)).filter_map(|session| {
+            let library = self.libraries.of(session.image);
+            let is_shown = rule.filter.matches(session, library);
+            is_shown.then(|| (rule.order.value(session, library), session.serial))
+        });
+        self.ranks.add(&mut self.rows, values.collect());
+        self.ranks.texts() <= 2 * self.rows.len() + SPARE_TEXTS
     }
 
     /// The place of a session, also of one that has no row.
     pub fn place_of(&self, session: &Session, order: Order) -> Place {
-        match self.places.get(&session.serial) {
-            Some(place) => place.clone(),
-            None => order.place(session, self.libraries.of(session.image), &mut Texts::default()),
-        }
+        order.place(session, self.libraries.of(session.image))
     }
 
     /// Number of rows.
@@ -99,48 +89,48 @@ impl Index {
         self.rows.len()
     }
 
-    /// The place of the newest session that has a row.
-    pub fn newest(&self) -> Option<&Place> {
-        self.places.last_key_value().map(|(_, place)| place)
+    /// The newest session that has a row.
+    pub fn newest(&self) -> Option<u64> {
+        self.rows.iter().map(|row| row.serial()).max()
     }
 
-    /// From a place downwards, itself included.
-    pub fn down_from(&self, place: &Place) -> Range<'_, Place> {
-        self.rows.range(place..)
+    /// Sessions from a place downwards, itself included.
+    pub fn down_from(&self, place: &Place) -> impl Iterator<Item = u64> + use<'_> {
+        self.rows[self.first_at(place)..].iter().map(|row| row.serial())
     }
 
-    /// From a place upwards, without itself.
-    pub fn above(&self, place: &Place) -> Rev<Range<'_, Place>> {
-        self.rows.range(..place).rev()
+    /// Sessions from a place upwards, without itself.
+    pub fn above(&self, place: &Place) -> impl Iterator<Item = u64> + use<'_> {
+        self.rows[..self.first_at(place)].iter().rev().map(|row| row.serial())
     }
 
-    /// The lowest.
-    pub fn last(&self) -> Option<&Place> {
-        self.rows.last()
+    fn first_at(&self, place: &Place) -> usize {
+        let row = self.ranks.row_of(place);
+        self.rows.partition_point(|other| *other < row)
+    }
+
+    /// The session of the lowest row.
+    pub fn last(&self) -> Option<u64> {
+        self.rows.last().map(|row| row.serial())
     }
 }
 
 /// The libraries' names by image, made once and not for each session.
 #[derive(Clone, Debug)]
-struct Libraries {
-    names: BTreeMap<ImageId, Arc<str>>,
-    unknown: Arc<str>,
-}
+struct Libraries(BTreeMap<ImageId, Box<str>>);
 
 impl Libraries {
     fn new(targets: &Targets) -> Self {
-        let mut texts = Texts::default();
-        let mut name = |image: &Image| texts.get(&image.library());
-        let names = targets.images.iter().map(|(id, image)| (*id, name(image))).collect();
-        Self { names, unknown: "".into() }
+        let name = |image: &Image| image.library().to_lowercase().into();
+        Self(targets.images.iter().map(|(id, image)| (*id, name(image))).collect())
     }
 
-    fn of(&self, image: ImageId) -> &Arc<str> {
-        self.names.get(&image).unwrap_or(&self.unknown)
+    fn of(&self, image: ImageId) -> &str {
+        self.0.get(&image).map_or("", |name| name)
     }
 
     /// An image's id is never used for another file: the ids are enough.
     fn are_of(&self, targets: &Targets) -> bool {
-        self.names.keys().eq(targets.images.keys())
+        self.0.keys().eq(targets.images.keys())
     }
 }

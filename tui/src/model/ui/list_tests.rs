@@ -313,7 +313,10 @@ proptest! {
                 Step::Secret { pid, random, label, fill } => {
                     let name = ["", "a", "b", "ab"][pid as usize];
                     let label = Label::SHOWN[label].clone();
-                    let event = secret(at(10), &process(pid, name), random, label, fill);
+                    let mut event = secret(at(10), &process(pid, name), random, label, fill);
+                    let server = ["a", "Bb", "c\u{1b}", "É"][usize::from(random % 4)].repeat(pid as usize);
+                    event.ends.server_name = (random > 3).then(|| server.as_str().into());
+                    event.facts.cipher = (random > 5).then_some(CipherSuite(0xc02f + u16::from(random)));
                     app.receive(at(10), Msg::Secret(event));
                 }
                 Step::Save => {
@@ -331,6 +334,7 @@ proptest! {
             anew.forget_index();
             anew.sync(&mut app.model.sessions, &app.model.targets);
             prop_assert_eq!(&all, &serials(anew.shown(&app.model.sessions)));
+            prop_assert_eq!(&all, &anew.plainly(&app.model.sessions, &app.model.targets));
             prop_assert_eq!(all.len(), app.ui.list.counts(&app.model.sessions).0);
             let page = rows(&app);
             prop_assert_eq!(page.len(), all.len().min(5));

@@ -13,9 +13,11 @@ mod order;
 mod picker;
 mod pointing;
 mod prompt;
+mod ranks;
 mod recording;
 mod sessions;
 mod settings;
+mod sieve;
 mod toast;
 
 pub use detail::{CommandLine, Detail, Secrets, rows as detail_rows};

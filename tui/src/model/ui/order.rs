@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use crate::model::{SecretState, Session, Store};
 use crate::tls::Label;
@@ -141,31 +139,34 @@ impl Order {
     }
 
     /// Where a session stands in this order, of which `library` made the secrets.
-    pub(super) fn place(self, session: &Session, library: &Arc<str>, texts: &mut Texts) -> Place {
-        let serial = Reverse(session.serial);
-        let key = match (self.value(session, library, texts), self.descending) {
+    pub(super) fn place(self, session: &Session, library: &str) -> Place {
+        let key = match (self.value(session, library), self.descending) {
             _ if self == Self::default() => Key::Arrival,
             (None, _) => Key::Unknown,
-            (Some(value), false) => Key::Up(value),
-            (Some(value), true) => Key::Down(Reverse(value)),
+            (Some(value), false) => Key::Up(value.into_owned()),
+            (Some(value), true) => Key::Down(Reverse(value.into_owned())),
         };
-        Place { key, serial }
+        Place { key, serial: Reverse(session.serial) }
     }
 
-    fn value(self, session: &Session, library: &Arc<str>, texts: &mut Texts) -> Option<Value> {
+    /// What this order compares; `None` where it is not known.
+    pub(super) fn value<'a>(self, session: &'a Session, library: &'a str) -> Option<Value<'a>> {
         let number = |number: u64| Some(Value::Number(number));
         match self.column {
             // In the order of arrival, which a clock that is set back does not change.
             Column::Time => number(session.serial),
             Column::Pid => number(session.pid()?.into()),
-            Column::Process => Some(texts.value(&session.process.comm.shown())),
+            Column::Process => Some(Value::text(session.process.comm.shown())),
             Column::Role => number(session.facts.role? as u64),
-            Column::Server => Some(texts.value(&session.server()?)),
-            Column::Library => Some(Value::Text(Arc::clone(library))),
+            Column::Server => Some(Value::text(session.server()?)),
+            Column::Library => Some(Value::text(library.into())),
             Column::Version => number(session.facts.version? as u64),
             Column::Cipher => {
                 let cipher = session.facts.cipher?;
-                Some(cipher.name().map_or_else(|| texts.value(&cipher.to_string()), Value::Name))
+                // Those without a name are below the others: `~` stands behind all letters.
+                Some(Value::Text(
+                    cipher.name().map_or_else(|| format!("~{cipher}").into(), Cow::from),
+                ))
             }
             Column::State => number(match session.state() {
                 SecretState::Waiting => 0,
@@ -185,9 +186,37 @@ impl Order {
             }
             Column::ClientRandom => {
                 let random = &session.key.client_random.0;
-                number(random.iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+                let first = random.iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+                number(first >> 2)
             }
-            Column::Executable => Some(texts.value(&session.process.exe.as_ref()?.shown())),
+            Column::Executable => Some(Value::text(session.process.exe.as_ref()?.shown())),
+        }
+    }
+}
+
+/// What an order compares.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Value<'a> {
+    /// At most `GREATEST`.
+    Number(u64),
+    /// In lower case, but for the names of ciphers.
+    Text(Cow<'a, str>),
+}
+
+impl<'a> Value<'a> {
+    /// The greatest number.
+    pub const GREATEST: u64 = u64::MAX >> 2;
+
+    fn text(text: Cow<'a, str>) -> Self {
+        let is_lower =
+            text.bytes().fold(true, |lower, b| lower & b.is_ascii() & !b.is_ascii_uppercase());
+        Self::Text(if is_lower { text } else { text.to_lowercase().into() })
+    }
+
+    fn into_owned(self) -> Value<'static> {
+        match self {
+            Self::Number(number) => Value::Number(number),
+            Self::Text(text) => Value::Text(text.into_owned().into()),
         }
     }
 }
@@ -203,69 +232,10 @@ pub(super) struct Place {
 enum Key {
     /// The serial alone decides.
     Arrival,
-    Up(Value),
-    Down(Reverse<Value>),
+    Up(Value<'static>),
+    Down(Reverse<Value<'static>>),
     /// Below all that are known, in both directions.
     Unknown,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Value {
-    Number(u64),
-    /// One of the texts of the program itself.
-    Name(&'static str),
-    /// In lower case.
-    Text(Arc<str>),
-}
-
-/// Texts as they are sorted: in lower case, and each only once, since many sessions share few names.
-#[derive(Debug, Default)]
-pub(super) struct Texts(HashSet<Arc<str>>);
-
-impl Texts {
-    pub fn get(&mut self, text: &str) -> Arc<str> {
-        let lower = match text.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii()) {
-            true => Cow::Owned(text.to_lowercase()),
-            false => Cow::Borrowed(text),
-        };
-        if let Some(known) = self.0.get(&*lower) {
-            return Arc::clone(known);
-        }
-        let new: Arc<str> = lower.into();
-        self.0.insert(Arc::clone(&new));
-        new
-    }
-
-    fn value(&mut self, text: &str) -> Value {
-        Value::Text(self.get(text))
-    }
-
-    /// Sorts places whose texts are all from here: by the ranks of the texts, since to compare texts is most of what
-    /// sorting many places takes.
-    pub fn sort(&self, mut places: Vec<Place>) -> Vec<Place> {
-        let mut texts: Vec<&Arc<str>> = self.0.iter().collect();
-        texts.sort_unstable();
-        let ranks: HashMap<*const u8, u64> =
-            texts.into_iter().map(|text| text.as_ptr()).zip(0..).collect();
-        let rank = |value: &Value| match value {
-            Value::Number(number) => Some(*number),
-            Value::Text(text) => ranks.get(&text.as_ptr()).copied(),
-            Value::Name(_) => None,
-        };
-        let number = |place: &Place| match &place.key {
-            Key::Arrival => Some((0, 0)),
-            Key::Up(value) => Some((1, rank(value)?)),
-            Key::Down(Reverse(value)) => Some((1, !rank(value)?)),
-            Key::Unknown => Some((2, 0)),
-        };
-        let Some(numbers) = places.iter().map(number).collect::<Option<Vec<_>>>() else {
-            places.sort_unstable();
-            return places;
-        };
-        let mut numbered: Vec<_> = numbers.into_iter().zip(places).collect();
-        numbered.sort_unstable_by_key(|(number, place)| (*number, place.serial));
-        numbered.into_iter().map(|(_, place)| place).collect()
-    }
 }
 
 impl Place {
@@ -285,5 +255,14 @@ impl Place {
     /// The session.
     pub fn session<'a>(&self, store: &'a Store) -> Option<&'a Session> {
         store.by_serial(self.serial())
+    }
+
+    /// What it stands by: a value, `Some(None)` where that is not known; `None` in the order of arrival.
+    pub fn value(&self) -> Option<Option<&Value<'static>>> {
+        match &self.key {
+            Key::Arrival => None,
+            Key::Up(value) | Key::Down(Reverse(value)) => Some(Some(value)),
+            Key::Unknown => Some(None),
+        }
     }
 }

@@ -181,7 +181,7 @@ impl SessionList {
     ) -> Box<dyn Iterator<Item = &'a Session> + 'a> {
         match &self.index {
             Some(index) => {
-                Box::new(index.down_from(place).filter_map(|place| place.session(store)))
+                Box::new(index.down_from(place).filter_map(|serial| store.by_serial(serial)))
             }
             None => {
                 let serial = place.serial().min(self.end().saturating_sub(1));
@@ -197,7 +197,9 @@ impl SessionList {
         place: &Place,
     ) -> Box<dyn Iterator<Item = &'a Session> + 'a> {
         match &self.index {
-            Some(index) => Box::new(index.above(place).filter_map(|place| place.session(store))),
+            Some(index) => {
+                Box::new(index.above(place).filter_map(|serial| store.by_serial(serial)))
+            }
             None => {
                 let sessions = store.forward_from(place.serial().saturating_add(1));
                 let sessions = sessions.take_while(|session| session.serial < self.end());
@@ -233,13 +235,10 @@ impl SessionList {
 
     pub(super) fn last(&mut self, store: &Store) {
         let last = match &self.index {
-            Some(index) => index.last().cloned(),
-            None => {
-                let oldest = store.forward_from(0).find(|session| self.is_shown(session));
-                oldest.map(|session| self.place_of(session))
-            }
+            Some(index) => index.last().and_then(|serial| store.by_serial(serial)),
+            None => store.forward_from(0).find(|session| self.is_shown(session)),
         };
-        self.select(last);
+        self.select(last.map(|session| self.place_of(session)));
     }
 
     /// Selects the `row`th of the rows that are shown, and gives its session's serial.
@@ -280,7 +279,8 @@ impl SessionList {
         let rule = Rule {
             filter: &self.filter,
             order: self.order,
-            hide_nulls: self.hide_nulls,
+            // Where there are none nobody needs to look for them.
+            hide_nulls: self.hide_nulls && store.null_sessions() > 0,
             end: self.end(),
         };
         let index = self.index.take();
@@ -290,17 +290,14 @@ impl SessionList {
             }
         } else {
             let current = index.filter(|index| !self.stale && index.knows(targets));
-            let touched = current.is_some().then(|| store.take_touched());
-            self.index = Some(match (current, touched) {
-                (Some(mut index), Some(Touched::Some(serials))) => {
-                    index.update(store, &rule, &serials);
-                    index
-                }
-                _ => {
-                    store.watch(true);
-                    Index::build(store, targets, &rule)
-                }
+            let current = current.and_then(|mut index| match store.take_touched() {
+                Touched::Some(serials) => index.update(store, &rule, serials).then_some(index),
+                Touched::All => None,
             });
+            self.index = Some(current.unwrap_or_else(|| {
+                store.watch(true);
+                Index::build(store, targets, &rule)
+            }));
         }
         self.stale = false;
         // Its row may be at another place by now.
@@ -320,6 +317,23 @@ impl SessionList {
         self.stale = true;
     }
 
+    /// The rows as they are found without an index: each session by itself, and all of them sorted.
+    #[cfg(test)]
+    pub(super) fn plainly(&self, store: &Store, targets: &Targets) -> Vec<u64> {
+        let mut rows: Vec<(Place, u64)> = store
+            .newest_first()
+            .filter(|session| self.is_shown(session))
+            .filter_map(|session| {
+                let image = targets.images.get(&session.image);
+                let library = image.map_or(String::new(), |image| image.library().to_lowercase());
+                let is_shown = self.filter.matches(session, &library);
+                is_shown.then(|| (self.order.place(session, &library), session.serial))
+            })
+            .collect();
+        rows.sort();
+        rows.into_iter().map(|(_, serial)| serial).collect()
+    }
+
     /// Finds the selection and the scroll position for a page of rows.
     pub(super) fn settle(&mut self, store: &Store, page: usize) {
         self.page = page.max(1);
@@ -333,7 +347,10 @@ impl SessionList {
 
     fn newest(&self, store: &Store) -> Option<Place> {
         match &self.index {
-            Some(index) => index.newest().cloned(),
+            Some(index) => {
+                let newest = index.newest().and_then(|serial| store.by_serial(serial));
+                newest.map(|session| self.place_of(session))
+            }
             None => self.nearest(store, &Place::TOP),
         }
     }

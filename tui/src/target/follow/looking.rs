@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
+use super::news::Look;
 use super::planners::{Job, Progress, Stage};
 use super::record::{FileKey, Mapped};
 use super::stamp::Stamp;
-use super::watch::{Look, Watch};
+use super::watch::Watch;
 use crate::priority;
 use crate::target::cache::{FileIdentity, PlanCache};
 use crate::target::copies::{self, Copy, Head};

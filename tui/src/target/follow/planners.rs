@@ -8,8 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::news::Look;
 use super::record::FileKey;
-use super::watch::Look;
 use crate::bell::Bell;
 use crate::priority;
 use crate::target::copies::Copy;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use super::watch::boot_time;
 use crate::bell::Bell;
+use crate::clock::boot_time;
 use crate::priority;
 use crate::text::Foreign;
 

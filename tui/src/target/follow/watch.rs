@@ -6,17 +6,16 @@ use std::io;
 use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::time::{ClockId, clock_gettime};
-
+use super::news::{Gone, Look, News};
 use super::readers::Asked;
 use super::record::{Event, FileKey, Mapped, What};
 use super::rings::{Order, Rings, Wake};
 use super::stamp::Stamp;
 use super::table::{Class, Known, Table};
+use crate::clock::boot_time;
 use crate::model::target::{Ancestor, Birth, ImageId, Process};
 use crate::priority;
-use crate::target::lineage::{Lineage, Moment};
-use crate::target::past::Program;
+use crate::target::lineage::Lineage;
 use crate::target::process;
 use crate::text::Foreign;
 
@@ -24,49 +23,6 @@ use crate::text::Foreign;
 const OWN: usize = 64;
 /// Files and ended processes that wait for the thread that follows; with more than these it looks at everything.
 const NEWS: usize = 16_384;
-
-/// A file that somebody has to look at, by a process that has it mapped.
-#[derive(Clone, Debug)]
-pub struct Look {
-    /// Which process.
-    pub pid: u32,
-    /// Where, and what the kernel calls it.
-    pub mapped: Mapped,
-    /// It is the program of the process, and no library.
-    pub is_program: bool,
-    /// The user named the process.
-    pub is_named: bool,
-    /// When it was mapped (nanoseconds of `CLOCK_BOOTTIME`); `None` of one that was mapped before we looked.
-    pub since: Option<u64>,
-    /// How it looked when nothing was found in it.
-    pub stamp: Option<Stamp>,
-}
-
-/// A process with TLS code, or with files that somebody looks at, which ended.
-#[derive(Clone, Debug)]
-pub struct Gone {
-    /// The process.
-    pub process: Arc<Process>,
-    /// Its files.
-    pub files: Arc<Vec<FileKey>>,
-    /// Nanoseconds of `CLOCK_BOOTTIME`.
-    pub at: u64,
-}
-
-/// What happened since the thread that follows asked last.
-#[derive(Debug, Default)]
-pub struct News {
-    /// Files that nobody has looked at.
-    pub looks: Vec<Look>,
-    /// Who ended.
-    pub gone: Vec<Gone>,
-    /// Who has an image mapped is not the same as before.
-    pub changed: bool,
-    /// Records were lost, in the kernel or here: everything has to be looked at.
-    pub incomplete: bool,
-    /// Records that were taken.
-    pub events: usize,
-}
 
 struct Inner {
     rings: Option<Rings>,
@@ -165,22 +121,22 @@ impl Watch {
             Some(match (moment.is_present, &moment.node.process) {
                 (true, Some(process)) => Ok(Arc::clone(process)),
                 (true, None) => Err(moment.node.start_ticks),
-                (false, _) => Ok(Arc::new(inner.past(pid, &moment))),
+                (false, _) => Ok(Arc::new(inner.lineage.past(&moment))),
             })
         });
         let started = match known? {
             Ok(process) => return Some(process),
             Err(started) => started,
         };
-        let (read, began) = read(pid);
+        let read = read(pid);
         self.at_once(|inner| {
             // While it was looked at, it may have ended or become another program.
             inner.catch_up();
             let moment = inner.lineage.at(pid, time)?;
             if !moment.is_present {
-                return Some(Arc::new(inner.past(pid, &moment)));
+                return Some(Arc::new(inner.lineage.past(&moment)));
             }
-            Some(inner.describe(pid, started, read.map(|read| (read, began))))
+            Some(inner.lineage.describe(pid, started, read))
         })
     }
 
@@ -196,8 +152,8 @@ impl Watch {
             Ok(process) => return Some(process),
             Err(started) => started,
         };
-        let (read, began) = read(pid);
-        Some(self.at_once(|inner| inner.describe(pid, started, read.map(|read| (read, began)))))
+        let read = read(pid);
+        Some(self.at_once(|inner| inner.lineage.describe(pid, started, read)))
     }
 
     /// The ancestors of a process, the nearest first.
@@ -321,37 +277,12 @@ impl Watch {
 }
 
 /// What `/proc` says of a process, and since when. Without the lock: it is slower than everything else here.
-fn read(pid: u32) -> (Option<Process>, u64) {
+fn read(pid: u32) -> Option<(Process, u64)> {
     let began = boot_time();
-    (process::read(pid).ok(), began)
+    Some((process::read(pid).ok()?, began))
 }
 
 impl Inner {
-    /// A process that has ended, or is another program by now, as it was.
-    fn past(&self, pid: u32, moment: &Moment<'_>) -> Process {
-        let node = moment.node;
-        let (comm, exe) = match moment.program() {
-            Some(Program { process: Some(known), .. }) => {
-                return Process { is_past: true, ..Process::clone(&known) };
-            }
-            Some(Program { comm, exe, process: None }) => (comm, exe),
-            None => (Foreign::default(), None),
-        };
-        let ancestors = self.lineage.ancestors_of(moment);
-        Process {
-            pid,
-            parent: ancestors.first().map_or(0, |parent| parent.pid),
-            start_ticks: node.start_ticks,
-            comm,
-            exe,
-            container: node.container.clone(),
-            is_container_known: node.is_container_known,
-            inner_pid: None,
-            is_past: true,
-            ancestors: ancestors.into(),
-        }
-    }
-
     /// Takes what is in the rings, and applies it.
     fn catch_up(&mut self) {
         let Some(rings) = &mut self.rings else { return };
@@ -428,105 +359,16 @@ impl Inner {
     fn left(&mut self, pid: u32, files: Arc<Vec<FileKey>>, was_target: bool, at: u64) {
         self.news.changed |= was_target;
         if (was_target || self.table.is_looking(&files)) && self.news.gone.len() < NEWS {
-            let process = self.describe(pid, 0, None);
+            let process = self.lineage.describe(pid, 0, None);
             self.news.gone.push(Gone { process, files, at });
         }
         self.lineage.exit_at(pid, at);
     }
-
-    /// What is known of a process, with what `/proc` said of it from a moment on, if that is the same one: it started at
-    /// `started` then.
-    fn describe(&mut self, pid: u32, started: u64, read: Option<(Process, u64)>) -> Arc<Process> {
-        let ancestors = self.lineage.ancestors(pid).into();
-        let parent = self.lineage.living_parent(pid).unwrap_or(0);
-        let Some(node) = self.lineage.get_mut(pid) else {
-            let nothing = Process {
-                pid,
-                parent,
-                start_ticks: 0,
-                comm: Foreign::default(),
-                exe: None,
-                container: None,
-                is_container_known: false,
-                inner_pid: None,
-                is_past: true,
-                ancestors,
-            };
-            return Arc::new(read.map_or(nothing, |(read, _)| read));
-        };
-        if let Some(process) = &node.process {
-            return Arc::clone(process);
-        }
-        let is_same = |read: &Process| {
-            node.start_ticks == started
-                && read.start_ticks.abs_diff(started) <= u64::from(!node.is_exact)
-        };
-        let read = read.filter(|(read, _)| is_same(read));
-        if let Some((read, _)) = &read {
-            // Also of the program before: an exec does not change it.
-            node.learn_container(read);
-        }
-        match read.filter(|(_, began)| node.changed < *began) {
-            Some((read, _)) => {
-                (node.start_ticks, node.is_exact) = (read.start_ticks, true);
-                let exe = read.exe.or_else(|| node.exe.clone());
-                let process = Arc::new(Process { ancestors, exe, ..read });
-                node.process = Some(Arc::clone(&process));
-                process
-            }
-            // It ended, or became another program while it was looked at: what the records say.
-            None => Arc::new(Process {
-                pid,
-                parent,
-                start_ticks: node.start_ticks,
-                comm: node.comm.clone(),
-                exe: node.exe.clone(),
-                container: node.container.clone(),
-                is_container_known: node.is_container_known,
-                inner_pid: None,
-                is_past: false,
-                ancestors,
-            }),
-        }
-    }
-}
-
-/// Nanoseconds since boot, as in the records.
-pub fn boot_time() -> u64 {
-    let now = clock_gettime(ClockId::Boottime);
-    let of = |number: i64| u64::try_from(number).unwrap_or(0);
-    of(now.tv_sec) * 1_000_000_000 + of(now.tv_nsec)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_was_read_before_an_exec_is_not_kept() {
-        let (watch, _) = Watch::start();
-        let mut inner = watch.lock();
-        inner.lineage.fork_at(5, 1, 10 * process::tick());
-        inner.lineage.exec(5, "curl".into(), 100);
-        let shell = Process {
-            pid: 5,
-            parent: 1,
-            start_ticks: 10,
-            comm: "sh".into(),
-            exe: None,
-            container: None,
-            is_container_known: true,
-            inner_pid: None,
-            is_past: false,
-            ancestors: [].into(),
-        };
-        let early = inner.describe(5, 10, Some((shell.clone(), 99)));
-        assert_eq!((early.comm.raw(), early.is_container_known), ("curl", true));
-        assert!(inner.lineage.get(5).unwrap().process.is_none());
-        let late = inner.describe(5, 10, Some((Process { comm: "curl".into(), ..shell }, 101)));
-        assert_eq!(late.comm.raw(), "curl");
-        assert!(inner.lineage.get(5).unwrap().process.is_some());
-    }
 
     #[test]
     fn an_event_is_of_the_program_and_the_process_of_its_time() {

@@ -1,7 +1,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::super::sample::{CLIENT_RANDOM, EXPORTER, FUNCTION, Sample};
+use super::super::sample::{CLIENT_RANDOM, EXPORTER, FUNCTION, PASSES_RANDOM, Sample};
 use super::*;
 use crate::target::follow::looking::open_regular;
 
@@ -11,14 +11,7 @@ fn sample(moved: u64) -> Vec<u8> {
     let mut sample = Sample::new();
     sample.lea_rsi(CLIENT_RANDOM).call(function).raw(&[0xc3]);
     sample.lea_rsi(EXPORTER).call(function).raw(&[0xc3]);
-    sample.at(function).raw(&[
-        0x53, // push rbx
-        0x48, 0x8b, 0x57, 0x30, // mov rdx, [rdi+0x30]
-        0x48, 0x83, 0xc2, 0x30, // add rdx, 0x30
-        0xb9, 0x20, 0, 0, 0, // mov ecx, 32
-        0xe8, 0, 0, 0, 0, // call
-        0x5b, 0xc3,
-    ]);
+    sample.at(function).raw(&PASSES_RANDOM);
     sample.bytes()
 }
 

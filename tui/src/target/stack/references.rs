@@ -35,14 +35,10 @@ pub fn references(
 ) -> Result<Vec<u64>, ElfError> {
     let wanted = Addresses::new(addresses);
     let mut found = Vec::new();
-    let Program { window, elf, arch, .. } = program;
-    for segment in elf.code() {
-        window.scan(segment.offset, segment.size, 16, |offset, bytes, own| {
-            let address = segment.address.wrapping_add(offset - segment.offset);
-            arch.references(Code { bytes, address, own, fixed: elf.fixed }, &wanted, &mut found);
-            found.len() <= most
-        })?;
-    }
+    program.scan_code(|arch, code| {
+        arch.references(code, &wanted, &mut found);
+        found.len() <= most
+    })?;
     found.sort_unstable();
     found.dedup();
     found.truncate(most);
