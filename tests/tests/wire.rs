@@ -6,8 +6,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tlskeytop_tests::{
-    Bench, CURL, KeyLog, Lab, PYTHON, Process, Protocol, Sessions, Tlskeytop, VERSIONS, curl,
-    server_at, whole_truth,
+    Bench, CURL, KeyLog, Lab, Netns, PYTHON, Process, Protocol, Sessions, Tlskeytop, VERSIONS,
+    curl, peer_script, server_at, whole_truth,
 };
 
 const TIMES: usize = 2;
@@ -270,5 +270,39 @@ fn of_processes_that_are_not_chosen_there_is_no_row() -> Result<()> {
     let row = sessions.only(chosen.client_randoms()[0])?;
     ensure!(row["state"] == "complete" && row["server_name"] == "localhost", "{row}");
     ensure!(sessions.of(other.client_randoms()[0]).is_empty());
+    Ok(())
+}
+
+/// Connects with these ends, which it does not do before it is told to.
+fn client_from(mut command: Command, ends: [u16; 2], kind: &str) -> Result<Process> {
+    command.arg(peer_script("client_from.py"));
+    let client = Process::start(command.args(ends.map(|port| port.to_string())).arg(kind))?;
+    client.wait_stdout("waiting", |line| (line == "waiting").then_some(()))?;
+    Ok(client)
+}
+
+#[test]
+fn equal_ends_in_another_network_namespace_are_not_ours() -> Result<()> {
+    let Some(bench) = Bench::open(Protocol::Http)? else {
+        return Ok(());
+    };
+    let server = &bench.peers[0];
+    let netns = Netns::make()?;
+    Process::run_ok(netns.command("ip").args(["link", "set", "lo", "up"]))?;
+    let free = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let ends = [free, server.port()];
+    let mut own = client_from(Command::new(PYTHON), ends, "tls")?;
+    let mut other = client_from(netns.command(PYTHON), ends, "plain")?;
+    let excluded = format!("{},{}", server.pid(), own.pid());
+    let mut tlskeytop = Tlskeytop::json(&bench.lab, ["--all", "--exclude-pid", &excluded])?;
+    for client in [&mut own, &mut other] {
+        client.say("go")?;
+        client.wait_stdout("connected", |line| (line == "connected").then_some(()))?;
+    }
+    let truth = server.whole_truth(1)?;
+    let sessions = finish(&mut tlskeytop)?;
+    let row = sessions.only(truth.client_randoms()[0])?;
+    ensure!(row["client"] == format!("127.0.0.1:{free}"), "{row}");
+    ensure!(row["pid"] == own.pid() && row["reason"] == "excluded", "{row}");
     Ok(())
 }

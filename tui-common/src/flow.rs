@@ -2,7 +2,7 @@
 
 use core::mem::size_of;
 
-/// Both ends of a TCP connection: a key of the maps `FLOWS` and `OWNERS`.
+/// Both ends of a TCP connection: a key of the map `FLOWS`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Flow {
@@ -29,6 +29,14 @@ impl Flow {
             server_port: self.client_port,
         }
     }
+
+    /// Whether it stays within one network namespace, of which each has a loopback of its own.
+    #[inline(always)]
+    pub fn is_on_loopback(&self) -> bool {
+        const LOOPBACK: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        let [.., a, b, c, d, _, _, _] = self.server;
+        [a, b, c, d] == [0, 0xff, 0xff, 127] || self.server == LOOPBACK
+    }
 }
 
 /// An IPv4 address as an IPv6 one (RFC 4291, 2.5.5.2).
@@ -38,16 +46,28 @@ pub fn mapped(address: [u8; 4]) -> [u8; 16] {
     [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
 }
 
+/// A connection that was opened on this machine: a key of the map `OWNERS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Opened {
+    /// Its ends.
+    pub flow: Flow,
+    /// 1: in another network namespace than ours.
+    pub is_elsewhere: u32,
+}
+
+const _: () = assert!(size_of::<Opened>() == 40);
+
 /// Who has opened a connection: a value of the map `OWNERS`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Owner {
     /// When it called connect(2), in nanoseconds since boot (`CLOCK_BOOTTIME`).
     pub since_boot: u64,
-    /// Process id, in the initial pid namespace.
+    /// Process id, in the initial pid namespace; 0 where several network namespaces have had such a connection.
     pub pid: u32,
-    /// 0 keeps the struct free of padding.
-    pub reserved: u32,
+    /// The inode of the socket's network namespace.
+    pub net: u32,
 }
 
 const _: () = assert!(size_of::<Owner>() == 16);

@@ -27,6 +27,12 @@ pub struct KernelLayout {
     pub sock_names: u32,
     /// `__sk_common.skc_v6_daddr` in `sock`, 16 bytes.
     pub sock_address6: u32,
+    /// `__sk_common.skc_net` in `sock`, a pointer.
+    pub sock_net: u32,
+    /// `ns.inum` in `net`, 32 bits.
+    pub net_inode: u32,
+    /// The inode of our own network namespace; 0: this kernel has one for all.
+    pub own_net: u32,
 }
 
-const _: () = assert!(size_of::<KernelLayout>() == 40);
+const _: () = assert!(size_of::<KernelLayout>() == 52);

@@ -6,8 +6,8 @@ use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use tlskeytop_common::{
-    COUNTERS as COUNTER_COUNT, Counter, Flow, KernelLayout, Owner, PidRule, RecordConfig, Settings,
-    TAP_SLOTS, TapConfig, TokenConfig, WALK_SLOTS, WalkConfig,
+    COUNTERS as COUNTER_COUNT, Counter, Flow, KernelLayout, Opened, Owner, PidRule, RecordConfig,
+    Settings, TAP_SLOTS, TapConfig, TokenConfig, WALK_SLOTS, WalkConfig,
 };
 
 /// Entries of `GREETED`.
@@ -87,7 +87,7 @@ pub static CONNECTING: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(16_
 
 /// Connections that were opened on this machine, in whatever network namespace, and by whom.
 #[map]
-pub static OWNERS: LruHashMap<Flow, Owner> = LruHashMap::with_max_entries(65_536, 0);
+pub static OWNERS: LruHashMap<Opened, Owner> = LruHashMap::with_max_entries(65_536, 0);
 
 /// What is known of a connection whose handshake is not over.
 #[derive(Clone, Copy)]
@@ -95,8 +95,10 @@ pub static OWNERS: LruHashMap<Flow, Owner> = LruHashMap::with_max_entries(65_536
 pub struct Opening {
     /// The number of the client's first byte; 0 where its SYN was not seen.
     pub first: u32,
-    /// Bytes that pass before it is no handshake any more.
+    /// Bytes that still pass.
     pub left: u32,
+    /// 1 once a side's first byte is that of a handshake.
+    pub has_begun: u32,
 }
 
 /// An object of a softoken.

@@ -42,15 +42,21 @@ const CLIENT_HELLO: u8 = 1;
 const SERVER_HELLO: u8 = 2;
 /// The start of the random of a ServerHello that is a HelloRetryRequest (RFC 8446, 4.1.3).
 const RETRY: [u8; 8] = [0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11];
+/// Bytes of both sides that pass of a connection before one of them has begun a handshake.
+const SILENT: u32 = 16 << 10;
 /// Bytes of both sides that pass for one handshake: the longest hello that user space reads, twice.
 const BUDGET: u32 = 128 << 10;
+/// What a segment counts at the least, so that few pass: 4096 for a handshake, which is what user space keeps of one side.
+const LEAST: u32 = 32;
+/// Bytes of data that are kept where a side begins with something else: user space sees that, and forgets the connection.
+const OTHER: u32 = 8;
 /// Bytes that still pass when a ServerHello has begun and is not whole.
 const REST: u32 = 16 << 10;
 
 /// Takes the packet, or not.
 #[socket_filter]
 pub fn handshakes(ctx: SkBuffContext) -> i64 {
-    if is_wanted(&ctx).unwrap_or(false) { ALL } else { 0 }
+    kept(&ctx).unwrap_or(0)
 }
 
 /// Reads from the packet, also what is not in its first piece.
@@ -82,8 +88,9 @@ struct Segment {
     len: u32,
 }
 
+/// So many bytes of the packet are kept.
 #[inline(always)]
-fn is_wanted(ctx: &SkBuffContext) -> Option<bool> {
+fn kept(ctx: &SkBuffContext) -> Option<i64> {
     // SAFETY: the kernel gives a valid context, whose fields the verifier knows.
     let (kind, interface, protocol) =
         unsafe { ((*ctx.skb.skb).pkt_type, (*ctx.skb.skb).ifindex, (*ctx.skb.skb).protocol) };
@@ -181,12 +188,12 @@ fn behind_extensions(ctx: &SkBuffContext, ip: u32, mut next: u8) -> Option<u32> 
 }
 
 #[inline(always)]
-fn pass(ctx: &SkBuffContext, segment: &Segment) -> bool {
+fn pass(ctx: &SkBuffContext, segment: &Segment) -> i64 {
     let flow = &segment.flow;
     if segment.flags & (SYN | ACK) == SYN {
         let first = segment.sequence.wrapping_add(1);
-        let _ = FLOWS.insert(flow, Opening { first, left: BUDGET }, 0);
-        return true;
+        let _ = FLOWS.insert(flow, Opening { first, left: SILENT, has_begun: 0 }, 0);
+        return ALL;
     }
     if let Some(opening) = FLOWS.get_ptr_mut(flow) {
         // SAFETY: the kernel gave a valid pointer to the element; another CPU changes its fields as a whole.
@@ -197,29 +204,26 @@ fn pass(ctx: &SkBuffContext, segment: &Segment) -> bool {
         // SAFETY: as above.
         return unsafe { from_server(ctx, segment, &reversed, opening) };
     }
-    // The start was not seen: it may be one in the middle of a connection.
-    let begins = matches!(read(ctx, segment.payload), Some([HANDSHAKE, 3, _, _, _, CLIENT_HELLO]));
-    if begins {
-        let _ = FLOWS.insert(flow, Opening { first: 0, left: BUDGET }, 0);
+    // The start was not seen, or was something else: it may be one in the middle of a connection.
+    if !matches!(read(ctx, segment.payload), Some([HANDSHAKE, 3, _, _, _, CLIENT_HELLO])) {
+        return 0;
     }
-    begins
+    let _ = FLOWS.insert(flow, Opening { first: 0, left: BUDGET, has_begun: 1 }, 0);
+    ALL
 }
 
 /// # Safety
 ///
-/// `opening` must point to an element of `FLOWS`.
+/// `opening` must point to the element of `FLOWS` for the segment's flow.
 #[inline(always)]
-unsafe fn from_client(ctx: &SkBuffContext, segment: &Segment, opening: *mut Opening) -> bool {
+unsafe fn from_client(ctx: &SkBuffContext, segment: &Segment, opening: *mut Opening) -> i64 {
     // SAFETY: by this function's contract.
-    let first = unsafe { (*opening).first };
-    if segment.len > 0 && segment.sequence == first {
-        let begins = matches!(read(ctx, segment.payload), Some([HANDSHAKE]));
-        if !begins {
-            let _ = FLOWS.remove(&segment.flow);
-            return false;
-        }
+    let is_first = unsafe { (*opening).first } == segment.sequence;
+    // SAFETY: as above.
+    if is_first && segment.len > 0 && !unsafe { begins(ctx, segment, opening) } {
+        return other(segment, &segment.flow);
     }
-    // SAFETY: by this function's contract.
+    // SAFETY: as above.
     unsafe { spend(segment, &segment.flow, opening) }
 }
 
@@ -232,9 +236,16 @@ unsafe fn from_server(
     segment: &Segment,
     flow: &Flow,
     opening: *mut Opening,
-) -> bool {
+) -> i64 {
     if segment.flags & SYN != 0 {
-        return true;
+        return ALL;
+    }
+    // SAFETY: by this function's contract.
+    let has_begun = unsafe { (*opening).has_begun } != 0;
+    // With TLS the client speaks first; where it has, its hello may have come with its SYN (RFC 7413).
+    // SAFETY: as above.
+    if !has_begun && segment.len > 0 && !unsafe { begins(ctx, segment, opening) } {
+        return other(segment, flow);
     }
     if let Some(start) = read::<19>(ctx, segment.payload) {
         let [kind, major, _, len0, len1, message, rest @ ..] = start;
@@ -243,7 +254,7 @@ unsafe fn from_server(
             let record = 5 + u16::from_be_bytes([len0, len1]) as u32;
             if record <= segment.len {
                 let _ = FLOWS.remove(flow);
-                return true;
+                return ALL;
             }
             // SAFETY: by this function's contract.
             unsafe { (*opening).left = REST };
@@ -253,20 +264,51 @@ unsafe fn from_server(
     unsafe { spend(segment, flow, opening) }
 }
 
-/// Takes the segment from what is left for the handshake.
+/// Whether a segment begins a handshake; from then on more passes.
+///
+/// # Safety
+///
+/// `opening` must point to the segment's element of `FLOWS`.
+#[inline(always)]
+unsafe fn begins(ctx: &SkBuffContext, segment: &Segment, opening: *mut Opening) -> bool {
+    if !matches!(read(ctx, segment.payload), Some([HANDSHAKE])) {
+        return false;
+    }
+    // SAFETY: by this function's contract. What is sent again gets no more.
+    unsafe {
+        if (*opening).has_begun == 0 {
+            (*opening).has_begun = 1;
+            (*opening).left = BUDGET;
+        }
+    }
+    true
+}
+
+/// The connection begins with something else. A handshake may follow, which begins with a segment of its own.
+#[inline(always)]
+fn other(segment: &Segment, flow: &Flow) -> i64 {
+    let _ = FLOWS.remove(flow);
+    i64::from(segment.payload + OTHER)
+}
+
+/// Takes the segment from what is left for the connection.
 ///
 /// # Safety
 ///
 /// `opening` must point to the element of `FLOWS` for `flow`.
 #[inline(always)]
-unsafe fn spend(segment: &Segment, flow: &Flow, opening: *mut Opening) -> bool {
+unsafe fn spend(segment: &Segment, flow: &Flow, opening: *mut Opening) -> i64 {
     // SAFETY: by this function's contract.
     let left = unsafe { (*opening).left };
-    if segment.flags & (FIN | RST) != 0 || segment.len >= left {
+    let cost = if segment.len < LEAST { LEAST } else { segment.len };
+    if segment.flags & (FIN | RST) != 0 || (segment.len > 0 && cost >= left) {
         let _ = FLOWS.remove(flow);
-        return true;
+        return ALL;
+    }
+    if segment.len == 0 {
+        return 0;
     }
     // SAFETY: by this function's contract.
-    unsafe { (*opening).left = left - segment.len };
-    segment.len > 0
+    unsafe { (*opening).left = left - cost };
+    ALL
 }

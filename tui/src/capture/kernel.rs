@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::mem::offset_of;
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::MetadataExt as _;
 
 use btf_rs::{Backend, Btf, BtfType as _, Member, Type};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -62,6 +63,9 @@ pub fn layout() -> Result<KernelLayout, KernelError> {
     shape("sock_common", [address6, local6], size_of::<[u8; 16]>())?;
     shape("sock_common", [address, port], offset_of!(SocketNames, port))?;
     shape("sock_common", [address, family], offset_of!(SocketNames, family))?;
+    let [net] = fields(&btf, "sock_common", ["skc_net"])?;
+    let [namespace] = fields(&btf, "net", ["ns"])?;
+    let [inode_number] = fields(&btf, "ns_common", ["inum"])?;
     Ok(KernelLayout {
         known: 1,
         task_files: files,
@@ -73,7 +77,16 @@ pub fn layout() -> Result<KernelLayout, KernelError> {
         socket_links,
         sock_names: common + address,
         sock_address6: common + address6,
+        sock_net: common + net,
+        net_inode: namespace + inode_number,
+        own_net: own_net(),
     })
+}
+
+/// The inode of our network namespace, which the kernel has as `inum`; 0 where it has no namespaces.
+fn own_net() -> u32 {
+    let found = std::fs::metadata("/proc/self/ns/net");
+    found.ok().and_then(|found| u32::try_from(found.ino()).ok()).unwrap_or(0)
 }
 
 /// The first of two fields, which are read with one look because the second is `distance` behind it.

@@ -157,18 +157,20 @@ fn of_owner(
     }
 }
 
-/// Why images that can be attached gave nothing.
+/// Why images that can be attached gave nothing. Which of several was used is not known: it was late if all were.
 fn attached_late<'a>(
     images: impl Iterator<Item = &'a Image>,
     on_wire: &OnWire,
     missed: &Missed,
 ) -> Reason {
-    let mut reason = Reason::Unknown;
+    let mut reason = Reason::Late;
     for image in images {
         match image.state {
             ImageState::Failed(_) => return Reason::Refused,
-            ImageState::Attached { .. } if !missed.was_late(image.id, on_wire.began) => {}
-            _ => reason = Reason::Late,
+            ImageState::Attached { .. } if !missed.was_late(image.id, on_wire.began) => {
+                reason = Reason::Unknown;
+            }
+            _ => {}
         }
     }
     reason

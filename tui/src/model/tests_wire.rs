@@ -165,6 +165,12 @@ fn why_is_told_as_far_as_it_is_known() {
             model.update(at(0), Msg::Attached { image, result: Ok(1) });
         }
     };
+    let one_late = |model: &mut Model| {
+        for (id, time) in [(1, 0), (3, 2)] {
+            let image = super::target::ImageId(id);
+            model.update(at(time), Msg::Attached { image, result: Ok(1) });
+        }
+    };
     let nothing = |_: &mut Model| {};
     let refused = |model: &mut Model| {
         let result = Err("no".to_owned());
@@ -175,10 +181,11 @@ fn why_is_told_as_far_as_it_is_known() {
     let young =
         || Some(Arc::new(Process { start_ticks: 2_000_000, ..(*process(5000, "x")).clone() }));
     type Prepare<'a> = &'a dyn Fn(&mut Model);
-    let rows: [(_, Prepare<'_>, Option<Arc<Process>>, Reason); 8] = [
+    let rows: [(_, Prepare<'_>, Option<Arc<Process>>, Reason); 9] = [
         (excluding, &early, nginx(), Reason::Excluded),
         (everything(), &early, nginx(), Reason::Unknown),
         (everything(), &late, nginx(), Reason::Late),
+        (everything(), &one_late, Some(process(1201, "both")), Reason::Unknown),
         (everything(), &nothing, nginx(), Reason::Late),
         (everything(), &refused, nginx(), Reason::Refused),
         (everything(), &early, java(), Reason::Unsupported(None)),

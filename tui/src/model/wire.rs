@@ -214,6 +214,11 @@ impl Coverage {
     pub fn seen(&self) -> u64 {
         self.covered + self.missing
     }
+
+    /// Packets and handshakes of which it is not known whether there is one.
+    pub fn unseen(&self) -> u64 {
+        self.forgotten + self.lost.packets + self.lost.hellos
+    }
 }
 
 #[derive(Debug)]

@@ -294,7 +294,7 @@ mod tests {
     fn what_is_too_much_of_one_connection_is_counted() {
         let mut keys = Keys::new(false);
         for number in 0..LINES + 2 {
-            let label = Label::Other(format!("SECRET_{number}").into());
+            let label = Label::Other(Box::new(format!("SECRET_{number}").into()));
             keys.take(key(&label, 1, 1, 7, Role::Client));
         }
         assert_eq!(keys.forgotten, 2);

@@ -4,7 +4,7 @@
 //! -> `file`. The `recorder` is the thread in which that happens.
 //!
 //! For the wire view: `hellos`, of which the kernel leaves out all packets but those with which a handshake begins, and
-//! `owner`, which tells whose a connection is.
+//! `owner`, which tells whose a connection is, with `holders` for the servers.
 
 pub(crate) mod backlog;
 mod blocks;
@@ -12,6 +12,7 @@ mod connections;
 mod file;
 mod filter;
 mod hellos;
+mod holders;
 mod interfaces;
 mod keys;
 mod links;

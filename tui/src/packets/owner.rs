@@ -1,37 +1,30 @@
 //! Whose connection it is: of a client by the tracepoint, of a server by the socket itself (sock_diag(7)). Never guessed:
 //! where several processes hold a socket, it is none of theirs.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aya::maps::{HashMap, MapData};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
 };
-use tlskeytop_common::{Flow, Owner, mapped};
+use tlskeytop_common::{Flow, Opened, Owner, mapped};
 
-use crate::target::process;
+use super::holders::Holders;
 
-/// Listening ports whose processes are remembered.
-const HOLDERS: usize = 256;
-/// All processes are looked through so often at the most.
-const SEARCH: Duration = Duration::from_secs(1);
-/// Descriptors of a process that are looked at.
-const DESCRIPTORS: usize = 4096;
 /// How long the kernel may take to answer, which it does at once.
 const ANSWER: Duration = Duration::from_millis(100);
 
-/// A [`Flow`] that aya may look up.
+/// An [`Opened`] that aya may look up.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub(crate) struct PodFlow(Flow);
+pub(crate) struct PodOpened(Opened);
 
-// SAFETY: Flow is made of bytes; every bit pattern is valid and no byte is undefined.
-unsafe impl aya::Pod for PodFlow {}
+// SAFETY: Opened is made of integers without padding; every bit pattern is valid and no byte is undefined.
+unsafe impl aya::Pod for PodOpened {}
 
 /// An [`Owner`] that aya may copy out of a map.
 #[derive(Clone, Copy)]
@@ -52,11 +45,9 @@ pub struct Opener {
 
 /// Asks for the processes of connections.
 pub struct Owners {
-    opened: HashMap<MapData, PodFlow, PodOwner>,
+    opened: HashMap<MapData, PodOpened, PodOwner>,
     sockets: OwnedFd,
-    /// The port of a server, and a process that held a socket of it; newest last.
-    holders: VecDeque<(u16, u32)>,
-    searched: Option<Instant>,
+    holders: Holders,
 }
 
 impl Owners {
@@ -65,61 +56,42 @@ impl Owners {
     /// # Errors
     ///
     /// When the kernel has no sockets to ask by.
-    pub(crate) fn new(opened: HashMap<MapData, PodFlow, PodOwner>) -> io::Result<Self> {
+    pub(crate) fn new(opened: HashMap<MapData, PodOpened, PodOwner>) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let protocol = Some(netlink::SOCK_DIAG);
         let sockets = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, protocol)?;
-        Ok(Self { opened, sockets, holders: VecDeque::new(), searched: None })
+        Ok(Self { opened, sockets, holders: Holders::new() })
     }
 
-    /// The process that opened a connection, in whatever network namespace of this machine; `None` where it was opened on
-    /// another machine, or before the tracepoint was there.
+    /// The process that opened a connection, in our own network namespace or else in another one of this machine; `None`
+    /// where it was opened on another machine, before the tracepoint was there, or in several other namespaces.
     pub fn client(&self, client: SocketAddr, server: SocketAddr) -> Option<Opener> {
-        let PodOwner(owner) = self.opened.get(&PodFlow(flow(client, server)), 0).ok()?;
-        Some(Opener { pid: owner.pid, since_boot: Duration::from_nanos(owner.since_boot) })
+        let flow = flow(client, server);
+        let opened = |is_elsewhere| self.opened.get(&PodOpened(Opened { flow, is_elsewhere }), 0);
+        let PodOwner(owner) = opened(0).or_else(|_| opened(1)).ok()?;
+        let since_boot = Duration::from_nanos(owner.since_boot);
+        (owner.pid != 0).then_some(Opener { pid: owner.pid, since_boot })
     }
 
     /// The one process that holds the server's socket of a connection, in our own network namespace; `None` where there is
-    /// no such socket, it is not accepted yet, or several processes hold it.
+    /// no such socket, it is not accepted yet, or several processes hold it; also where it would take too long.
     pub fn server(&mut self, client: SocketAddr, server: SocketAddr) -> Option<u32> {
-        let inode = self.inode(server, client)?;
-        let known: Vec<u32> = self
-            .holders
-            .iter()
-            .filter(|(port, _)| *port == server.port())
-            .map(|&(_, pid)| pid)
-            .collect();
-        // It does hold the socket; whether another one, of another program, was given it too is not looked for each time.
-        if !known.is_empty()
-            && let Some(pid) = the_only_one(known.into_iter(), inode)
-        {
-            return Some(pid);
-        }
-        if self.searched.is_some_and(|at| at.elapsed() < SEARCH) {
-            return None;
-        }
-        self.searched = Some(Instant::now());
-        let pid = the_only_one(process::all_pids().ok()?.into_iter(), inode)?;
-        self.holders.retain(|holder| *holder != (server.port(), pid));
-        self.holders.push_back((server.port(), pid));
-        if self.holders.len() > HOLDERS {
-            self.holders.pop_front();
-        }
-        Some(pid)
+        let Self { sockets, holders, .. } = self;
+        holders.find(server.port(), || inode(sockets, server, client))
     }
+}
 
-    /// The inode of the socket of a connection that is open in our own network namespace.
-    fn inode(&self, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
-        // What came too late for the question before.
-        while recv(&self.sockets, &mut [0u8; 16], RecvFlags::TRUNC).is_ok() {}
-        send(&self.sockets, &question(local, remote), SendFlags::empty()).ok()?;
-        let limit = Timespec::try_from(ANSWER).ok()?;
-        let mut ready = [PollFd::new(&self.sockets, PollFlags::IN)];
-        poll(&mut ready, Some(&limit)).ok()?;
-        let mut room = [0u8; 512];
-        let (len, _) = recv(&self.sockets, &mut room, RecvFlags::empty()).ok()?;
-        answer(room.get(..len)?)
-    }
+/// The inode of the socket of a connection that is open in our own network namespace.
+fn inode(sockets: &OwnedFd, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+    // What came too late for the question before.
+    while recv(sockets, &mut [0u8; 16], RecvFlags::TRUNC).is_ok() {}
+    send(sockets, &question(local, remote), SendFlags::empty()).ok()?;
+    let limit = Timespec::try_from(ANSWER).ok()?;
+    let mut ready = [PollFd::new(sockets, PollFlags::IN)];
+    poll(&mut ready, Some(&limit)).ok()?;
+    let mut room = [0u8; 512];
+    let (len, _) = recv(sockets, &mut room, RecvFlags::empty()).ok()?;
+    answer(room.get(..len)?)
 }
 
 fn flow(client: SocketAddr, server: SocketAddr) -> Flow {
@@ -136,21 +108,6 @@ fn octets(address: IpAddr) -> [u8; 16] {
         IpAddr::V4(address) => mapped(address.octets()),
         IpAddr::V6(address) => address.octets(),
     }
-}
-
-/// The process among these that holds a socket, if it is one alone.
-fn the_only_one(pids: impl Iterator<Item = u32>, inode: u32) -> Option<u32> {
-    let name = format!("socket:[{inode}]");
-    let mut holders = pids.filter(|pid| holds(*pid, &name));
-    let first = holders.next()?;
-    holders.next().is_none().then_some(first)
-}
-
-fn holds(pid: u32, name: &str) -> bool {
-    let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    let mut targets =
-        descriptors.take(DESCRIPTORS).flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
-    targets.any(|target| target.as_os_str() == name)
 }
 
 /// `SOCK_DIAG_BY_FAMILY` (`linux/sock_diag.h`).

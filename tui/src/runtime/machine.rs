@@ -227,16 +227,21 @@ impl Machine {
     /// Ends to look at the wire, and appends what it showed last.
     pub fn stop_wire(&mut self, into: &mut Vec<Msg>) {
         let Some(wire) = &self.wire else { return };
-        // What it has said before comes first.
         let last = wire.stop(WIRE);
-        into.extend(std::iter::from_fn(|| self.wire_says.try_recv().ok()).map(Msg::Wire));
-        into.extend(last.into_iter().map(Msg::Wire));
+        self.take_wire(last, into);
     }
 
     /// Appends whose the last handshakes are that were asked for.
     pub fn end_wire(&mut self, into: &mut Vec<Msg>) {
         let Some(wire) = self.wire.take() else { return };
-        into.extend(wire.finish(WIRE).into_iter().map(Msg::Wire));
+        let last = wire.finish(WIRE);
+        self.take_wire(last, into);
+    }
+
+    /// Appends what the wire view says last. What it has said before comes first.
+    fn take_wire(&mut self, last: Vec<WireMsg>, into: &mut Vec<Msg>) {
+        let before = std::iter::from_fn(|| self.wire_says.try_recv().ok());
+        into.extend(before.chain(last).map(Msg::Wire));
     }
 
     /// Ends the writer, but does not wait longer than `limit` for its disk.

@@ -1,5 +1,6 @@
 //! The one select loop and what belongs to it: the terminal, the keys, the outside world.
 
+mod asked;
 mod background;
 mod console;
 mod errands;

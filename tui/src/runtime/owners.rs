@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, getsockname, socket_with};
 
@@ -16,8 +16,6 @@ use crate::packets::{Opener, Owners};
 use crate::target::follow::watch::Watch;
 use crate::target::process;
 
-/// Of each second so much is spent on servers, whose sockets are looked for among the descriptors of processes.
-const BUDGET: Duration = Duration::from_millis(20);
 /// Processes of which it is remembered what runs in them.
 const REMEMBERED: usize = 256;
 /// Bytes of `/proc/PID/maps` that are read: 10,000 mappings.
@@ -30,40 +28,24 @@ pub(super) struct Finder {
     owners: Owners,
     watch: Watch,
     runtimes: VecDeque<(u32, u64, Option<&'static str>)>,
-    /// The second that is counted, and what was spent of it.
-    spent: (Instant, Duration),
 }
 
 impl Finder {
     pub fn new(owners: Owners, watch: Watch) -> Self {
-        let spent = (Instant::now(), Duration::ZERO);
-        Self { owners, watch, runtimes: VecDeque::new(), spent }
+        Self { owners, watch, runtimes: VecDeque::new() }
     }
 
     /// The processes at both ends.
     pub fn owners(&mut self, client: SocketAddr, server: SocketAddr) -> Ends {
         let opener = self.owners.client(client, server);
         let found = opener.and_then(|opener| self.owner(opener));
-        let holder = self.server(client, server);
+        let holder = self.owners.server(client, server);
         let now = || Duration::from_nanos(boot_time());
         let held = holder.and_then(|pid| self.owner(Opener { pid, since_boot: now() }));
         let is_known = found.is_some() || held.is_some();
         let is_foreign =
             !is_known && [client, server].into_iter().all(|end| is_ours(end) == Some(false));
         Ends { client: found, server: held, is_foreign }
-    }
-
-    fn server(&mut self, client: SocketAddr, server: SocketAddr) -> Option<u32> {
-        if self.spent.0.elapsed() >= Duration::from_secs(1) {
-            self.spent = (Instant::now(), Duration::ZERO);
-        }
-        if self.spent.1 >= BUDGET {
-            return None;
-        }
-        let began = Instant::now();
-        let pid = self.owners.server(client, server);
-        self.spent.1 += began.elapsed();
-        pid
     }
 
     /// The process that had this id then.

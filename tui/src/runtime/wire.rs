@@ -1,12 +1,11 @@
-//! The thread of the wire view: from the packets with which handshakes begin to what the model is told of them, and to
-//! whose they are.
+//! The thread of the wire view: from the packets with which handshakes begin to what the model is told of them.
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 use tracing::warn;
 
+use super::asked::Asked;
 use super::owners::Finder;
 use crate::bell::Bell;
 use crate::capture::Wire;
@@ -24,8 +24,6 @@ use crate::target::follow::watch::Watch;
 use crate::tls::ClientRandom;
 use crate::wire::{Handshakes, Limits, Seen};
 
-/// Questions that can wait.
-const QUESTIONS: usize = 4096;
 /// What was seen and waits for the model, some 2 KiB each at the most.
 const SEEN: usize = 16_384;
 /// Application protocols that are kept of a hello.
@@ -37,18 +35,11 @@ const COUNT: Duration = Duration::from_millis(500);
 /// How long a packet can be on its way at the end: the kernel hands over a block after 50 ms.
 const LAST: Duration = Duration::from_millis(70);
 
-/// Whose a connection is, is asked.
-struct Question {
-    client_random: ClientRandom,
-    client: SocketAddr,
-    server: SocketAddr,
-}
-
-/// The thread's other end.
+/// The thread's other end, and that of the one that is asked whose connections are.
 pub struct WireThread {
-    questions: Option<SyncSender<Question>>,
+    asked: Asked,
     shared: Arc<Shared>,
-    /// What was left when reading ended, and then when it ended itself.
+    /// What was left when reading ended.
     rest: Receiver<Vec<WireMsg>>,
 }
 
@@ -67,38 +58,26 @@ impl WireThread {
         let hellos = Hellos::open(wire.filter.as_fd())?;
         let shared = Shared { is_ending: AtomicBool::new(false), bell: Bell::new()? };
         let shared = Arc::new(shared);
-        let (questions, inbox) = sync_channel(QUESTIONS);
-        let (rests, rest) = sync_channel(2);
+        let asked = Asked::start(Finder::new(wire.owners, watch), model.clone())?;
+        let (rests, rest) = sync_channel(1);
         let mut thread = Thread {
             hellos,
             handshakes: Handshakes::new(Limits::default()),
-            finder: Finder::new(wire.owners, watch),
-            inbox,
             shared: Arc::clone(&shared),
             model,
-            seen: Vec::new(),
-            found: Vec::new(),
-            lost: Lost::default(),
-            not_told: 0,
+            untold: Untold::default(),
             counted: Instant::now(),
         };
         thread::Builder::new().name("wire".to_owned()).spawn(move || {
             thread.read();
             let _ = rests.send(thread.take_rest());
-            thread.answer_all();
-            let _ = rests.send(thread.take_rest());
         })?;
-        Ok(Self { questions: Some(questions), shared, rest })
+        Ok(Self { asked, shared, rest })
     }
 
     /// Asks whose a connection is. What there is no room for gets no answer.
     pub fn find(&self, client_random: ClientRandom, client: SocketAddr, server: SocketAddr) {
-        let question = Question { client_random, client, server };
-        if let Some(questions) = &self.questions
-            && questions.try_send(question).is_ok()
-        {
-            self.shared.bell.ring();
-        }
+        self.asked.find(client_random, client, server);
     }
 
     /// Takes what was seen last; from then on only questions are answered.
@@ -109,26 +88,67 @@ impl WireThread {
     }
 
     /// Takes the answers that are still to come.
-    pub fn finish(mut self, limit: Duration) -> Vec<WireMsg> {
-        self.questions = None;
-        self.rest.recv_timeout(limit).unwrap_or_default()
+    pub fn finish(self, limit: Duration) -> Vec<WireMsg> {
+        self.asked.finish(limit)
     }
 }
 
 struct Thread {
     hellos: Hellos,
     handshakes: Handshakes,
-    finder: Finder,
-    inbox: Receiver<Question>,
     shared: Arc<Shared>,
     model: Sender<WireMsg>,
-    /// What the model was not told yet.
-    seen: Vec<Seen>,
-    found: Vec<WireMsg>,
-    lost: Lost,
-    /// Of what was seen, what the model had no room for.
-    not_told: u64,
+    untold: Untold,
     counted: Instant,
+}
+
+/// What the model was not told yet.
+#[derive(Debug, Default)]
+struct Untold {
+    seen: Vec<Seen>,
+    /// Of what was seen, what there was no room for.
+    left_out: u64,
+    lost: Lost,
+    is_lost_new: bool,
+}
+
+impl Untold {
+    fn is_empty(&self) -> bool {
+        self.seen.is_empty() && !self.is_lost_new
+    }
+
+    fn add(&mut self, seen: impl Iterator<Item = Seen>) {
+        self.seen.extend(seen);
+        let excess = self.seen.len().saturating_sub(SEEN);
+        self.seen.drain(..excess);
+        self.left_out += excess as u64;
+    }
+
+    /// What was lost since the start: of several figures the last one counts.
+    fn lose(&mut self, lost: Lost) {
+        self.is_lost_new |= lost != self.lost;
+        self.lost = lost;
+    }
+
+    /// Gives the model what it has room for.
+    fn tell(&mut self, model: &Sender<WireMsg>) {
+        if !self.seen.is_empty() {
+            let sent = model.try_send(WireMsg::Seen(std::mem::take(&mut self.seen)));
+            if let Err(TrySendError::Full(WireMsg::Seen(seen))) = sent {
+                self.seen = seen;
+            }
+        }
+        if self.is_lost_new {
+            let sent = model.try_send(WireMsg::Lost(self.lost));
+            self.is_lost_new = matches!(sent, Err(TrySendError::Full(_)));
+        }
+    }
+
+    fn into_messages(self) -> Vec<WireMsg> {
+        let seen = (!self.seen.is_empty()).then_some(WireMsg::Seen(self.seen));
+        let lost = self.is_lost_new.then_some(WireMsg::Lost(self.lost));
+        seen.into_iter().chain(lost).collect()
+    }
 }
 
 impl Thread {
@@ -142,11 +162,8 @@ impl Thread {
             let left = end.map(|end: Instant| end.saturating_duration_since(Instant::now()));
             self.wait(left);
             self.take();
-            while let Ok(question) = self.inbox.try_recv() {
-                self.answer(&question);
-            }
             self.count();
-            self.tell();
+            self.untold.tell(&self.model);
             // Without the model nobody is there to be told.
             if left == Some(Duration::ZERO) || self.model.is_closed() {
                 return;
@@ -154,16 +171,9 @@ impl Thread {
         }
     }
 
-    /// Until the last question is answered.
-    fn answer_all(&mut self) {
-        while let Ok(question) = self.inbox.recv() {
-            self.answer(&question);
-        }
-    }
-
     fn wait(&self, left: Option<Duration>) {
-        let is_behind = !self.seen.is_empty() || !self.found.is_empty();
-        let limit = if is_behind { Some(left.unwrap_or(AGAIN).min(AGAIN)) } else { left };
+        let limit =
+            if !self.untold.is_empty() { Some(left.unwrap_or(AGAIN).min(AGAIN)) } else { left };
         let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
         let mut ready = [
             PollFd::from_borrowed_fd(self.hellos.as_fd(), PollFlags::IN),
@@ -179,20 +189,10 @@ impl Thread {
     }
 
     fn take(&mut self) {
-        let (handshakes, seen) = (&mut self.handshakes, &mut self.seen);
+        let (handshakes, untold) = (&mut self.handshakes, &mut self.untold);
         self.hellos.take(|time, segment| {
-            seen.extend(handshakes.segment(time, segment).into_iter().map(shortened));
+            untold.add(handshakes.segment(time, segment).into_iter().map(shortened));
         });
-        let excess = self.seen.len().saturating_sub(SEEN);
-        self.seen.drain(..excess);
-        self.not_told += excess as u64;
-    }
-
-    fn answer(&mut self, question: &Question) {
-        let owners = self.finder.owners(question.client, question.server);
-        if self.found.len() < QUESTIONS {
-            self.found.push(WireMsg::Owners(question.client_random, owners));
-        }
     }
 
     fn count(&mut self) {
@@ -203,44 +203,16 @@ impl Thread {
         let packets = self.hellos.statistics().map_or(0, |counted| u64::from(counted.dropped));
         let dropped = self.handshakes.dropped();
         let lost = Lost {
-            packets: self.lost.packets + packets,
-            hellos: dropped.connections + dropped.segments + dropped.hellos + self.not_told,
+            packets: self.untold.lost.packets + packets,
+            hellos: dropped.connections + dropped.segments + dropped.hellos + self.untold.left_out,
         };
-        if lost != self.lost {
-            self.lost = lost;
-            self.found.push(WireMsg::Lost(lost));
-        }
-    }
-
-    /// Gives the model what it has room for.
-    fn tell(&mut self) {
-        if !self.seen.is_empty() {
-            let seen = std::mem::take(&mut self.seen);
-            let sent = self.model.try_send(WireMsg::Seen(seen));
-            if let Err(TrySendError::Full(WireMsg::Seen(seen))) = sent {
-                self.seen = seen;
-            }
-        }
-        // Answers come behind what they are about.
-        while self.seen.is_empty()
-            && let Some(found) = self.found.pop()
-        {
-            if let Err(TrySendError::Full(found)) = self.model.try_send(found) {
-                self.found.push(found);
-                return;
-            }
-        }
+        self.untold.lose(lost);
     }
 
     fn take_rest(&mut self) -> Vec<WireMsg> {
         self.counted = self.counted.checked_sub(COUNT).unwrap_or(self.counted);
         self.count();
-        let mut rest = Vec::new();
-        if !self.seen.is_empty() {
-            rest.push(WireMsg::Seen(std::mem::take(&mut self.seen)));
-        }
-        rest.append(&mut self.found);
-        rest
+        std::mem::take(&mut self.untold).into_messages()
     }
 }
 
@@ -255,5 +227,45 @@ fn shortened(seen: Seen) -> Seen {
             Seen::Begun(hello)
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn the_model_learns_the_last_figure_of_what_was_lost() {
+        let (model, mut told) = channel(1);
+        let lost = |hellos| Lost { packets: 0, hellos };
+        let mut untold = Untold::default();
+        for hellos in [1, 2, 3] {
+            untold.lose(lost(hellos));
+            untold.tell(&model);
+        }
+        let mut next = || match told.try_recv() {
+            Ok(WireMsg::Lost(lost)) => Some(lost.hellos),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(next(), Some(1));
+        untold.lose(lost(3));
+        untold.tell(&model);
+        assert_eq!(next(), Some(3));
+        assert!(untold.is_empty() && untold.into_messages().is_empty());
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_counted_and_the_newest_stays() {
+        let mut untold = Untold::default();
+        let seen = |number: u32| {
+            let mut random = ClientRandom([0; 32]);
+            random.0[..4].copy_from_slice(&number.to_be_bytes());
+            Seen::Ended(random)
+        };
+        untold.add((0..SEEN as u32 + 3).map(seen));
+        assert_eq!((untold.left_out, untold.seen.len()), (3, SEEN));
+        assert_eq!(untold.seen[0], seen(3));
     }
 }

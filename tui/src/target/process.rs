@@ -15,6 +15,8 @@ use crate::text::Foreign;
 const SMALL: u64 = 64 << 10;
 /// Ancestors that are looked for: as many processes above one another are only made on purpose.
 const ANCESTORS: usize = 64;
+/// Threads that are asked for children, and children of each that are looked at.
+const FAMILY: usize = 16;
 
 /// Every process id there is, in no order.
 ///
@@ -79,6 +81,19 @@ pub fn is_gone(error: &io::Error) -> bool {
 /// When it has ended.
 pub fn threads(pid: u32) -> io::Result<u32> {
     stat_field(&read_stat(pid)?, 20).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// A process, its parent and its children, as far as they are told: the first threads, and the first children of each. Not
+/// the first process of all, whose children most have nothing in common.
+pub fn with_family(pid: u32) -> Vec<u32> {
+    let parent = birth(pid).ok().map(|birth| birth.parent).filter(|parent| *parent > 1);
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+    let children = threads.take(FAMILY).flatten().flat_map(|thread| {
+        let pids = read_small(&thread.path().join("children")).unwrap_or_default();
+        let pids = pids.split(u8::is_ascii_whitespace).take(FAMILY);
+        pids.filter_map(|pid| str::from_utf8(pid).ok()?.parse().ok()).collect::<Vec<u32>>()
+    });
+    [pid].into_iter().chain(parent).chain(children).collect()
 }
 
 /// From whom a process was born, and when.
@@ -303,6 +318,19 @@ mod tests {
         );
         assert!(exists(process.pid) && !exists((1 << 22) + 1));
         assert!(process.exe.unwrap().raw().contains("tlskeytop"));
+    }
+
+    #[test]
+    fn a_family_has_parent_and_children() {
+        let own = std::process::id();
+        let mut child = std::process::Command::new("cat");
+        let child = child.stdin(std::process::Stdio::piped());
+        let mut child = child.stdout(std::process::Stdio::null()).spawn().unwrap();
+        let [ours, its] = [own, child.id()].map(with_family);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(ours.contains(&own) && ours.contains(&child.id()), "{ours:?}");
+        assert!(its.contains(&own) && its.contains(&child.id()), "{its:?}");
     }
 
     #[test]

@@ -110,13 +110,23 @@ fn lost(app: &App, theme: &Theme) -> Part {
     }
 }
 
-/// For how many of the handshakes on the wire there is a secret.
+/// For how many of the handshakes on the wire there is a secret, and how much of the wire was not seen.
 fn coverage(app: &App, theme: &Theme) -> Option<Part> {
     let coverage = &app.model.wire.coverage;
-    if coverage.seen() == 0 {
+    let lost = coverage.unseen();
+    if coverage.seen() == 0 && lost == 0 {
         return None;
     }
     let text = format!("keys {}/{}", grouped(coverage.covered), grouped(coverage.seen()));
+    if lost > 0 {
+        let lost = grouped(lost);
+        return Some(part(
+            format!("{text}, {lost} lost"),
+            format!("{text}, -{lost}"),
+            theme.caution,
+            5,
+        ));
+    }
     let style = if coverage.missing == 0 { theme.good } else { theme.caution };
     Some(part(text.clone(), text, style, 5))
 }

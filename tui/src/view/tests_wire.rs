@@ -10,7 +10,7 @@ use super::*;
 use crate::action::Action;
 use crate::model::fixture::{self, add_sessions, at, everything, process};
 use crate::model::target::Process;
-use crate::model::{Msg, Owner, Owners, WireMsg, WireView};
+use crate::model::{Lost, Msg, Owner, Owners, WireMsg, WireView};
 use crate::tls::{CipherSuite, ClientRandom, Version};
 use crate::wire::{Answer, Seen};
 
@@ -78,6 +78,16 @@ fn missing_rows_alone() {
     snapshots("missing_filtered", &mut app);
     app.act(at(60), Action::Open);
     snapshots("missing_detail", &mut app);
+}
+
+#[test]
+fn what_the_wire_view_lost_stands_beside_the_keys() {
+    let mut app = app();
+    app.receive(at(60), Msg::Wire(WireMsg::Lost(Lost { packets: 3, hellos: 1200 })));
+    for width in [160, 60] {
+        let screen = screen(&mut app, (width, 24)).to_string();
+        assert!(screen.lines().next().unwrap().contains("keys 1/4, 1,203 lost"), "{screen}");
+    }
 }
 
 #[test]

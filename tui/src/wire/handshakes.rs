@@ -35,7 +35,7 @@ impl Default for Limits {
 /// What was not kept, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dropped {
-    /// Connections that gave way to newer ones before both hellos were seen.
+    /// Connections that gave way to newer ones with one hello, or a part of one. Those without are any connections.
     pub connections: u64,
     /// Segments that came too far ahead of what was missing, or in too many pieces.
     pub segments: u64,
@@ -174,8 +174,7 @@ impl Handshakes {
             let Some((_, key)) = self.order.pop_first() else { return };
             let Some(connection) = self.connections.remove(&key) else { continue };
             self.kept -= connection.kept();
-            let is_settled = matches!(connection.stage, Stage::Settled { .. });
-            self.dropped.connections += u64::from(!is_settled);
+            self.dropped.connections += u64::from(connection.has_hello());
         }
     }
 }
@@ -192,8 +191,22 @@ impl Connection {
         self.sides.iter().map(Side::kept).sum()
     }
 
+    /// Whether it has a hello, or a part of one, and the other is still to come.
+    fn has_hello(&self) -> bool {
+        match self.stage {
+            Stage::Silent => self.kept() > 0,
+            Stage::Begun { .. } => true,
+            Stage::Settled { .. } => false,
+        }
+    }
+
     fn has_ended(&self) -> bool {
-        self.sides.iter().all(|side| side.has_ended)
+        let mut ended = self.sides.iter().map(|side| side.has_ended);
+        match self.stage {
+            // Whichever side it is, no handshake follows.
+            Stage::Silent => self.kept() == 0 && ended.any(|ended| ended),
+            _ => ended.all(|ended| ended),
+        }
     }
 
     /// Whether a segment that begins something begins another connection between the same addresses.
@@ -203,7 +216,11 @@ impl Connection {
             return start.is_some_and(|start| start != first_byte(segment));
         }
         match self.stage {
-            Stage::Silent => false,
+            // Other words came before, and were not seen.
+            Stage::Silent => {
+                let own = self.sides.get(side).filter(|_| self.kept() == 0);
+                own.is_some_and(|own| own.stream.is_ahead(first_byte(segment)))
+            }
             Stage::Begun { client, random } | Stage::Settled { client, random } => {
                 let new = hello::random_of(segment.payload);
                 client == side && new.is_some_and(|new| new != random)

@@ -30,6 +30,12 @@ impl Stream {
         self.start.get_or_insert(sequence);
     }
 
+    /// Whether something is missing before this byte.
+    pub fn is_ahead(&self, sequence: u32) -> bool {
+        let next = self.start.map(|start| start.wrapping_add(self.taken));
+        next.is_some_and(|next| sequence.wrapping_sub(next).cast_signed() > 0)
+    }
+
     /// Memory that is used, in bytes.
     pub fn kept(&self) -> usize {
         self.kept

@@ -107,6 +107,36 @@ fn tls_after_other_words_is_found() {
 }
 
 #[test]
+fn tls_after_words_that_were_not_seen_is_found() {
+    let (hello, answer) = (records(&client_hello(1, 0), 99), records(&server_hello(), 99));
+    let mut own = from_client(6, &hello);
+    own.acknowledgement += 23;
+    let mut handshakes = table();
+    let seen = give(&mut handshakes, [syn(), own, from_server(23, &answer)]);
+    assert!(matches!(seen[..], [Seen::Begun(_), Seen::Answered(_)]), "{seen:?}");
+}
+
+#[test]
+fn connections_without_a_hello_are_not_counted_as_lost() {
+    let limits = Limits { connections: 100, ..Limits::default() };
+    let mut handshakes = Handshakes::new(limits);
+    for port in 1..=1000 {
+        let mut segment = syn();
+        segment.source.set_port(port);
+        handshakes.segment(Time(0), &segment);
+    }
+    assert_eq!((handshakes.len(), handshakes.dropped()), (100, Dropped::default()));
+    // Closed by one side before anything was said.
+    for port in 901..=1000 {
+        let mut segment = from_client(0, &[]);
+        segment.source.set_port(port);
+        segment.flags.fin = true;
+        handshakes.segment(Time(0), &segment);
+    }
+    assert!(handshakes.is_empty());
+}
+
+#[test]
 fn of_bytes_that_came_twice_the_first_count() {
     let hello = records(&client_hello(1, 0), 16384);
     let other = [&hello[..20], &[0xff; 40]].concat();
