@@ -30,7 +30,7 @@ const ROWS: [(&str, usize); 32] = [
     ("resident memory, no sessions", 2),
     ("packets of 1,500 bytes recorded", 3),
     ("bulk over the loopback, 16 KiB: with the wire view / without", 1),
-    ("the wire view's share of a processor at ", 1),
+    ("the wire view's share of a processor at ", 2),
     ("memory of 500 sessions in the model", 2),
     ("memory of 500 sessions in the model, all of them saved", 1),
     ("events into the model, up to its limit", 2),
