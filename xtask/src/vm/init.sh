@@ -51,9 +51,13 @@ handshake() {
 # Without the comment with which openssl begins its key log.
 lines() { grep -v '^#' "$1" | sort -u; }
 
-compare() {
+stop() {
     kill -INT "$tlskeytop"
     wait "$tlskeytop" || say problem "$1: exit code $?"
+}
+
+# Of tlskeytop, when it has ended.
+compare() {
     lines "$2" >expected
     lines "$1.keylog" >captured
     if ! [ -s expected ]; then
@@ -88,6 +92,7 @@ for method in tap walk; do
     handshake tls1_2
     # What both ends have is written once; that of TLS 1.2 comes last.
     until_true sentence '^CLIENT_RANDOM ' $method.keylog
+    stop $method
     compare $method $method.peer
     kill "$server"
     port=$((port + 1))
@@ -100,6 +105,7 @@ serve $port open.peer
 until_true sentence '^EXPORTER_SECRET ' open.peer
 capture open --all --catch-up 40
 until_true sentence '^EXPORTER_SECRET ' open.keylog
+stop open
 compare open open.peer
 kill "$server"
 port=$((port + 1))
@@ -113,5 +119,34 @@ for jump in 0 -86400 172800; do
     handshake tls1_2
 done
 until_true has_three
+stop clock
 compare clock clock.peer
+kill "$server"
+port=$((port + 1))
+
+# Packets, in which the secrets of the connections stand that are there.
+serve $port packets.peer
+capture packets --all --pcap-file packets.pcapng
+handshake tls1_3
+handshake tls1_2
+until_true sentence '^CLIENT_RANDOM ' packets.keylog
+stop packets
+strings -n 80 packets.pcapng | grep -E '^[A-Z_0-9]+ [0-9a-f]{64} [0-9a-f]{64,}$' >packets.keylog
+compare packets packets.peer
+kill "$server"
+port=$((port + 1))
+
+# Two handshakes of which nobody is asked for the secrets: the wire shows them, and whose they are.
+serve $port wire.peer
+tlskeytop --all --exclude-pid "$server" --exclude-name openssl --mode json --log-file wire.log >wire.json 2>wire.err &
+tlskeytop=$!
+until_true sentence ready wire.err || say problem "wire: not ready: $(tr '\n' ' ' <wire.err)"
+handshake tls1_3
+handshake tls1_2
+has_two() { [ "$(grep -c '"state":"missing"' wire.json)" -ge 2 ]; }
+until_true has_two
+stop wire
+grep '"state":"missing"' wire.json | grep -c '"reason":"excluded"' >excluded || :
+say wire "$(cat excluded) rows"
+[ "$(cat excluded)" = 2 ] || cut -c -400 wire.json wire.err
 poweroff -f

@@ -15,10 +15,12 @@ const MULTI: (u32, u32) = (6, 10);
 /// The exit code of "not permitted or not supported".
 const NOT_SUPPORTED: &str = "3";
 /// The captures of init.sh.
-const CAPTURES: [&str; 4] = ["tap", "walk", "open", "clock"];
+const CAPTURES: [&str; 5] = ["tap", "walk", "open", "clock", "packets"];
+/// What it shows of handshakes that have no secret.
+const MISSING: (&str, &str) = ("wire", "2 rows");
 
 /// The first line of the table.
-pub const HEADER: &str = "| kernel | from | doctor | links | tap | walk | open connection | clock that jumps |\n|---|---|---|---|---|---|---|---|";
+pub const HEADER: &str = "| kernel | from | doctor | links | tap | walk | open connection | clock that jumps | packets | missing |\n|---|---|---|---|---|---|---|---|---|---|";
 
 /// One row.
 pub struct Verdict {
@@ -56,7 +58,7 @@ impl Verdict {
             expect("capture", "the reason", refused);
             expect("capture", "exit code 3", value("capture").starts_with(NOT_SUPPORTED));
             let mut cells = vec!["refuses, and says why".to_owned()];
-            cells.resize(CAPTURES.len() + 2, String::new());
+            cells.resize(CAPTURES.len() + 3, String::new());
             cells
         } else {
             let links = if version < MULTI { "perf" } else { "multi" };
@@ -65,7 +67,9 @@ impl Verdict {
             for name in CAPTURES {
                 expect(name, "the peer's lines", value(name).ends_with(" lines"));
             }
-            let captures = CAPTURES.iter().map(|name| value(name).to_owned());
+            let (wire, rows) = MISSING;
+            expect(wire, rows, value(wire) == rows);
+            let captures = CAPTURES.iter().chain([&wire]).map(|name| value(name).to_owned());
             let doctor = if value("doctor") == "0" { "ok" } else { "failed" };
             [doctor.to_owned(), value("links").to_owned()].into_iter().chain(captures).collect()
         };
@@ -108,8 +112,14 @@ mod tests {
 
     #[test]
     fn a_kernel_must_give_every_capture_by_its_own_links() {
-        let captures =
-            [("tap", "6 lines"), ("walk", "6 lines"), ("open", "5 lines"), ("clock", "3 lines")];
+        let captures = [
+            ("tap", "6 lines"),
+            ("walk", "6 lines"),
+            ("open", "5 lines"),
+            ("clock", "3 lines"),
+            ("packets", "6 lines"),
+            ("wire", "2 rows"),
+        ];
         let said = |links| [&[("doctor", "0"), ("links", links)][..], &captures].concat();
         assert!(verdict("6.1.0-50-amd64", &said("perf")).is_good());
         assert!(verdict("6.10.1+deb13-amd64", &said("multi")).is_good());
