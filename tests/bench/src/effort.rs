@@ -32,7 +32,7 @@ impl Effort {
     pub const FULL: Self = Self {
         pairs: 20,
         alternations: 40,
-        section: 0.3,
+        section: 0.5,
         load: 60,
         steady: 10,
         samples: 5,

@@ -19,7 +19,7 @@ use crate::workload::{Program, Work, Workload};
 pub fn starts(lab: &Lab, program: &Program, effort: &Effort) -> Result<Vec<Row>> {
     let workload = program.start(lab, "own")?;
     let pid = workload.pid().to_string();
-    let mut rows = Vec::new();
+    let (mut rows, mut after) = (Vec::new(), Vec::new());
     for (args, most, what) in [
         (&["--pid", &pid][..], 200.0, "from start to ready, one pid"),
         (&["--all"], 1000.0, "from start to ready, the whole machine"),
@@ -34,6 +34,14 @@ pub fn starts(lab: &Lab, program: &Program, effort: &Effort) -> Result<Vec<Row>>
         let sample = Sample::of(times).context("no starts")?;
         rows.push(Row::median(what, Unit::Milliseconds, Goal::AtMost(most), &sample));
     }
+    for _ in 0..effort.samples {
+        let tlskeytop = Tlskeytop::keylog_to(lab, "starts", ["--pid", &pid])?;
+        after.push(quiet(tlskeytop.process.pid())? * 1e3);
+        tlskeytop.stop()?;
+    }
+    let sample = Sample::of(after).context("no starts")?;
+    let what = "what it then still does, of a processor's time, one pid";
+    rows.push(Row::median(what, Unit::Milliseconds, Goal::None, &sample));
     Ok(rows)
 }
 
@@ -123,6 +131,33 @@ fn measure(pid: u32, maker: &mut Workload, what: &str, effort: &Effort) -> Resul
             memory,
         ),
     ])
+}
+
+/// A process that takes less of a processor has done what it does at its start.
+const QUIET: f64 = 0.02;
+/// How long it is looked at for that, and how often at the most.
+const LOOK: Duration = Duration::from_millis(200);
+const LOOKS: usize = 50;
+
+/// Waits until a process is quiet, or is not for long; seconds of a processor that it had meanwhile.
+///
+/// # Errors
+/// When it has ended.
+pub fn quiet(pid: u32) -> Result<f64> {
+    let start = processor(pid)?;
+    let mut before = start;
+    for _ in 0..LOOKS {
+        let from = Instant::now();
+        // What it does in this time is what is measured.
+        thread::sleep(LOOK);
+        let now = processor(pid)?;
+        let share = (now - before) / from.elapsed().as_secs_f64();
+        before = now;
+        if share < QUIET {
+            break;
+        }
+    }
+    Ok(before - start)
 }
 
 /// Waits until it takes no less than just before.

@@ -50,6 +50,8 @@ struct Measured {
     ratios: Vec<(usize, Rates)>,
     /// Without it.
     rates: Vec<Rates>,
+    /// Without it, after through before: what the machine alone makes of a ratio.
+    drifts: Vec<Rates>,
     /// Attempts that failed.
     failed: usize,
 }
@@ -61,7 +63,13 @@ impl Pairs {
     /// In each round a new process works without a tool, with the first one, without it, with the next one... What fails
     /// is told, and tried once more.
     pub fn measure(lab: &Lab, program: &Program, tools: &[Tool], effort: &Effort) -> Self {
-        let new = |&tool| Measured { tool, ratios: Vec::new(), rates: Vec::new(), failed: 0 };
+        let new = |&tool| Measured {
+            tool,
+            ratios: Vec::new(),
+            rates: Vec::new(),
+            drifts: Vec::new(),
+            failed: 0,
+        };
         let mut pairs = Self(tools.iter().map(new).collect());
         for round in 0..effort.pairs {
             let mut left = pairs.in_turn(round, effort.pairs);
@@ -158,6 +166,7 @@ impl Measured {
     fn take(&mut self, round: usize, pair: Pair) {
         self.ratios.push((round, pair.with.each(pair.without, |with, without| with / without)));
         self.rates.push(pair.without);
+        self.drifts.extend(pair.drift);
     }
 
     /// Its ratios at one of [`WORKS`].
@@ -188,6 +197,9 @@ impl Measured {
                 let what = format!("{work}: the same by the target's time on a processor");
                 let own = Sample::of(self.ratios.iter().map(|(_, ratios)| ratios.own[at]));
                 rows.push(row(what, Unit::Ratio, Goal::None, own));
+                let what = format!("{work}: not attached, after / before");
+                let drift = Sample::of(self.drifts.iter().map(|drifts| drifts.wall[at]));
+                rows.push(row(what, Unit::Ratio, Goal::None, drift));
                 let of = if matches!(work, Work::Bulk(_)) { "records" } else { "rate" };
                 let what = format!("{work}: the {of} itself, not attached");
                 let rates = Sample::of(self.rates.iter().map(|rates| rates.wall[at]));
@@ -210,6 +222,8 @@ impl Measured {
 struct Pair {
     without: Rates,
     with: Rates,
+    /// After through before, where both could be measured.
+    drift: Option<Rates>,
 }
 
 /// Measures the tools that are left, one after the other in one process; one that fails is the first of those that are
@@ -230,7 +244,7 @@ fn chain(
         let with = rates(&mut workload, effort)?;
         if !tool.detaches() {
             drop(attached);
-            taken(tool, Pair { without: before, with });
+            taken(tool, Pair { without: before, with, drift: None });
             left.pop_front();
             return match left.is_empty() {
                 true => Ok(()),
@@ -240,7 +254,8 @@ fn chain(
         attached.detach(&mut workload)?;
         let after = rates(&mut workload, effort)?;
         let without = before.each(after, |before, after| (before + after) / 2.0);
-        taken(tool, Pair { without, with });
+        let drift = Some(after.each(before, |after, before| after / before));
+        taken(tool, Pair { without, with, drift });
         left.pop_front();
         before = after;
     }
@@ -264,7 +279,7 @@ mod tests {
         let each = |ratio: &f64| [*ratio; WORKS.len()];
         let ratios = ratios.iter().map(|ratio| Rates { wall: each(ratio), own: each(ratio) });
         let ratios = ratios.enumerate().collect();
-        Measured { tool, ratios, rates: Vec::new(), failed }
+        Measured { tool, ratios, rates: Vec::new(), drifts: Vec::new(), failed }
     }
 
     #[test]

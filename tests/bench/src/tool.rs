@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use tlskeytop_tests::{LIBSSL, Lab, Process, Summary, Tlskeytop, until, until_within};
 
 use crate::machine::in_repository;
+use crate::own::quiet;
 use crate::workload::{Log, Work, Workload};
 
 /// One of them.
@@ -63,11 +64,21 @@ impl Tool {
         }
     }
 
-    /// Attaches it, and waits until it is.
+    /// Attaches it, and waits until it is, and has done what it does at its start.
     ///
     /// # Errors
     /// When it does not come up, or does not see the workload.
     pub fn attach(self, lab: &Lab, workload: &mut Workload) -> Result<Attached> {
+        let attached = self.begin(lab, workload)?;
+        match &attached {
+            Attached::Tlskeytop(tlskeytop) => quiet(tlskeytop.process.pid())?,
+            Attached::Other(process) => quiet(process.pid())?,
+            Attached::OwnLog => 0.0,
+        };
+        Ok(attached)
+    }
+
+    fn begin(self, lab: &Lab, workload: &mut Workload) -> Result<Attached> {
         let pid = workload.pid().to_string();
         match self {
             Self::Tlskeytop => Tlskeytop::keylog_to(lab, &fresh(lab, "captured")?, ["--pid", &pid])

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use tlskeytop_tests::{Lab, Tlskeytop};
 
 use crate::effort::Effort;
-use crate::own::processor;
+use crate::own::{processor, quiet};
 use crate::row::{Goal, Row, Unit};
 use crate::sample::Sample;
 use crate::workload::{Program, Section, Work, Workload};
@@ -83,6 +83,7 @@ fn measure(
             Tlskeytop::json(lab, chosen.iter().chain(wire))?
         }
     };
+    quiet(tlskeytop.process.pid())?;
     let stream = workload.work(STREAM, effort.section)?;
     let before = processor(tlskeytop.process.pid())?;
     let handshakes = workload.work(HANDSHAKES, effort.sample)?;

@@ -8,7 +8,7 @@ use tlskeytop::preflight::release;
 use tlskeytop_tests::{Process, Tlskeytop, require_live};
 
 /// What its rows begin with, and how many do. Other tools may be missing.
-const ROWS: [(&str, usize); 32] = [
+const ROWS: [(&str, usize); 34] = [
     ("handshakes, TLS 1.3: attached / not attached", 1),
     ("handshakes, TLS 1.2: attached / not attached", 1),
     ("handshakes, TLS 1.3, over the loopback: attached / not attached", 1),
@@ -16,6 +16,7 @@ const ROWS: [(&str, usize); 32] = [
     ("bulk, 1 KiB: attached / not attached", 1),
     ("bulk, 16 KiB: attached / not attached", 1),
     ("handshakes, TLS 1.3: the same by the target's time on a processor", 1),
+    ("handshakes, TLS 1.3: not attached, after / before", 1),
     ("pairs with tlskeytop that failed", 1),
     ("handshakes, TLS 1.3: with own SSLKEYLOGFILE / without", 1),
     ("handshakes, TLS 1.3, at the highest rate for 1 s: ", 4),
@@ -24,6 +25,7 @@ const ROWS: [(&str, usize); 32] = [
     ("from secret to line in the file", 3),
     ("from start to ready, one pid", 1),
     ("from start to ready, the whole machine", 1),
+    ("what it then still does, of a processor's time, one pid", 1),
     ("own share of a processor, idle", 2),
     ("own share of a processor at ", 2),
     ("processes and threads that others started meanwhile", 2),
