@@ -7,19 +7,24 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tlskeytop_tests::{
-    Bench, KeyLog, Open, OwnCurl, PYTHON, Process, Protocol, Recording, Screen, Tlskeytop,
-    check_capture, peer_script, until, whole_truth,
+    Bench, KeyLog, Open, OwnCurl, PYTHON, Process, Protocol, Recording, Screen, SmallDisk,
+    Tlskeytop, check_capture, peer_script, until, whole_truth,
 };
 
 /// Starts the TUI with these options in a terminal, and waits until it has drawn.
 fn start(bench: &Bench, options: &str) -> Result<Screen> {
+    start_in(bench, bench.lab.folder(), options)
+}
+
+/// The same in another folder.
+fn start_in(bench: &Bench, folder: &Path, options: &str) -> Result<Screen> {
     let screen = Screen::open(&bench.lab, 120, 40)?;
-    let binary = Tlskeytop::binary()?;
+    let (binary, folder) = (Tlskeytop::binary()?, folder.display());
     // The shell leaves its process id, which is then the TUI's.
-    let tui = format!("sh -c 'echo $$ > pid; exec {} {options}'", binary.display());
+    let tui = format!("sh -c 'echo $$ > pid; cd {folder}; exec {} {options}'", binary.display());
     screen.type_line(&format!("{tui}; echo exit=$?"))?;
     until("the alternate screen, or the end", || {
-        let ended = screen.text()?.lines().any(|line| line.starts_with("exit="));
+        let ended = screen.text()?.lines().any(|line| exit_code(line).is_some());
         ensure!(!ended, "it ended at once:\n{}", screen.text()?);
         Ok((!screen.is_restored()?).then_some(()))
     })?;
@@ -32,10 +37,14 @@ fn complete_sessions(own: &OwnCurl, screen: &Screen) -> Result<usize> {
     Ok(screen.text()?.lines().filter(row).count())
 }
 
+/// The exit code, and not the command that shows it, which the terminal may break there.
+fn exit_code(line: &str) -> Option<u8> {
+    line.strip_prefix("exit=")?.trim().parse().ok()
+}
+
 fn is_over(screen: &Screen) -> Result<()> {
-    let code =
-        screen.wait_for("exit code", |line| line.strip_prefix("exit=").map(str::to_owned))?;
-    ensure!(code.trim() == "0", "exit code {code}");
+    let code = screen.wait_for("exit code", exit_code)?;
+    ensure!(code == 0, "exit code {code}");
     ensure!(screen.is_restored()?, "the terminal is not restored");
     // Also the settings of the line: the shell's echo is back.
     screen.type_line("echo good-bye")?;
@@ -239,5 +248,51 @@ fn recording_by_a_key() -> Result<()> {
         ensure!(requests == [format!("GET /page-{number}")], "{requests:?}");
         recording.has_secrets(&whole_truth(&bench.lab.path(&format!("truth-{number}")), 1)?)?;
     }
+    Ok(())
+}
+
+/// The disk of the first of two is full, also at its end.
+#[test]
+fn what_a_recording_by_a_key_lost_is_told() -> Result<()> {
+    let Some(bench) = Bench::open(Protocol::Http)? else {
+        return Ok(());
+    };
+    let own = OwnCurl::copy(&bench.lab)?;
+    let disk = SmallDisk::mount(&bench.lab, "size=4m")?;
+    let saved = bench.lab.path("saved");
+    let options = format!("--name {} -i lo --pcap-wait 0 -k {}", own.name, saved.display());
+    let screen = start_in(&bench, &disk.path(""), &options)?;
+    own.shown_on(&bench, &screen)?;
+    let shows = |text: &str| Ok::<_, anyhow::Error>(screen.text()?.contains(text).then_some(()));
+    let port = bench.peers[0].port();
+    let ask = || Process::run_ok(&mut own.request(&bench.lab, port, "page"));
+
+    screen.press("P")?;
+    until("the first recording", || shows("● rec"))?;
+    let filler = disk.fill("filler")?;
+    until("that its disk is full", || {
+        ask()?;
+        shows(" FAILS")
+    })?;
+    screen.press("P")?;
+    until("what it lost", || shows(" packets dropped"))?;
+    until("the status bar without it", || Ok((!screen.text()?.contains(" FAILS")).then_some(())))?;
+    std::fs::remove_file(filler)?;
+    screen.press("P")?;
+    until("the second recording", || shows("● rec"))?;
+    ask()?;
+    screen.press("P")?;
+    until("that it lost nothing", || {
+        let is_told = |line: &str| line.contains(" packets recorded") && !line.contains("dropped");
+        Ok(screen.text()?.lines().any(is_told).then_some(()))
+    })?;
+    screen.press("q")?;
+    is_over(&screen)?;
+    // The summary has both; the terminal breaks its line somewhere.
+    let text: String = screen.text()?.split_whitespace().collect();
+    let (before, _) = text.split_once("packetsdropped").context("no recording in the summary")?;
+    let digits = before.rsplit(|digit: char| !digit.is_ascii_digit()).next();
+    let dropped: u64 = digits.context("no number")?.parse()?;
+    ensure!(dropped > 0 && before.contains("packetsrecordedwith"), "{text}");
     Ok(())
 }

@@ -107,5 +107,5 @@ pub fn packet_key(line: KeyLine, pid: u32) -> PacketKey {
         ancestors: Arc::default(),
         is_past: false,
     };
-    PacketKey { line, process: Arc::new(process), role: None }
+    PacketKey { line: Box::new(line), process: Arc::new(process), role: None }
 }

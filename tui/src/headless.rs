@@ -9,7 +9,9 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::cli::{CaptureTask, Mode};
 use crate::json;
-use crate::model::{CommandState, Coverage, Effect, Ending, Model, Msg, SavingState, WireView};
+use crate::model::{
+    CommandState, Coverage, Effect, Ending, Model, Msg, Recorded, SavingState, WireView,
+};
 use crate::runtime::{Engine as _, Machine, Printer, Unsaved, finish};
 use crate::signals::{received, unless_ignored};
 use crate::target::process::is_in_foreground;
@@ -82,11 +84,7 @@ pub async fn run(
     let finished = finish(&mut machine, &mut run.model, wanted).await;
     let finished = finished.map_err(HeadlessError::Unsaved);
     let printed = run.print_rest().await.map_err(HeadlessError::Stdout);
-    let recorded = match run.model.recording.as_ref().and_then(|recorded| recorded.failing.clone())
-    {
-        Some(error) => Err(HeadlessError::Packets(error)),
-        None => Ok(()),
-    };
+    let recorded = run.unrecorded().map_or(Ok(()), Err);
     (run.model, ended.and(finished).and(recorded).and(printed))
 }
 
@@ -135,6 +133,13 @@ impl Run<'_> {
             }
             if let Some(refusal) = self.refusal() {
                 return Err(refusal);
+            }
+            // There is nothing else to do for it.
+            if self.task.mode == Mode::Pcap
+                && !self.model.recording.is_on()
+                && let Some(error) = self.unrecorded()
+            {
+                return Err(error);
             }
             if !ready && self.model.is_ready() && self.model.saving.state != SavingState::Opening {
                 ready = true;
@@ -237,6 +242,11 @@ impl Run<'_> {
         refused.then(|| HeadlessError::KeyLog(self.model.saving.refusal().to_owned()))
     }
 
+    /// Why packets are not recorded, or were not to the end.
+    fn unrecorded(&self) -> Option<HeadlessError> {
+        self.model.recording.total()?.failing.map(HeadlessError::Packets)
+    }
+
     /// Hands changed sessions to the printer, as many as it takes now.
     fn print_changed(&mut self) -> io::Result<()> {
         let Some(printer) = &self.printer else { return Ok(()) };
@@ -320,17 +330,14 @@ pub fn summary(model: &Model) -> String {
     for (count, what) in seldom.into_iter().filter(|(count, _)| *count > 0) {
         text.push_str(&format!(", {count} {what}"));
     }
-    if let Some(recorded) = &model.recording {
-        text.push_str(&format!(
-            "; {} packets recorded with {} secrets, {} packets dropped",
-            recorded.packets, recorded.secrets, recorded.dropped
-        ));
-        let seldom = [
-            (recorded.lost, "secrets not recorded"),
-            (recorded.hurried, "connections did not wait for their secrets"),
-        ];
-        for (count, what) in seldom.into_iter().filter(|(count, _)| *count > 0) {
-            text.push_str(&format!(", {count} {what}"));
+    if let Some(recorded) = model.recording.total() {
+        let Recorded { packets, secrets, .. } = recorded;
+        text.push_str(&format!("; {packets} packets recorded with {secrets} secrets"));
+        // The first of them is always told.
+        for (index, (count, what)) in recorded.shortfalls().into_iter().enumerate() {
+            if index == 0 || count > 0 {
+                text.push_str(&format!(", {count} {what}"));
+            }
         }
     }
     if model.wire.view != WireView::Off {

@@ -25,22 +25,16 @@ pub(super) struct PacketOptions {
     /// Record packets of this interface only; may be given several times
     #[arg(short, long, help_heading = "Packets", value_name = "IFACE")]
     interface: Vec<String>,
-    /// Which packets
-    #[arg(long, help_heading = "Packets", value_enum, value_name = "SCOPE", default_value = "all")]
-    pcap_scope: ScopeArg,
-    /// Which secrets
-    #[arg(
-        long,
-        help_heading = "Packets",
-        value_enum,
-        value_name = "SECRETS",
-        default_value = "needed"
-    )]
-    pcap_secrets: SecretsArg,
+    /// Which packets (default all)
+    #[arg(long, help_heading = "Packets", value_enum, value_name = "SCOPE")]
+    pcap_scope: Option<ScopeArg>,
+    /// Which secrets (default needed)
+    #[arg(long, help_heading = "Packets", value_enum, value_name = "SECRETS")]
+    pcap_secrets: Option<SecretsArg>,
     /// Packets wait so long at the most for the secrets of their connection, so that these stand
-    /// before them
-    #[arg(long, help_heading = "Packets", value_name = "SECS", default_value_t = WAIT, value_parser = clap::value_parser!(u64).range(0..=60))]
-    pcap_wait: u64,
+    /// before them (default 3)
+    #[arg(long, help_heading = "Packets", value_name = "SECS", value_parser = clap::value_parser!(u64).range(0..=60))]
+    pcap_wait: Option<u64>,
     /// Go on with another file, FILE-1 and so on, when one has so many MiB
     #[arg(long, help_heading = "Packets", value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
     pcap_rotate_size: Option<u64>,
@@ -102,9 +96,9 @@ impl PacketOptions {
     fn given(&self) -> Option<&'static str> {
         let given = [
             ("--interface", !self.interface.is_empty()),
-            ("--pcap-scope", self.pcap_scope != ScopeArg::All),
-            ("--pcap-secrets", self.pcap_secrets != SecretsArg::Needed),
-            ("--pcap-wait", self.pcap_wait != WAIT),
+            ("--pcap-scope", self.pcap_scope.is_some()),
+            ("--pcap-secrets", self.pcap_secrets.is_some()),
+            ("--pcap-wait", self.pcap_wait.is_some()),
             ("--pcap-rotate-size", self.pcap_rotate_size.is_some()),
             ("--pcap-rotate-time", self.pcap_rotate_time.is_some()),
         ];
@@ -113,15 +107,15 @@ impl PacketOptions {
 
     /// To a file that has no name yet, and replaces none.
     fn plan(self) -> Plan {
-        let is_attached = self.pcap_scope == ScopeArg::Attached;
+        let is_attached = self.pcap_scope == Some(ScopeArg::Attached);
         Plan {
             path: PathBuf::new(),
             replaces: false,
             interfaces: self.interface,
             terms: Terms {
                 scope: if is_attached { Scope::Attached } else { Scope::All },
-                all_secrets: self.pcap_secrets == SecretsArg::All,
-                wait: Duration::from_secs(self.pcap_wait),
+                all_secrets: self.pcap_secrets == Some(SecretsArg::All),
+                wait: Duration::from_secs(self.pcap_wait.unwrap_or(WAIT)),
                 held: HELD,
             },
             rotation: Rotation {

@@ -150,8 +150,11 @@ fn how_to_record_is_never_thrown_away() {
     let options = [
         ["-i", "lo"],
         ["--pcap-scope", "attached"],
+        ["--pcap-scope", "all"],
         ["--pcap-secrets", "all"],
+        ["--pcap-secrets", "needed"],
         ["--pcap-wait", "9"],
+        ["--pcap-wait", "3"],
         ["--pcap-rotate-size", "1"],
         ["--pcap-rotate-time", "1"],
     ];

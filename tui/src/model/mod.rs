@@ -49,7 +49,7 @@ pub use command::{CommandState, Ending};
 pub use missed::{Loss, Missed};
 pub use msg::{Effect, KeyLogMsg, Msg};
 pub use reason::{Reason, Verdict};
-pub use recording::{PacketKey, Recorded};
+pub use recording::{PacketKey, Recorded, RecordingMsg, RecordingState, Recordings};
 pub use saving::{InFile, KnownLine, LINES_REMEMBERED, PendingLine, Saving, SavingState};
 pub use session::{
     Captured, Entry, Facts, Method, Outcome, SecretState, Session, SessionKey, WhoIsWho,
@@ -82,8 +82,8 @@ pub struct Model {
     pub targets: Targets,
     /// The key log.
     pub saving: Saving,
-    /// What the recorder of packets has done, while there is one.
-    pub recording: Option<Recorded>,
+    /// Whether packets are recorded, and what came of it.
+    pub recording: Recordings,
     /// How old the secrets are that a recorder gets when it begins; `None`: of any age.
     pub recorded_back: Option<Duration>,
     /// Whose open connections are looked for.
@@ -109,7 +109,7 @@ impl Model {
             sessions: Store::new(session_limit),
             targets: Targets::new(selection),
             saving: Saving::new(keylog),
-            recording: None,
+            recording: Recordings::default(),
             recorded_back: Some(Duration::ZERO),
             catching_up: CatchingUp::new(CATCH_UP_LIMIT, AT_A_TIME),
             stats: Stats::default(),
@@ -193,11 +193,8 @@ impl Model {
                 self.reconcile(&mut effects);
             }
             Msg::Wire(msg) => self.wire_says(msg, &mut effects),
-            Msg::Record(on) => self.record(on, &mut effects),
-            Msg::Recording(to) => self.record(to.is_some(), &mut effects),
-            Msg::Recorded(recorded) => {
-                self.recording = self.recording.is_some().then_some(recorded);
-            }
+            Msg::Recording(msg) => self.recording_says(msg, &mut effects),
+            Msg::Recorded(recorded) => self.recorded(recorded),
             Msg::Save(on) => self.save(on, &mut effects),
             Msg::SaveTo(path) => {
                 if path != self.saving.path {

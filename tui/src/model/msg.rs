@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::command::Ending;
-use super::recording::{PacketKey, Recorded};
+use super::recording::{PacketKey, Recorded, RecordingMsg};
 use super::saving::{KnownLine, PendingLine};
 use super::session::Captured;
 use super::stats::KernelCounters;
@@ -74,10 +74,8 @@ pub enum Msg {
     ChoosePid(u32, bool),
     /// Choose or drop everything, now and in future.
     ChooseAll(bool),
-    /// From now on secrets go to the packets that are recorded, or no more.
-    Record(bool),
-    /// The recorder of packets has begun, to this file, or ended.
-    Recording(Option<PathBuf>),
+    /// What became of a recording of packets.
+    Recording(RecordingMsg),
     /// What the recorder of packets has done.
     Recorded(Recorded),
     /// What the wire showed.
@@ -143,12 +141,19 @@ pub enum Effect {
         /// The lines.
         lines: Vec<PendingLine>,
     },
-    /// Record packets to this file; [`Msg::Recording`] says when that has begun.
+    /// Record packets to this file; [`Msg::Recording`] says what became of that.
     StartRecording(PathBuf),
-    /// End that.
+    /// End that, also when it has not begun yet.
     StopRecording,
     /// Give a secret to the recorder of packets.
-    Record(Box<PacketKey>),
+    Record(PacketKey),
+    /// Give the recorder of packets, which has begun, the secrets that were there before.
+    RecordEarlier {
+        /// The secrets, oldest first.
+        keys: Vec<PacketKey>,
+        /// How many older ones it does not get.
+        left_out: u64,
+    },
     /// Find out whose a connection is.
     FindOwners {
         /// The handshake in it.

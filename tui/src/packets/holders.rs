@@ -56,7 +56,9 @@ impl Holders {
     /// to its children.
     fn find_known(&self, port: u16, name: &str, end: Instant) -> Held {
         let known = self.known.iter().filter(|(known, _)| *known == port);
-        let mut pids: Vec<u32> = known.flat_map(|(_, pid)| process::with_family(*pid)).collect();
+        // Where a family is too large, all processes are looked at.
+        let families = known.filter_map(|(_, pid)| process::with_family(*pid));
+        let mut pids: Vec<u32> = families.flatten().collect();
         pids.sort_unstable();
         pids.dedup();
         among(pids, name, end)
@@ -85,36 +87,58 @@ enum Held {
     By(u32),
     BySeveral,
     Not,
-    /// There was no time to look at all.
+    /// There was no time to look at all, or one of the family may hold it too.
     NotKnown,
 }
 
 fn among(pids: Vec<u32>, name: &str, end: Instant) -> Held {
     let mut found = Held::Not;
+    let mut unsure = Vec::new();
     for pid in pids {
         match (holds(pid, name, end), found) {
-            (Some(false), _) => {}
-            (Some(true), Held::Not) => found = Held::By(pid),
-            (Some(true), _) => return Held::BySeveral,
-            (None, _) => return Held::NotKnown,
+            (Holds::No, _) => {}
+            (Holds::Yes, Held::Not) => found = Held::By(pid),
+            (Holds::Yes, _) => return Held::BySeveral,
+            (Holds::Maybe, _) => unsure.push(pid),
+            (Holds::NoTime, _) => return Held::NotKnown,
         }
     }
-    found
+    match found {
+        Held::By(pid) if !unsure.is_empty() && may_share(pid, &unsure) => Held::NotKnown,
+        found => found,
+    }
 }
 
-/// Whether a process has a descriptor of this name; `None` when there was no time to look at all.
-fn holds(pid: u32, name: &str, end: Instant) -> Option<bool> {
-    let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return Some(false) };
-    for descriptor in descriptors.take(DESCRIPTORS).flatten() {
+/// Whether one of these may have a process's sockets, too: parent and children may, who else is not known to.
+fn may_share(pid: u32, others: &[u32]) -> bool {
+    process::with_family(pid).is_none_or(|family| family.iter().any(|pid| others.contains(pid)))
+}
+
+/// Whether a process has a descriptor.
+enum Holds {
+    Yes,
+    No,
+    /// It has more than are looked at.
+    Maybe,
+    /// There was no time to look at all.
+    NoTime,
+}
+
+fn holds(pid: u32, name: &str, end: Instant) -> Holds {
+    let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return Holds::No };
+    for (index, descriptor) in descriptors.flatten().enumerate() {
+        if index == DESCRIPTORS {
+            return Holds::Maybe;
+        }
         if Instant::now() >= end {
-            return None;
+            return Holds::NoTime;
         }
         let target = std::fs::read_link(descriptor.path());
         if target.is_ok_and(|target| target.as_os_str() == name) {
-            return Some(true);
+            return Holds::Yes;
         }
     }
-    Some(false)
+    Holds::No
 }
 
 /// A part of the time.
@@ -146,11 +170,46 @@ impl Share {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsRawFd as _;
+    use std::fs::File;
+    use std::os::fd::{AsRawFd as _, OwnedFd};
+    use std::os::unix::net::UnixStream;
+
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    fn name(socket: &UnixStream) -> String {
+        let link = format!("/proc/self/fd/{}", socket.as_raw_fd());
+        std::fs::read_link(link).unwrap().into_os_string().into_string().unwrap()
+    }
+
+    fn later() -> Instant {
+        Instant::now() + 60 * SECOND
+    }
+
+    #[test]
+    fn a_child_is_not_named_while_its_parent_has_too_many_descriptors_to_look_at() {
+        let limit = getrlimit(Resource::Nofile);
+        let many = DESCRIPTORS as u64 + 100;
+        setrlimit(Resource::Nofile, Rlimit { current: Some(many), ..limit }).unwrap();
+        let others: Vec<_> = (0..DESCRIPTORS).map(|_| File::open("/dev/null").unwrap()).collect();
+        let (ours, _other) = UnixStream::pair().unwrap();
+        let name = name(&ours);
+        let stdin = OwnedFd::from(ours.try_clone().unwrap());
+        let mut child = std::process::Command::new("cat").stdin(stdin).spawn().unwrap();
+        let pids = || vec![std::process::id(), child.id()];
+        let beyond = among(pids(), &name, later());
+        drop(others);
+        let within = among(pids(), &name, later());
+        drop(ours);
+        let alone = among(pids(), &name, later());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!((beyond, within), (Held::NotKnown, Held::BySeveral));
+        assert_eq!(alone, Held::By(child.id()));
+    }
 
     #[test]
     fn what_is_owed_is_paid_before_more_is_taken() {
@@ -172,11 +231,9 @@ mod tests {
 
     #[test]
     fn a_search_ends_in_time_and_then_says_nothing() {
-        let (ours, _other) = std::os::unix::net::UnixStream::pair().unwrap();
-        let link = format!("/proc/self/fd/{}", ours.as_raw_fd());
-        let name = std::fs::read_link(link).unwrap().into_os_string().into_string().unwrap();
+        let (ours, _other) = UnixStream::pair().unwrap();
+        let name = name(&ours);
         let pid = std::process::id();
-        let later = || Instant::now() + 60 * SECOND;
         assert_eq!(among(vec![pid], &name, later()), Held::By(pid));
         assert_eq!(among(vec![pid, pid], &name, later()), Held::BySeveral);
         assert_eq!(among(vec![pid], "socket:[0]", later()), Held::Not);

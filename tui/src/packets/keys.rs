@@ -89,7 +89,7 @@ impl Keys {
         }
         known.lines.push(id);
         known.labels |= flag(&key.line.label);
-        known.waiting.push(Box::new(key.line));
+        known.waiting.push(key.line);
         if known.in_file || all {
             self.due.insert(random);
         }
@@ -213,6 +213,15 @@ mod tests {
             keys.take(key(label, 2, 1, 7, Role::Client));
         }
         assert!(keys.is_complete(&new));
+    }
+
+    #[test]
+    fn a_secret_stays_in_the_place_where_it_was_made() {
+        let mut keys = Keys::new(true);
+        let key = key(&Label::ClientRandom, 1, 1, 7, Role::Client);
+        let place = std::ptr::from_ref(&*key.line);
+        keys.take(key);
+        assert!(std::ptr::eq(place, &*keys.take_due()[0]));
     }
 
     #[test]

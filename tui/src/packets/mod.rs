@@ -26,6 +26,9 @@ mod socket;
 #[cfg(test)]
 mod fixture;
 
+#[cfg(test)]
+pub(crate) use fixture::plan;
+
 pub use file::{FileError, Rotation};
 pub use filter::INTERFACES;
 pub use hellos::Hellos;

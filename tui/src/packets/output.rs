@@ -280,9 +280,8 @@ mod tests {
     fn secrets_and_the_packet_behind_them_go_to_the_same_file() {
         let folder = tempfile::tempdir().unwrap();
         let mut output = output(&folder.path().join("p.pcapng"), 2000);
-        let lines: Vec<_> = (0..20)
-            .map(|random| Box::new(key(&Label::Exporter, random, 1, 7, Role::Client).line))
-            .collect();
+        let lines: Vec<_> =
+            (0..20).map(|random| key(&Label::Exporter, random, 1, 7, Role::Client).line).collect();
         output.packet(&packet(), None).unwrap();
         output.secrets(&lines).unwrap();
         assert!(output.file().is_full());
@@ -313,8 +312,7 @@ mod tests {
     fn what_is_not_on_the_disk_is_counted() {
         let folder = tempfile::tempdir().unwrap();
         let mut output = output(&folder.path().join("p.pcapng"), 1 << 20);
-        let lines =
-            [1, 10].map(|random| Box::new(key(&Label::Exporter, random, 1, 7, Role::Client).line));
+        let lines = [1, 10].map(|random| key(&Label::Exporter, random, 1, 7, Role::Client).line);
         output.packet(&packet(), Some("curl")).unwrap();
         output.secrets(&lines).unwrap();
         output.packet(&packet(), None).unwrap();

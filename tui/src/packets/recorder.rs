@@ -58,7 +58,7 @@ pub enum RecorderError {
 
 /// The thread's other end.
 pub struct Recorder {
-    keys: Option<SyncSender<Box<PacketKey>>>,
+    keys: Option<SyncSender<Given>>,
     shared: Arc<Shared>,
     /// Nothing comes here; it is closed when the thread has ended.
     ended: Receiver<()>,
@@ -66,9 +66,18 @@ pub struct Recorder {
     lost: u64,
 }
 
+/// What the thread is given.
+enum Given {
+    New(PacketKey),
+    /// What was there before it began, all at one time.
+    Earlier(Vec<PacketKey>),
+}
+
 struct Shared {
     told: Mutex<Told>,
     is_ending: AtomicBool,
+    /// The thread has come to its end, and did not break off.
+    is_done: AtomicBool,
     /// Something for the thread to look at.
     bell: Bell,
 }
@@ -114,6 +123,7 @@ impl Recorder {
         let shared = Arc::new(Shared {
             told: Mutex::default(),
             is_ending: AtomicBool::new(false),
+            is_done: AtomicBool::new(false),
             bell: Bell::new().map_err(RecorderError::Thread)?,
         });
         let (keys, inbox) = sync_channel(KEYS);
@@ -121,23 +131,37 @@ impl Recorder {
         let recorder = Self { keys: Some(keys), shared: Arc::clone(&shared), ended, lost: 0 };
         let run = move || {
             let _ends: SyncSender<()> = ends;
-            match Thread::open(plan, owner, inbox, shared) {
+            match Thread::open(plan, owner, inbox, Arc::clone(&shared)) {
                 Ok((mut thread, path)) => {
                     told(Ok(path));
                     thread.run();
                 }
                 Err(error) => told(Err(error)),
             }
+            shared.is_done.store(true, Ordering::Relaxed);
         };
         let started = std::thread::Builder::new().name("packets".to_owned()).spawn(run);
         started.map(|_| recorder).map_err(RecorderError::Thread)
     }
 
     /// Gives it a secret.
-    pub fn key(&mut self, key: Box<PacketKey>) {
+    pub fn key(&mut self, key: PacketKey) {
+        self.give(Given::New(key), 1);
+    }
+
+    /// Gives it the secrets that were there before it began, but for these many.
+    pub fn earlier(&mut self, keys: Vec<PacketKey>, left_out: u64) {
+        self.lost += left_out;
+        let count = keys.len() as u64;
+        self.give(Given::Earlier(keys), count);
+    }
+
+    fn give(&mut self, given: Given, count: u64) {
         // What comes after the end is not recorded.
         let Some(keys) = &self.keys else { return };
-        self.lost += u64::from(keys.try_send(key).is_err());
+        if keys.try_send(given).is_err() {
+            self.lost += count;
+        }
         self.shared.bell.ring();
     }
 
@@ -160,6 +184,11 @@ impl Recorder {
         self.shared.bell.ring();
     }
 
+    /// Whether its thread has broken off: it has ended, but neither since it was told to nor since there is nothing to record.
+    pub fn has_broken_off(&self) -> bool {
+        self.ends_within(Duration::ZERO) && !self.shared.is_done.load(Ordering::Relaxed)
+    }
+
     /// Whether it has ended, or does so within `limit`.
     pub fn ends_within(&self, limit: Duration) -> bool {
         self.ended.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected)
@@ -172,23 +201,40 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::packets::Scope;
+    use crate::packets::fixture::{key, plan};
+    use crate::tls::{Label, Role};
 
     const LONG: Duration = Duration::from_secs(10);
 
     fn spawn(path: &Path) -> (Recorder, Result<PathBuf, RecorderError>) {
-        let wait = Duration::from_secs(3);
-        let plan = Plan {
-            path: path.to_owned(),
-            replaces: false,
-            interfaces: vec!["lo".to_owned()],
-            terms: Terms { scope: Scope::Attached, all_secrets: false, wait, held: 1 << 20 },
-            rotation: Rotation::default(),
-        };
         let (tell, told) = sync_channel(1);
         let told_once = move |begun| tell.send(begun).unwrap();
-        let recorder = Recorder::spawn(plan, Owner::of_this_run(), told_once).unwrap();
+        let recorder = Recorder::spawn(plan(path), Owner::of_this_run(), told_once).unwrap();
         (recorder, told.recv_timeout(LONG).unwrap())
+    }
+
+    /// More than the recording remembers of those without packets, and than its inbox has places for.
+    #[test]
+    fn all_secrets_that_were_there_before_are_recorded() {
+        const MANY: u32 = 60_000;
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("skipped: not root");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let mut plan = plan(&folder.path().join("p.pcapng"));
+        plan.terms.all_secrets = true;
+        let mut recorder = Recorder::start(plan, Owner::of_this_run()).unwrap();
+        let keys = (0..MANY).map(|number| {
+            let mut key = key(&Label::ClientRandom, 0, 1, 7, Role::Client);
+            key.line.client_random.0[..4].copy_from_slice(&number.to_be_bytes());
+            key
+        });
+        recorder.earlier(keys.collect(), 3);
+        recorder.key(key(&Label::ClientRandom, 0xff, 1, 7, Role::Client));
+        recorder.stop();
+        assert!(recorder.ends_within(LONG) && !recorder.has_broken_off());
+        let recorded = recorder.recorded();
+        assert_eq!((recorded.secrets, recorded.lost), (u64::from(MANY) + 1, 3));
     }
 
     #[test]
@@ -211,6 +257,6 @@ mod tests {
 
         let (refused, began) = spawn(Path::new("/nonexistent/p.pcapng"));
         assert!(matches!(began, Err(RecorderError::File(_))));
-        assert!(refused.ends_within(LONG));
+        assert!(refused.ends_within(LONG) && !refused.has_broken_off());
     }
 }

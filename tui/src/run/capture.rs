@@ -29,7 +29,7 @@ use crate::logging;
 use crate::model::target::Ancestor;
 use crate::model::{
     AT_A_TIME, AT_A_TIME_ONE_BY_ONE, CatchingUp, CommandState, DEFAULT_SESSION_LIMIT, Model, Msg,
-    WireView,
+    RecordingMsg, WireView,
 };
 use crate::packets::Recorder;
 use crate::preflight::{self, Check};
@@ -166,8 +166,10 @@ fn capture_logged(
             say(&format!("warning: {}", crate::text::sanitize(warning)));
         }
         // What cannot be recorded is better known before anything is attached, and no handshake comes before its packets.
-        let recorder = task.packets.first.clone();
-        let recorder = recorder.map(|plan| Recorder::start(plan, Owner::of_this_run()));
+        let recorder = task.packets.first.clone().map(|plan| {
+            let path = plan.path.clone();
+            Recorder::start(plan, Owner::of_this_run()).map(|recorder| (recorder, path))
+        });
         let recorder = recorder.transpose()?;
         let at_a_time = match loaded.probes.are_linked_one_by_one() {
             true => AT_A_TIME_ONE_BY_ONE,
@@ -185,9 +187,9 @@ fn capture_logged(
         let terms = task.packets.later.terms;
         model.recorded_back = (!terms.all_secrets).then_some(terms.wait);
         machine.set_plan(task.packets.later.clone());
-        if let Some(recorder) = recorder {
+        if let Some((recorder, path)) = recorder {
             machine.set_recorder(recorder);
-            model.update(machine.now(), Msg::Record(true));
+            model.update(machine.now(), Msg::Recording(RecordingMsg::Began(path)));
         }
         if let Some(command) = command {
             let streams = if options.is_some() { Streams::Apart } else { Streams::Ours };

@@ -1,16 +1,16 @@
 //! The engine on a real machine: eBPF, `/proc`, the key log's file.
 
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::{Rlimit, Signal};
-use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio::sync::mpsc::{Receiver, channel};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
 use super::Engine;
 use super::errands::Errands;
+use super::recording::Recording;
 use super::scanner::Scanner;
 use super::wire::WireThread;
 use super::writer::Writer;
@@ -18,9 +18,8 @@ use crate::capture::{CaptureError, Control, Counters, Events, Loaded, Rules};
 use crate::clock::time_of_day;
 use crate::command::{Child, Command, Streams};
 use crate::harden;
-use crate::keylog::Owner;
 use crate::model::target::Change;
-use crate::model::{Effect, Ending, KeyLogMsg, Msg, Recorded, Time, WireMsg};
+use crate::model::{Effect, Ending, KeyLogMsg, Msg, Time, WireMsg};
 use crate::packets::{Plan, Recorder, advice};
 use crate::priority;
 use crate::target::follow::first::First;
@@ -33,8 +32,6 @@ const REPLIES: usize = 256;
 const WIRE_MESSAGES: usize = 8;
 /// How often counters are read and the key log's path is checked.
 const TICK: Duration = Duration::from_millis(250);
-/// How long a recording that ends waits for its disk; nothing else waits for it.
-const RECORDER: Duration = Duration::from_secs(5);
 /// How long the end waits for what the wire showed last.
 const WIRE: Duration = Duration::from_secs(2);
 
@@ -46,11 +43,7 @@ pub struct Machine {
     /// `None` once the probes are detached.
     control: Option<Control>,
     writer: Writer,
-    recorder: Option<Recorder>,
-    /// The recorder is to end, by this time at the latest.
-    recorder_ends: Option<Instant>,
-    /// What is recorded, but to another file, when it is asked for.
-    plan: Option<Plan>,
+    recording: Recording,
     /// `None` where the wire is not looked at.
     wire: Option<WireThread>,
     wire_says: Receiver<WireMsg>,
@@ -59,8 +52,6 @@ pub struct Machine {
     /// Not the exporter: a disk that hangs must not hide the command lines, nor the other way round.
     looker: Errands,
     replies: Receiver<Msg>,
-    /// The threads' end of that.
-    sender: Sender<Msg>,
     /// What the writer has done: it need not wake the loop that is about to look into the ring.
     wrote: Receiver<Msg>,
     tick: Interval,
@@ -111,16 +102,13 @@ impl Machine {
             counters: loaded.counters,
             control: Some(control),
             writer: Writer::start(writes)?,
-            recorder: None,
-            recorder_ends: None,
-            plan: None,
+            recording: Recording::new(sender.clone()),
             wire,
             wire_says,
             exporter: Errands::start("export", sender.clone())?,
             looker: Errands::start("look", sender.clone())?,
-            scanner: Scanner::start(registry, watch, first, sender.clone(), ahead)?,
+            scanner: Scanner::start(registry, watch, first, sender, ahead)?,
             replies,
-            sender,
             wrote,
             tick,
             own,
@@ -136,48 +124,17 @@ impl Machine {
 
     /// Gives it the recorder that gets the secrets of [`Effect::Record`].
     pub fn set_recorder(&mut self, recorder: Recorder) {
-        self.recorder = Some(recorder);
+        self.recording.set(recorder);
     }
 
     /// Gives it what is recorded when that is asked for, but for the file.
     pub fn set_plan(&mut self, plan: Plan) {
-        self.plan = Some(plan);
-    }
-
-    fn start_recording(&mut self, path: PathBuf) {
-        let Some(plan) = self.plan.clone().filter(|_| self.recorder.is_none()) else {
-            let text = "packets are not recorded: the disk of another recording does not answer";
-            return self.own.push(Msg::Warning(text.to_owned()));
-        };
-        let refused = |error| Msg::Warning(format!("packets are not recorded: {error}"));
-        let replies = self.sender.clone();
-        let told = move |begun: Result<_, _>| {
-            let msg = begun.map_or_else(refused, |path| Msg::Recording(Some(path)));
-            // At the end nobody listens any more.
-            let _ = replies.blocking_send(msg);
-        };
-        match Recorder::spawn(Plan { path, ..plan }, Owner::of_this_run(), told) {
-            Ok(recorder) => self.recorder = Some(recorder),
-            Err(error) => self.own.push(refused(error)),
-        }
+        self.recording.set_plan(plan);
     }
 
     /// Lets the recorder write what it has, and end.
     pub fn stop_recording(&mut self) {
-        if let Some(recorder) = &mut self.recorder {
-            recorder.stop();
-            self.recorder_ends.get_or_insert_with(|| Instant::now() + RECORDER);
-        }
-    }
-
-    /// Takes notice of a recorder that has ended, or whose disk does not answer.
-    fn reap_recorder(&mut self, into: &mut Vec<Msg>) {
-        let has_ended =
-            self.recorder.as_ref().is_some_and(|recorder| recorder.ends_within(Duration::ZERO));
-        if has_ended || self.recorder_ends.is_some_and(|at| Instant::now() >= at) {
-            self.end_recorder(Duration::ZERO, into);
-            into.push(Msg::Recording(None));
-        }
+        self.recording.stop();
     }
 
     /// Whether the wire is looked at.
@@ -254,24 +211,7 @@ impl Machine {
 
     /// Ends the recorder, but does not wait longer than `limit` for its disk, and tells what it has done.
     pub fn end_recorder(&mut self, limit: Duration, into: &mut Vec<Msg>) {
-        self.stop_recording();
-        let has_ended = self.recorder.as_ref().is_none_or(|recorder| recorder.ends_within(limit));
-        self.read_recorder(into);
-        if let Some(recorder) = self.recorder.take()
-            && !has_ended
-        {
-            let error = "the packets' disk did not answer at the end".to_owned();
-            into.push(Msg::Warning(error.clone()));
-            into.push(Msg::Recorded(Recorded { failing: Some(error), ..recorder.recorded() }));
-        }
-        self.recorder_ends = None;
-    }
-
-    fn read_recorder(&self, into: &mut Vec<Msg>) {
-        if let Some(recorder) = &self.recorder {
-            into.extend(recorder.take_warnings().into_iter().map(Msg::Warning));
-            into.push(Msg::Recorded(recorder.recorded()));
-        }
+        self.recording.end(limit, into);
     }
 
     /// Waits for what the threads have to say, but no longer than `limit`.
@@ -294,8 +234,12 @@ impl Machine {
         self.events.glance(into);
         self.reap(into);
         self.read_counters(into);
-        self.read_recorder(into);
-        self.reap_recorder(into);
+        self.recording.read(into);
+        if self.recording.is_over() {
+            // What it said itself comes first.
+            into.extend(std::iter::from_fn(|| self.replies.try_recv().ok()).take(REPLIES));
+            self.recording.reap(into);
+        }
         into.push(Msg::Tick);
     }
 
@@ -403,13 +347,10 @@ impl Engine for Machine {
                     self.own.push(Msg::KeyLog(KeyLogMsg::Wrote { generation, written: 0, error }));
                 }
             }
-            Effect::StartRecording(path) => self.start_recording(path),
-            Effect::StopRecording => self.stop_recording(),
-            Effect::Record(key) => {
-                if let Some(recorder) = &mut self.recorder {
-                    recorder.key(key);
-                }
-            }
+            Effect::StartRecording(path) => self.own.extend(self.recording.start(path)),
+            Effect::StopRecording => self.own.extend(self.recording.stop()),
+            Effect::Record(key) => self.recording.key(key),
+            Effect::RecordEarlier { keys, left_out } => self.recording.earlier(keys, left_out),
             Effect::FindOwners { client_random, client, server } => {
                 if let Some(wire) = &self.wire {
                     wire.find(client_random, client, server);

@@ -10,6 +10,7 @@ mod machine;
 mod mouse;
 mod owners;
 mod printer;
+mod recording;
 mod scanner;
 mod terminal;
 mod tui;

@@ -1,5 +1,6 @@
 //! The thread of the wire view: from the packets with which handshakes begin to what the model is told of them.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
@@ -105,7 +106,7 @@ struct Thread {
 /// What the model was not told yet.
 #[derive(Debug, Default)]
 struct Untold {
-    seen: Vec<Seen>,
+    seen: VecDeque<Seen>,
     /// Of what was seen, what there was no room for.
     left_out: u64,
     lost: Lost,
@@ -133,9 +134,10 @@ impl Untold {
     /// Gives the model what it has room for.
     fn tell(&mut self, model: &Sender<WireMsg>) {
         if !self.seen.is_empty() {
-            let sent = model.try_send(WireMsg::Seen(std::mem::take(&mut self.seen)));
-            if let Err(TrySendError::Full(WireMsg::Seen(seen))) = sent {
-                self.seen = seen;
+            match model.try_reserve() {
+                Ok(place) => place.send(WireMsg::Seen(std::mem::take(&mut self.seen).into())),
+                Err(TrySendError::Closed(())) => self.seen.clear(),
+                Err(TrySendError::Full(())) => {}
             }
         }
         if self.is_lost_new {
@@ -145,7 +147,7 @@ impl Untold {
     }
 
     fn into_messages(self) -> Vec<WireMsg> {
-        let seen = (!self.seen.is_empty()).then_some(WireMsg::Seen(self.seen));
+        let seen = (!self.seen.is_empty()).then(|| WireMsg::Seen(self.seen.into()));
         let lost = self.is_lost_new.then_some(WireMsg::Lost(self.lost));
         seen.into_iter().chain(lost).collect()
     }
@@ -267,5 +269,9 @@ mod tests {
         untold.add((0..SEEN as u32 + 3).map(seen));
         assert_eq!((untold.left_out, untold.seen.len()), (3, SEEN));
         assert_eq!(untold.seen[0], seen(3));
+        // One more costs no more than one: the others stay where they are.
+        let place = std::ptr::from_ref(&untold.seen[9]);
+        untold.add([seen(0)].into_iter());
+        assert!(std::ptr::eq(place, &untold.seen[8]));
     }
 }

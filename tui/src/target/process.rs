@@ -15,8 +15,10 @@ use crate::text::Foreign;
 const SMALL: u64 = 64 << 10;
 /// Ancestors that are looked for: as many processes above one another are only made on purpose.
 const ANCESTORS: usize = 64;
-/// Threads that are asked for children, and children of each that are looked at.
-const FAMILY: usize = 16;
+/// Threads that are asked for children at the most: some milliseconds.
+const THREADS: usize = 256;
+/// The largest family that is told.
+const FAMILY: usize = 256;
 
 /// Every process id there is, in no order.
 ///
@@ -83,17 +85,21 @@ pub fn threads(pid: u32) -> io::Result<u32> {
     stat_field(&read_stat(pid)?, 20).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// A process, its parent and its children, as far as they are told: the first threads, and the first children of each. Not
-/// the first process of all, whose children most have nothing in common.
-pub fn with_family(pid: u32) -> Vec<u32> {
+/// A process, its parent and its children; `None` where it has too many threads or children to ask for all. Not the first
+/// process of all, whose children most have nothing in common.
+pub fn with_family(pid: u32) -> Option<Vec<u32>> {
     let parent = birth(pid).ok().map(|birth| birth.parent).filter(|parent| *parent > 1);
+    let mut family: Vec<u32> = [pid].into_iter().chain(parent).collect();
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
-    let children = threads.take(FAMILY).flatten().flat_map(|thread| {
+    for (index, thread) in threads.flatten().enumerate() {
         let pids = read_small(&thread.path().join("children")).unwrap_or_default();
-        let pids = pids.split(u8::is_ascii_whitespace).take(FAMILY);
-        pids.filter_map(|pid| str::from_utf8(pid).ok()?.parse().ok()).collect::<Vec<u32>>()
-    });
-    [pid].into_iter().chain(parent).chain(children).collect()
+        let pids = pids.split(u8::is_ascii_whitespace);
+        family.extend(pids.filter_map(|pid| str::from_utf8(pid).ok()?.parse::<u32>().ok()));
+        if index >= THREADS || family.len() > FAMILY {
+            return None;
+        }
+    }
+    Some(family)
 }
 
 /// From whom a process was born, and when.
@@ -326,11 +332,33 @@ mod tests {
         let mut child = std::process::Command::new("cat");
         let child = child.stdin(std::process::Stdio::piped());
         let mut child = child.stdout(std::process::Stdio::null()).spawn().unwrap();
-        let [ours, its] = [own, child.id()].map(with_family);
+        let [ours, its] = [own, child.id()].map(|pid| with_family(pid).unwrap());
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(ours.contains(&own) && ours.contains(&child.id()), "{ours:?}");
         assert!(its.contains(&own) && its.contains(&child.id()), "{its:?}");
+    }
+
+    #[test]
+    fn a_family_is_told_whole_or_not_at_all() {
+        let run = |threads: usize| {
+            let are_there = std::sync::Barrier::new(threads + 1);
+            let told = std::sync::Barrier::new(threads + 1);
+            std::thread::scope(|scope| {
+                for _ in 0..threads {
+                    scope.spawn(|| {
+                        are_there.wait();
+                        told.wait();
+                    });
+                }
+                are_there.wait();
+                let family = with_family(std::process::id());
+                told.wait();
+                family
+            })
+        };
+        assert!(run(THREADS / 2).is_some());
+        assert_eq!(run(THREADS), None);
     }
 
     #[test]

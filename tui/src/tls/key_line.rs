@@ -56,6 +56,13 @@ impl ValueTag {
 static KEYS: LazyLock<(RandomState, RandomState, RandomState)> = LazyLock::new(Default::default);
 
 impl KeyLine {
+    /// A line in a place of its own, and nowhere else: a secret that moves leaves a copy behind that is not wiped.
+    pub fn boxed(label: Label, client_random: ClientRandom, secret: &Secret) -> Box<Self> {
+        let mut line = Box::new(Self { label, client_random, secret: Secret::empty() });
+        line.secret.copy_from(secret);
+        line
+    }
+
     /// The line with its newline, ready for one `write`.
     pub fn to_text(&self) -> Zeroizing<String> {
         let secret = self.secret.expose();

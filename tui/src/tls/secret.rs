@@ -42,6 +42,17 @@ impl Secret {
         Ok(secret)
     }
 
+    /// A place for one.
+    pub(super) fn empty() -> Self {
+        Self { bytes: [0; MAX], len: 0 }
+    }
+
+    /// Becomes the same, with no copy in between.
+    pub(super) fn copy_from(&mut self, other: &Self) {
+        self.bytes.copy_from_slice(&other.bytes);
+        self.len = other.len;
+    }
+
     /// The bytes themselves: for the key log, the clipboard, and what the user asked to see.
     pub fn expose(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]

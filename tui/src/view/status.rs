@@ -8,9 +8,9 @@ use super::Theme;
 use super::paint::{clip, clip_start, line, put, width};
 use super::prompt::matches;
 use super::sparkline::sparkline;
-use crate::model::SavingState;
 use crate::model::target::Image;
 use crate::model::ui::{App, Order, View};
+use crate::model::{RecordingState, Recordings, SavingState};
 use crate::target::layout::How;
 use crate::text::sanitize;
 
@@ -156,24 +156,34 @@ fn saving(app: &App, theme: &Theme) -> Part {
     }
 }
 
-/// Packets that are being recorded.
+/// Packets that are being recorded, and what is missing of them.
 fn recording(app: &App, theme: &Theme) -> Option<Part> {
-    let recorded = app.model.recording.as_ref()?;
-    let packets = grouped(recorded.packets);
-    Some(match (&recorded.failing, recorded.dropped) {
-        (Some(reason), _) => {
-            let long = format!("! RECORDING FAILS: {}", clip(&sanitize(reason), 40));
-            part(long, "! REC FAILS".to_owned(), theme.bad, 8)
+    let Recordings { state, current, .. } = &app.model.recording;
+    match state {
+        RecordingState::Off => return None,
+        RecordingState::Starting => {
+            let long = "… recording starts".to_owned();
+            return Some(part(long, "… rec".to_owned(), Style::new(), 6));
         }
-        (None, 0) => {
-            let long = format!("● recording {packets} packets");
-            part(long, format!("● rec {packets}"), theme.good, 6)
-        }
-        (None, dropped) => {
-            let long = format!("● recording {packets} packets, {} dropped", grouped(dropped));
-            part(long, format!("● rec {packets}, -{}", grouped(dropped)), theme.caution, 6)
-        }
-    })
+        RecordingState::On => {}
+    }
+    if let Some(reason) = &current.failing {
+        let long = format!("! RECORDING FAILS: {}", clip(&sanitize(reason), 40));
+        return Some(part(long, "! REC FAILS".to_owned(), theme.bad, 8));
+    }
+    let packets = grouped(current.packets);
+    let mut long = format!("● recording {packets} packets");
+    let mut short = format!("● rec {packets}");
+    let missing = [(current.dropped, "dropped"), (current.lost, "secrets lost")];
+    for (count, what) in missing.into_iter().filter(|(count, _)| *count > 0) {
+        long.push_str(&format!(", {} {what}", grouped(count)));
+    }
+    let missing = current.dropped + current.lost;
+    if missing > 0 {
+        short.push_str(&format!(", -{}", grouped(missing)));
+    }
+    let style = if missing == 0 { theme.good } else { theme.caution };
+    Some(part(long, short, style, 6))
 }
 
 /// What the user says in place of a proof stays in sight.
@@ -285,6 +295,27 @@ pub(super) fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::fixture::{app, at, everything};
+    use crate::model::{Msg, Recorded, RecordingMsg};
+
+    #[test]
+    fn what_a_recording_does_and_lacks_is_told() {
+        let mut app = app(everything());
+        let theme = Theme::MONOCHROME;
+        let texts = |app: &App| recording(app, &theme).map(|part| (part.long, part.short));
+        let told = |long: &str, short: &str| Some((long.to_owned(), short.to_owned()));
+        assert_eq!(texts(&app), None);
+        app.receive(at(1), Msg::Recording(RecordingMsg::Starting));
+        assert_eq!(texts(&app), told("… recording starts", "… rec"));
+        app.receive(at(1), Msg::Recording(RecordingMsg::Began("x".into())));
+        let mut recorded = Recorded { packets: 1234, ..Recorded::default() };
+        app.receive(at(1), Msg::Recorded(recorded.clone()));
+        assert_eq!(texts(&app), told("● recording 1,234 packets", "● rec 1,234"));
+        (recorded.dropped, recorded.lost) = (2, 3);
+        app.receive(at(1), Msg::Recorded(recorded));
+        let long = "● recording 1,234 packets, 2 dropped, 3 secrets lost";
+        assert_eq!(texts(&app), told(long, "● rec 1,234, -5"));
+    }
 
     #[test]
     fn digits_are_grouped() {

@@ -199,7 +199,6 @@ impl App {
                 self.command_line(process, result);
                 return Vec::new();
             }
-            Msg::Recording(to) => return self.recording_changed(now, to),
             Msg::Exported(done) => {
                 self.exported(now, &done);
                 return Vec::new();
@@ -208,8 +207,15 @@ impl App {
         }
         let opened = self.model.saving.state == SavingState::Opening
             && matches!(msg, Msg::KeyLog(KeyLogMsg::Opened { .. }));
+        let said = match &msg {
+            Msg::Recording(msg) => self.said_of_recording(msg),
+            _ => None,
+        };
         let mut effects = self.model.update(now, msg);
         self.tell_of_saving(now, opened);
+        if let Some(text) = said {
+            self.tell(now, Level::Info, &text);
+        }
         for effect in &effects {
             if let Effect::Warn(text) = effect {
                 self.ui.images.warn(now, text);

@@ -4,35 +4,32 @@ use std::path::PathBuf;
 
 use time::OffsetDateTime;
 
-use super::{App, Level};
-use crate::model::{Effect, Msg, Time};
+use super::App;
+use crate::model::{Effect, Msg, RecordingMsg, RecordingState, Time};
 use crate::text::sanitize;
 
 impl App {
-    /// Begins to record to a file of a new name, or ends.
+    /// Begins to record to a file of a new name, or ends, also what has not begun yet.
     pub(super) fn toggle_recording(&mut self, now: Time) -> Vec<Effect> {
-        if self.model.recording.is_some() {
+        if self.model.recording.state != RecordingState::Off {
             return vec![Effect::StopRecording];
         }
-        vec![Effect::StartRecording(file_name(now))]
+        let mut effects = self.model.update(now, Msg::Recording(RecordingMsg::Starting));
+        effects.push(Effect::StartRecording(file_name(now)));
+        effects
     }
 
-    /// It has begun, or ended.
-    pub(super) fn recording_changed(&mut self, now: Time, to: Option<PathBuf>) -> Vec<Effect> {
-        let before = self.model.recording.clone();
-        let effects = self.model.update(now, Msg::Record(to.is_some()));
-        match (to, before) {
-            (Some(path), _) => {
-                let path = sanitize(&path.to_string_lossy());
-                self.tell(now, Level::Info, &format!("recording packets to {path}"));
+    /// What the user is told of it where nothing went wrong.
+    pub(super) fn said_of_recording(&self, msg: &RecordingMsg) -> Option<String> {
+        match msg {
+            RecordingMsg::Began(path) => {
+                Some(format!("recording packets to {}", sanitize(&path.to_string_lossy())))
             }
-            (None, Some(recorded)) => {
-                let text = format!("{} packets recorded", recorded.packets);
-                self.tell(now, Level::Info, &text);
+            RecordingMsg::Ended if self.model.recording.is_on() => {
+                Some(self.model.recording.current.to_string())
             }
-            (None, None) => {}
+            _ => None,
         }
-        effects
     }
 }
 
@@ -51,6 +48,10 @@ fn file_name(now: Time) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::action::Action;
+    use crate::model::Recorded;
+    use crate::model::fixture::{app, at, everything};
+    use crate::model::ui::Level;
 
     #[test]
     fn one_that_follows_at_once_has_another_name() {
@@ -58,5 +59,35 @@ mod tests {
         let named = |name: &str| PathBuf::from(name);
         assert_eq!(file_name(at(7)), named("./tlskeytop-20260102-030000.007.pcapng"));
         assert_eq!(file_name(at(8)), named("./tlskeytop-20260102-030000.008.pcapng"));
+    }
+
+    #[test]
+    fn the_key_ends_one_that_starts_and_it_is_told_what_each_lost() {
+        let mut app = app(everything());
+        let press = |app: &mut App| app.act(at(1), Action::Record);
+        let says = |app: &mut App, msg| app.receive(at(1), Msg::Recording(msg));
+        let told = |app: &App| {
+            app.ui.toast.as_ref().map(|toast| (toast.level, toast.text.clone())).unwrap()
+        };
+        for _ in 0..2 {
+            assert!(matches!(press(&mut app)[..], [Effect::StartRecording(_)]));
+            assert!(matches!(press(&mut app)[..], [Effect::StopRecording]));
+            says(&mut app, RecordingMsg::Ended);
+        }
+        press(&mut app);
+        says(&mut app, RecordingMsg::Began("a\x1b.pcapng".into()));
+        assert_eq!(told(&app), (Level::Info, "recording packets to a\\x1b.pcapng".to_owned()));
+        assert!(matches!(press(&mut app)[..], [Effect::StopRecording]));
+        let recorded = Recorded { packets: 7, ..Recorded::default() };
+        app.receive(at(1), Msg::Recorded(recorded.clone()));
+        says(&mut app, RecordingMsg::Ended);
+        assert_eq!(told(&app), (Level::Info, "7 packets recorded".to_owned()));
+
+        press(&mut app);
+        says(&mut app, RecordingMsg::Began("b.pcapng".into()));
+        app.receive(at(1), Msg::Recorded(Recorded { dropped: 2, ..recorded }));
+        says(&mut app, RecordingMsg::Ended);
+        let text = "7 packets recorded, 2 packets dropped".to_owned();
+        assert_eq!(told(&app), (Level::Warning, text));
     }
 }

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use tracing::warn;
 
-use super::{Plan, RecorderError, Shared};
+use super::{Given, Plan, RecorderError, Shared};
 use crate::clock::time_of_day;
 use crate::keylog::Owner;
 use crate::model::{PacketKey, Recorded, Time};
@@ -37,6 +37,8 @@ const COUNT: Duration = Duration::from_millis(250);
 const LONGEST_END: Duration = Duration::from_secs(1);
 /// Warnings that wait to be told.
 const WARNINGS: usize = 64;
+/// Secrets that are taken before those that are due are written: fewer than are kept.
+const PIECE: usize = 16_384;
 /// How long a packet can be on its way when recording ends.
 const LAST: Duration = Duration::from_millis(RETIRE_MS as u64 + 20);
 
@@ -46,7 +48,7 @@ pub(super) struct Thread {
     interfaces: Interfaces,
     output: Output,
     recording: Recording,
-    inbox: Receiver<Box<PacketKey>>,
+    inbox: Receiver<Given>,
     shared: Arc<Shared>,
     recorded: Recorded,
     counted_at: Option<Instant>,
@@ -59,7 +61,7 @@ impl Thread {
     pub fn open(
         plan: Plan,
         owner: Owner,
-        inbox: Receiver<Box<PacketKey>>,
+        inbox: Receiver<Given>,
         shared: Arc<Shared>,
     ) -> Result<(Self, PathBuf), RecorderError> {
         let names = plan.interfaces.len();
@@ -174,8 +176,19 @@ impl Thread {
     }
 
     fn take_keys(&mut self) {
-        while let Ok(key) = self.inbox.try_recv() {
-            self.recording.key(*key);
+        while let Ok(given) = self.inbox.try_recv() {
+            match given {
+                Given::New(key) => self.recording.key(key),
+                Given::Earlier(keys) => self.take_earlier(keys),
+            }
+        }
+    }
+
+    fn take_earlier(&mut self, keys: Vec<PacketKey>) {
+        let mut keys = keys.into_iter();
+        while keys.len() > 0 {
+            keys.by_ref().take(PIECE).for_each(|key| self.recording.key(key));
+            self.write(false);
         }
     }
 
