@@ -39,7 +39,8 @@ pub struct Dropped {
     pub connections: u64,
     /// Segments that came too far ahead of what was missing, or in too many pieces.
     pub segments: u64,
-    /// Hellos that were too long, or could not be read.
+    /// Hellos that were too long, could not be read, or were cut off: by a reset, or by another connection between the
+    /// same addresses.
     pub hellos: u64,
 }
 
@@ -126,11 +127,11 @@ impl Handshakes {
         let mut seen = SmallVec::new();
         let known = self.connections.get(&key);
         if segment.flags.rst {
-            seen.extend(self.remove(&key));
+            seen.extend(self.cut_off(&key));
             return seen;
         }
         if begins && known.is_some_and(|connection| connection.is_another(side, segment)) {
-            seen.extend(self.remove(&key));
+            seen.extend(self.cut_off(&key));
         }
         if begins && !self.connections.contains_key(&key) {
             self.insert(key);
@@ -160,6 +161,14 @@ impl Handshakes {
         self.order.insert(number, key);
         let connection = Connection { number, sides: Default::default(), stage: Stage::Silent };
         self.connections.insert(key, connection);
+    }
+
+    /// Removes one in the middle of what it may still say.
+    fn cut_off(&mut self, key: &Key) -> Option<Seen> {
+        let known = self.connections.get(key);
+        let is_half = known.is_some_and(|known| known.stage == Stage::Silent && known.has_hello());
+        self.dropped.hellos += u64::from(is_half);
+        self.remove(key)
     }
 
     fn remove(&mut self, key: &Key) -> Option<Seen> {
