@@ -76,6 +76,9 @@ pub async fn run(
         run.model.sessions.track_changes();
     }
     let ended = run.until_end(&mut machine).await;
+    if matches!(ended, Err(HeadlessError::KeyLog(_) | HeadlessError::Refused(_))) {
+        machine.abandon_recording();
+    }
     // `--count` is exact: what comes while the probes are removed begins no further session.
     let counted = run.is_counted();
     let wanted = |model: &Model, msg: &Msg| !counted || !begins_session(model, msg);
@@ -327,6 +330,7 @@ pub fn summary(model: &Model) -> String {
         ));
         let seldom = [
             (recorded.lost, "secrets not recorded"),
+            (recorded.hellos, "hellos not kept"),
             (recorded.hurried, "connections did not wait for their secrets"),
         ];
         for (count, what) in seldom.into_iter().filter(|(count, _)| *count > 0) {

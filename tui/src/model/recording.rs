@@ -39,6 +39,8 @@ pub struct Recorded {
     pub hurried: u64,
     /// Secrets that the recorder or the disk had no room for.
     pub lost: u64,
+    /// ClientHellos that were not kept: the secrets of such connections may be missing.
+    pub hellos: u64,
     /// Why nothing can be written at the moment.
     pub failing: Option<String>,
 }

@@ -69,6 +69,8 @@ pub struct Recorder {
 struct Shared {
     told: Mutex<Told>,
     is_ending: AtomicBool,
+    /// Nothing is to be recorded after all.
+    is_abandoned: AtomicBool,
     /// Something for the thread to look at.
     bell: Bell,
 }
@@ -114,6 +116,7 @@ impl Recorder {
         let shared = Arc::new(Shared {
             told: Mutex::default(),
             is_ending: AtomicBool::new(false),
+            is_abandoned: AtomicBool::new(false),
             bell: Bell::new().map_err(RecorderError::Thread)?,
         });
         let (keys, inbox) = sync_channel(KEYS);
@@ -160,6 +163,12 @@ impl Recorder {
         self.shared.bell.ring();
     }
 
+    /// Lets it end, since the capture cannot begin: an earlier recording that nothing was written over stays.
+    pub fn abandon(&mut self) {
+        self.shared.is_abandoned.store(true, Ordering::Relaxed);
+        self.stop();
+    }
+
     /// Whether it has ended, or does so within `limit`.
     pub fn ends_within(&self, limit: Duration) -> bool {
         self.ended.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected)
@@ -176,11 +185,11 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(10);
 
-    fn spawn(path: &Path) -> (Recorder, Result<PathBuf, RecorderError>) {
+    fn spawn(path: &Path, replaces: bool) -> (Recorder, Result<PathBuf, RecorderError>) {
         let wait = Duration::from_secs(3);
         let plan = Plan {
             path: path.to_owned(),
-            replaces: false,
+            replaces,
             interfaces: vec!["lo".to_owned()],
             terms: Terms { scope: Scope::Attached, all_secrets: false, wait, held: 1 << 20 },
             rotation: Rotation::default(),
@@ -198,10 +207,10 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.pcapng");
-        let (mut first, began) = spawn(&path);
+        let (mut first, began) = spawn(&path, false);
         assert_eq!(began.unwrap(), path);
         assert!(!first.ends_within(Duration::ZERO));
-        let (mut second, began) = spawn(&path);
+        let (mut second, began) = spawn(&path, false);
         assert_eq!(began.unwrap(), folder.path().join("p-2.pcapng"));
         for recorder in [&mut first, &mut second] {
             recorder.stop();
@@ -209,8 +218,35 @@ mod tests {
         }
         assert!(fs::metadata(&path).unwrap().len() > 0);
 
-        let (refused, began) = spawn(Path::new("/nonexistent/p.pcapng"));
+        let (refused, began) = spawn(Path::new("/nonexistent/p.pcapng"), false);
         assert!(matches!(began, Err(RecorderError::File(_))));
         assert!(refused.ends_within(LONG));
+    }
+
+    #[test]
+    fn an_earlier_recording_is_replaced_at_the_end_and_stays_when_nothing_begins() {
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("skipped: not root");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.pcapng");
+        let (mut recorder, _) = spawn(&path, false);
+        recorder.stop();
+        assert!(recorder.ends_within(LONG));
+        drop(recorder);
+        let file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        let earlier = file.metadata().unwrap().len() + 100;
+        file.set_len(earlier).unwrap();
+        for stays in [true, false] {
+            let (mut recorder, began) = spawn(&path, true);
+            assert_eq!(began.unwrap(), path);
+            if stays {
+                recorder.abandon();
+            } else {
+                recorder.stop();
+            }
+            assert!(recorder.ends_within(LONG));
+            assert_eq!(fs::metadata(&path).unwrap().len() == earlier, stays);
+        }
     }
 }

@@ -170,6 +170,13 @@ impl Machine {
         }
     }
 
+    /// Lets the recorder end without what it has, since the capture cannot begin.
+    pub fn abandon_recording(&mut self) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.abandon();
+        }
+    }
+
     /// Takes notice of a recorder that has ended, or whose disk does not answer.
     fn reap_recorder(&mut self, into: &mut Vec<Msg>) {
         let has_ended =
