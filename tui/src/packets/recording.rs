@@ -169,11 +169,12 @@ impl Recording {
             Scope::All => 0,
             Scope::Attached => self.connections.forgotten,
         };
-        let Dropped { connections, segments, hellos } = self.handshakes.dropped();
+        // A ClientHello is enough.
+        let Dropped { connections, unanswered, segments, hellos } = self.handshakes.dropped();
         Counts {
             lost: counts.lost + self.keys.forgotten,
             dropped: counts.dropped + gone,
-            hellos: connections + segments + hellos,
+            hellos: connections - unanswered + segments + hellos,
             ..*counts
         }
     }

@@ -37,6 +37,8 @@ impl Default for Limits {
 pub struct Dropped {
     /// Connections that gave way to newer ones with one hello, or a part of one. Those without are any connections.
     pub connections: u64,
+    /// Of these, such whose ClientHello was whole.
+    pub unanswered: u64,
     /// Segments that came too far ahead of what was missing, or in too many pieces.
     pub segments: u64,
     /// Hellos that were too long, could not be read, or were cut off: by a reset, or by another connection between the
@@ -184,6 +186,8 @@ impl Handshakes {
             let Some(connection) = self.connections.remove(&key) else { continue };
             self.kept -= connection.kept();
             self.dropped.connections += u64::from(connection.has_hello());
+            let is_begun = matches!(connection.stage, Stage::Begun { .. });
+            self.dropped.unanswered += u64::from(is_begun);
         }
     }
 }
