@@ -87,7 +87,7 @@ pub struct Counts {
     pub dropped: u64,
     /// Secrets that were forgotten before their packets came, or that the disk did not take.
     pub lost: u64,
-    /// ClientHellos and parts of them that were not kept: the secrets of such a connection are not needed, as far as is known.
+    /// ClientHellos that were not kept: as far as is known, nothing in the file needs the secrets of such a connection.
     pub hellos: u64,
 }
 
