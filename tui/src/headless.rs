@@ -78,6 +78,9 @@ pub async fn run(
         run.model.sessions.track_changes();
     }
     let ended = run.until_end(&mut machine).await;
+    if matches!(ended, Err(HeadlessError::KeyLog(_) | HeadlessError::Refused(_))) {
+        machine.abandon_recording();
+    }
     // `--count` is exact: what comes while the probes are removed begins no further session.
     let counted = run.is_counted();
     let wanted = |model: &Model, msg: &Msg| !counted || !begins_session(model, msg);

@@ -138,7 +138,7 @@ impl Scene {
     /// As the recorder's thread does it.
     fn release(&mut self) {
         if self.recording.release(self.now, false, &mut self.disk).is_err() {
-            self.recording.drop_excess();
+            self.recording.drop_excess(self.now);
         }
         self.check();
     }

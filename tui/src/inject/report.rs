@@ -26,7 +26,7 @@ impl Report {
 
     /// What the user should know, though it is done.
     pub fn warnings(&self) -> Vec<String> {
-        let Dropped { connections, segments, hellos } = self.survey.dropped;
+        let Dropped { connections, segments, hellos, .. } = self.survey.dropped;
         let lost = connections + hellos;
         let mut warnings = Vec::new();
         if let Some(offset) = self.cut {

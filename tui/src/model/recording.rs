@@ -43,16 +43,19 @@ pub struct Recorded {
     pub hurried: u64,
     /// Secrets that the recorder or the disk had no room for.
     pub lost: u64,
+    /// ClientHellos that were not kept: the secrets of such connections may be missing.
+    pub hellos: u64,
     /// Why nothing can be written at the moment.
     pub failing: Option<String>,
 }
 
 impl Recorded {
     /// What is not as it should be, and how often.
-    pub fn shortfalls(&self) -> [(u64, &'static str); 3] {
+    pub fn shortfalls(&self) -> [(u64, &'static str); 4] {
         [
             (self.dropped, "packets dropped"),
             (self.lost, "secrets not recorded"),
+            (self.hellos, "hellos not kept"),
             (self.hurried, "connections did not wait for their secrets"),
         ]
     }
@@ -68,6 +71,7 @@ impl Recorded {
         self.dropped += other.dropped;
         self.hurried += other.hurried;
         self.lost += other.lost;
+        self.hellos += other.hellos;
         self.failing = other.failing.or(self.failing.take());
     }
 }

@@ -1,7 +1,7 @@
 //! The blocks of a pcapng file as they stand in memory (draft-ietf-opsawg-pcapng).
 
 /// The types of blocks with a packet, and with secrets.
-const PACKET: u32 = 6;
+pub const PACKET: u32 = 6;
 pub const SECRETS: u32 = 10;
 /// Where in a block with a packet its captured length is.
 const CAPTURED: usize = 20;

@@ -1,13 +1,15 @@
 //! The connections whose packets are recorded: which handshake each has, and whether it is wanted. Pure.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+
+use slab::Slab;
 
 use crate::model::Time;
 use crate::tls::ClientRandom;
 use crate::wire::Segment;
 
-/// Connections that are remembered; the oldest ones go first.
+/// Connections of one kind that are remembered: 20 MiB.
 const KEPT: usize = 65_536;
 /// A record of a handshake (RFC 8446, 5.1), with which a connection that is TLS begins.
 const HANDSHAKE: u8 = 22;
@@ -30,7 +32,12 @@ impl Ends {
 
 /// One connection: another one than that which had the same ends before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Serial(u64);
+pub struct Serial {
+    /// No other one has it.
+    number: u64,
+    /// Where it is kept.
+    slot: usize,
+}
 
 /// What becomes of a connection's packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,24 +52,48 @@ pub enum Fate {
 
 #[derive(Debug)]
 struct Connection {
+    number: u64,
+    /// Its place among those of its rank.
+    place: u64,
     ends: Ends,
     /// The client and the number of its SYN, where that was seen.
     syn: Option<(SocketAddr, u32)>,
     /// Something was said in it.
     has_begun: bool,
+    /// What each end sends, in their order.
+    has_ended: [bool; 2],
     random: Option<ClientRandom>,
     fate: Fate,
 }
+
+/// Which connections give way to which: those of one kind take no room of another kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rank {
+    /// Nobody wants it, or nothing was said in it.
+    Passing,
+    /// It may be TLS: whoever sends packets can make as many as he likes.
+    Begun,
+    /// It was wanted.
+    Ended,
+    /// It is wanted: there are secrets of it.
+    Wanted,
+}
+
+/// The ranks that share room; the first ones go first.
+const KINDS: [&[Rank]; 3] = [&[Rank::Passing], &[Rank::Begun], &[Rank::Ended, Rank::Wanted]];
 
 /// All of them.
 #[derive(Debug, Default)]
 pub struct Connections {
     /// The present one between two ends.
     newest: HashMap<Ends, Serial>,
-    /// By serial.
-    kept: VecDeque<Connection>,
-    /// The serial of the first one that is kept.
-    first: u64,
+    kept: Slab<Connection>,
+    /// The slots of each rank, those first that have had it for longest.
+    ranks: [BTreeMap<u64, usize>; 4],
+    /// Numbers and places that were given.
+    count: u64,
+    /// Wanted ones that had to go before they had ended.
+    pub forgotten: u64,
 }
 
 impl Connections {
@@ -73,30 +104,36 @@ impl Connections {
         if is_first {
             let syn = Some((segment.source, segment.sequence));
             let is_again = |serial| self.get(serial).is_some_and(|known| known.syn == syn);
-            return known.filter(|serial| is_again(*serial)).or_else(|| {
-                let fate = Fate::Undecided(at);
-                Some(self.insert(Connection { ends, syn, has_begun: false, random: None, fate }))
-            });
+            return known
+                .filter(|serial| is_again(*serial))
+                .or_else(|| Some(self.insert(Connection::new(ends, syn, at))));
         }
-        self.get_mut(known?)?.hear(segment);
+        self.change(known?, |connection| connection.hear(segment));
         known
     }
 
     /// A handshake begins in it.
     pub fn begin(&mut self, ends: Ends, random: ClientRandom, at: Time) -> Serial {
-        let fate = Fate::Undecided(at);
         if let Some(serial) = self.newest.get(&ends).copied()
-            && let Some(known) = self.get_mut(serial)
+            && let Some(known) = self.get(serial)
             && known.fate != Fate::Unwanted
             && known.random.is_none_or(|before| before == random)
         {
-            if known.random.replace(random).is_none() {
-                known.fate = fate;
-            }
+            self.change(serial, |known| {
+                known.has_begun = true;
+                if known.random.replace(random).is_none() {
+                    known.fate = Fate::Undecided(at);
+                }
+            });
             return serial;
         }
-        let random = Some(random);
-        self.insert(Connection { ends, syn: None, has_begun: true, random, fate })
+        let (has_begun, random) = (true, Some(random));
+        self.insert(Connection { has_begun, random, ..Connection::new(ends, None, at) })
+    }
+
+    /// The present one between two ends.
+    pub fn newest(&self, ends: Ends) -> Option<Serial> {
+        self.newest.get(&ends).copied()
     }
 
     /// The handshake in it, if there is one.
@@ -104,16 +141,14 @@ impl Connections {
         self.get(serial)?.random
     }
 
-    /// What becomes of its packets.
-    pub fn fate(&self, serial: Serial) -> Fate {
-        self.get(serial).map_or(Fate::Unwanted, |connection| connection.fate)
+    /// What becomes of its packets; `None` when it is forgotten.
+    pub fn fate(&self, serial: Serial) -> Option<Fate> {
+        Some(self.get(serial)?.fate)
     }
 
     /// Decides on it.
     pub fn decide(&mut self, serial: Serial, fate: Fate) {
-        if let Some(connection) = self.get_mut(serial) {
-            connection.fate = fate;
-        }
+        self.change(serial, |connection| connection.fate = fate);
     }
 
     /// Number of those that are remembered.
@@ -121,39 +156,87 @@ impl Connections {
         self.kept.len()
     }
 
-    fn place(&self, serial: Serial) -> Option<usize> {
-        usize::try_from(serial.0.checked_sub(self.first)?).ok()
-    }
-
     fn get(&self, serial: Serial) -> Option<&Connection> {
-        self.kept.get(self.place(serial)?)
-    }
-
-    fn get_mut(&mut self, serial: Serial) -> Option<&mut Connection> {
-        let place = self.place(serial)?;
-        self.kept.get_mut(place)
+        self.kept.get(serial.slot).filter(|known| known.number == serial.number)
     }
 
     fn insert(&mut self, connection: Connection) -> Serial {
-        let serial = Serial(self.first + self.kept.len() as u64);
-        self.newest.insert(connection.ends, serial);
-        self.kept.push_back(connection);
-        if self.kept.len() > KEPT
-            && let Some(oldest) = self.kept.pop_front()
-        {
-            let gone = Serial(self.first);
-            self.first += 1;
-            if self.newest.get(&oldest.ends) == Some(&gone) {
-                self.newest.remove(&oldest.ends);
+        let (number, rank) = (self.next(), connection.rank());
+        let (place, ends) = (number, connection.ends);
+        let slot = self.kept.insert(Connection { number, place, ..connection });
+        let serial = Serial { number, slot };
+        self.newest.insert(ends, serial);
+        self.ranks[rank as usize].insert(place, slot);
+        self.make_room();
+        serial
+    }
+
+    /// Changes one, which may have another rank then: it is the newest one of that.
+    fn change(&mut self, serial: Serial, change: impl FnOnce(&mut Connection)) {
+        let known = self.kept.get_mut(serial.slot);
+        let Some(known) = known.filter(|known| known.number == serial.number) else { return };
+        let before = known.rank();
+        change(known);
+        let rank = known.rank();
+        if rank != before {
+            self.ranks[before as usize].remove(&known.place);
+            self.count += 1;
+            known.place = self.count;
+            self.ranks[rank as usize].insert(known.place, serial.slot);
+            self.make_room();
+        }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.count += 1;
+        self.count
+    }
+
+    fn make_room(&mut self) {
+        for kind in KINDS {
+            let count: usize = kind.iter().map(|rank| self.ranks[*rank as usize].len()).sum();
+            if count <= KEPT {
+                continue;
+            }
+            let oldest = kind.iter().find_map(|rank| self.ranks[*rank as usize].pop_first());
+            let Some(gone) = oldest.and_then(|(_, slot)| self.kept.try_remove(slot)) else {
+                continue;
+            };
+            self.forgotten += u64::from(gone.rank() == Rank::Wanted);
+            if self.newest.get(&gone.ends).is_some_and(|newest| newest.number == gone.number) {
+                self.newest.remove(&gone.ends);
             }
         }
-        serial
     }
 }
 
 impl Connection {
+    /// One in which nothing was said.
+    fn new(ends: Ends, syn: Option<(SocketAddr, u32)>, at: Time) -> Self {
+        Self {
+            number: 0,
+            place: 0,
+            ends,
+            syn,
+            has_begun: false,
+            has_ended: [false; 2],
+            random: None,
+            fate: Fate::Undecided(at),
+        }
+    }
+
+    fn rank(&self) -> Rank {
+        match self.fate {
+            Fate::Wanted if self.has_ended == [true; 2] => Rank::Ended,
+            Fate::Wanted => Rank::Wanted,
+            Fate::Undecided(_) if self.has_begun => Rank::Begun,
+            Fate::Undecided(_) | Fate::Unwanted => Rank::Passing,
+        }
+    }
+
     /// What is said first tells whether this is TLS from its beginning: then the client begins a handshake.
     fn hear(&mut self, segment: &Segment<'_>) {
+        self.hear_end(segment);
         let Some((client, syn)) = self.syn else { return };
         let Some(&byte) = segment.payload.first() else { return };
         let is_client = segment.source == client;
@@ -166,6 +249,17 @@ impl Connection {
         if self.random.is_none() && !(is_client && byte == HANDSHAKE) {
             self.fate = Fate::Unwanted;
         }
+    }
+
+    /// Who says more has not ended: a reset may be forged.
+    fn hear_end(&mut self, segment: &Segment<'_>) {
+        let Segment { flags, payload, .. } = segment;
+        if flags.rst {
+            self.has_ended = [true; 2];
+            return;
+        }
+        let end = usize::from(self.ends.0[0] != segment.source);
+        self.has_ended[end] = flags.fin || (self.has_ended[end] && payload.is_empty());
     }
 }
 
@@ -196,7 +290,7 @@ mod tests {
     fn what_does_not_begin_with_a_handshake_is_not_wanted() {
         let mut connections = Connections::default();
         let mut fate = |segment: Segment<'_>| {
-            see(&mut connections, &segment).map(|serial| connections.fate(serial))
+            see(&mut connections, &segment).and_then(|serial| connections.fate(serial))
         };
         assert_eq!(fate(segment(1, false, 5, &[22, 3])), None, "open before");
         assert_eq!(fate(segment(2, true, 4, &[])), Some(NEW));
@@ -234,25 +328,83 @@ mod tests {
         assert_eq!(randoms, [Some(random(1)), None, Some(random(3)), Some(random(4))]);
     }
 
+    /// The ends of one of many connections.
+    fn ends(number: u32) -> Ends {
+        let server = SocketAddr::from(([127, 0, 0, 1], 443));
+        Ends::new(SocketAddr::from((number.to_be_bytes(), 1)), server)
+    }
+
+    /// So many others of a kind.
+    fn make(connections: &mut Connections, count: usize, fate: Fate, has_begun: bool) {
+        for number in 0..count as u32 {
+            let connection =
+                Connection { has_begun, fate, ..Connection::new(ends(number), None, AT) };
+            connections.insert(connection);
+        }
+    }
+
     #[test]
     fn the_oldest_ones_are_forgotten() {
         let mut connections = Connections::default();
         let random = |byte| ClientRandom([byte; 32]);
-        let ends = |host: u32, port| {
-            let server = SocketAddr::from(([127, 0, 0, 1], 443));
-            Ends::new(SocketAddr::from((host.to_be_bytes(), port)), server)
-        };
         let begun: Vec<Serial> = (0..=KEPT as u32)
-            .map(|number| connections.begin(ends(number, 1), random(7), AT))
+            .map(|number| connections.begin(ends(number), random(7), AT))
             .collect();
         assert_eq!(connections.random(begun[0]), None);
-        assert_eq!(connections.fate(begun[0]), Fate::Unwanted);
+        assert_eq!(connections.fate(begun[0]), None);
         assert_eq!(connections.random(begun[1]), Some(random(7)));
         assert_eq!((connections.newest.len(), connections.len()), (KEPT, KEPT));
         // One that begins again and again takes no more room.
         for number in 0..2 * KEPT {
-            connections.begin(ends(5, 5), random(number as u8), AT);
+            connections.begin(ends(u32::MAX), random(number as u8), AT);
         }
         assert_eq!((connections.newest.len(), connections.len()), (1, KEPT));
+        assert_eq!(connections.forgotten, 0, "none of them was wanted");
+    }
+
+    #[test]
+    fn those_that_nobody_wants_take_no_place_of_those_that_are_wanted() {
+        let mut connections = Connections::default();
+        let of = |port| segment(port, true, 4, &[]);
+        let wanted = see(&mut connections, &of(1)).unwrap();
+        let begun = see(&mut connections, &of(2)).unwrap();
+        let silent = see(&mut connections, &of(3)).unwrap();
+        connections.decide(wanted, Fate::Wanted);
+        assert_eq!(see(&mut connections, &segment(2, false, 5, &[HANDSHAKE])), Some(begun));
+        make(&mut connections, KEPT, NEW, false);
+        let fates = [wanted, begun, silent].map(|serial| connections.fate(serial));
+        assert_eq!(fates, [Some(Fate::Wanted), Some(NEW), None]);
+        make(&mut connections, KEPT, NEW, true);
+        let fates = [wanted, begun].map(|serial| connections.fate(serial));
+        assert_eq!(fates, [Some(Fate::Wanted), None]);
+        assert_eq!(see(&mut connections, &segment(1, false, 5, &[HANDSHAKE])), Some(wanted));
+        assert_eq!((connections.len(), connections.forgotten), (2 * KEPT + 1, 0));
+    }
+
+    #[test]
+    fn of_those_that_are_wanted_the_ended_ones_go_first_and_others_are_counted() {
+        let mut connections = Connections::default();
+        let serials = [1, 2, 3].map(|port| {
+            let serial = see(&mut connections, &segment(port, true, 4, &[])).unwrap();
+            connections.decide(serial, Fate::Wanted);
+            serial
+        });
+        for (port, forged) in [(2, true), (3, false)] {
+            let mut last = segment(port, false, 5, &[]);
+            last.flags.rst = true;
+            see(&mut connections, &last);
+            if forged {
+                see(&mut connections, &segment(port, false, 5, &[HANDSHAKE]));
+            }
+        }
+        make(&mut connections, KEPT - 2, Fate::Wanted, true);
+        let is_known =
+            |connections: &Connections| serials.map(|serial| connections.fate(serial).is_some());
+        assert_eq!(is_known(&connections), [true, true, false]);
+        assert_eq!(connections.forgotten, 0);
+        let one_more = see(&mut connections, &segment(9, true, 4, &[])).unwrap();
+        connections.decide(one_more, Fate::Wanted);
+        assert_eq!(is_known(&connections), [false, true, false]);
+        assert_eq!((connections.len(), connections.forgotten), (KEPT, 1));
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroize as _;
 
-use super::blocks::{Contents, SECRETS, whole_blocks};
+use super::blocks::{Contents, PACKET, SECRETS, whole_blocks};
 use crate::keylog::{
     KeyLogError, Owner, is_kept_apart, keep_apart, no_longer_apart, open_new_private, open_private,
 };
@@ -75,6 +75,8 @@ pub struct PacketFile {
     written: u64,
     /// Something else is on the disk behind them: a part of a block, or an earlier capture.
     is_cut: bool,
+    /// It has an earlier capture, which stays until there is a packet or a secret to replace it by.
+    has_earlier: bool,
     /// Whole blocks that are not on the disk.
     pending: Vec<u8>,
     /// Some of them, or what was before in their place, are secrets.
@@ -84,7 +86,7 @@ pub struct PacketFile {
 }
 
 impl PacketFile {
-    /// Opens or creates the file. An earlier capture in it is replaced by what is written first, and not before.
+    /// Opens or creates the file. An earlier capture in it is replaced by the first packet or secret, and not before.
     ///
     /// # Errors
     ///
@@ -120,6 +122,7 @@ impl PacketFile {
             began: Instant::now(),
             written: 0,
             is_cut,
+            has_earlier: is_cut,
             pending: Vec::with_capacity(2 * GATHERED),
             has_secrets: false,
             retry_at: None,
@@ -136,6 +139,16 @@ impl PacketFile {
         let named = |file: &Metadata| (file.dev(), file.ino());
         let (named_now, own) = (std::fs::symlink_metadata(&self.path), self.file.metadata());
         own.is_ok_and(|own| named_now.is_ok_and(|now| named(&now) == named(&own)))
+    }
+
+    /// Whether an earlier capture is still in it.
+    pub fn has_earlier(&self) -> bool {
+        self.has_earlier
+    }
+
+    /// Replaces an earlier capture, also by nothing.
+    pub fn replace_earlier(&mut self) {
+        self.has_earlier = false;
     }
 
     /// The first packet comes: its age counts from now on.
@@ -206,7 +219,10 @@ impl PacketFile {
 
     /// Grows by hand: a `Vec` that grows frees the old memory with the secrets still in it.
     fn gather(&mut self, block: &[u8]) {
-        self.has_secrets |= block.starts_with(&SECRETS.to_ne_bytes());
+        let [is_packet, is_secrets] =
+            [PACKET, SECRETS].map(|kind| block.starts_with(&kind.to_ne_bytes()));
+        self.has_earlier &= !is_packet && !is_secrets;
+        self.has_secrets |= is_secrets;
         let len = self.pending.len() + block.len();
         if len > self.pending.capacity() {
             let mut grown = Vec::with_capacity(2 * len);
@@ -269,6 +285,9 @@ impl Write for PacketFile {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        if self.has_earlier {
+            return Ok(());
+        }
         let result = self.write_pending();
         self.retry_at = result.is_err().then(|| Instant::now() + RETRY);
         result
@@ -375,7 +394,10 @@ mod tests {
         assert_eq!(fs::metadata(&before).unwrap().len(), 428, "nothing was written yet");
         file.write_all(&section()).unwrap();
         file.flush().unwrap();
-        assert_eq!(fs::read(&before).unwrap(), section());
+        assert_eq!(fs::metadata(&before).unwrap().len(), 428, "that is nothing yet");
+        file.write_all(&block(6, 40)).unwrap();
+        file.flush().unwrap();
+        assert_eq!(fs::read(&before).unwrap(), [section(), block(6, 40)].concat());
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::randoms::Randoms;
 use crate::model::PacketKey;
 use crate::tls::{ClientRandom, KeyLine, Label, LineId};
 
 /// Connections of which something is remembered: 40 MiB when each has all its secrets.
 const KEPT: usize = 50_000;
-/// Connections in the file that have no secrets, of which whoever sends packets can make as many as he likes: 12 MiB.
+/// Connections in the file that have no secrets, of which whoever sends packets can make as many as he likes: 20 MiB.
 const EXPECTED: usize = 131_072;
 /// Lines of one connection: all of RFC 9850, and those after some KeyUpdates.
 const LINES: usize = 48;
@@ -25,9 +26,9 @@ pub struct Keys {
     order: VecDeque<ClientRandom>,
     /// Connections in the file whose secrets may still come. They are apart from those with secrets, so that forged ones
     /// take no place of these.
-    expected: HashSet<ClientRandom>,
-    /// Oldest first; some have come.
-    expected_order: VecDeque<ClientRandom>,
+    expected: Randoms,
+    /// Connections in the file whose secrets were written and are forgotten, of which more may come: apart from both.
+    passed: Randoms,
     /// Those with secrets that are to be written now.
     due: HashSet<ClientRandom>,
     /// All secrets are wanted, also those of connections that are not in the file.
@@ -65,8 +66,8 @@ impl Keys {
         Self {
             connections: HashMap::new(),
             order: VecDeque::new(),
-            expected: HashSet::new(),
-            expected_order: VecDeque::new(),
+            expected: Randoms::new(EXPECTED),
+            passed: Randoms::new(KEPT),
             due: HashSet::new(),
             all,
             forgotten: 0,
@@ -106,25 +107,14 @@ impl Keys {
                 self.due.remove(&oldest);
                 self.forgotten += known.waiting.len() as u64;
                 if known.in_file {
-                    self.expect(oldest);
+                    self.passed.insert(oldest);
                 }
             }
         }
-        let in_file = is_new && self.expected.remove(&random);
+        let in_file = is_new && (self.expected.remove(&random) | self.passed.remove(&random));
         let known = self.connections.entry(random).or_default();
         known.in_file |= in_file;
         known
-    }
-
-    fn expect(&mut self, random: ClientRandom) {
-        if self.expected.insert(random) {
-            self.expected_order.push_back(random);
-        }
-        if self.expected_order.len() > EXPECTED
-            && let Some(oldest) = self.expected_order.pop_front()
-        {
-            self.expected.remove(&oldest);
-        }
     }
 
     /// Whether there is any secret of a connection.
@@ -147,7 +137,8 @@ impl Keys {
                     self.due.insert(random);
                 }
             }
-            None => self.expect(random),
+            None if self.passed.contains(&random) => {}
+            None => self.expected.insert(random),
         }
     }
 
@@ -158,7 +149,7 @@ impl Keys {
 
     /// How many connections there are of which something is remembered: with secrets, and without.
     pub fn len(&self) -> [usize; 2] {
-        [self.connections.len(), self.expected_order.len()]
+        [self.connections.len(), self.expected.len() + self.passed.len()]
     }
 
     /// The secrets that are to be written now.
@@ -295,6 +286,24 @@ mod tests {
             keys.take(key);
         }
         assert!(!keys.has(&early));
+        // Nor do handshakes without secrets take it, whoever makes them.
+        (0..=EXPECTED as u32).for_each(|number| keys.enter(random(number | 1 << 31)));
+        keys.take(key(&Label::Exporter, 0xe1, 1, 7, Role::Client));
+        assert_eq!(keys.take_due().len(), 1);
+        assert_eq!(keys.len(), [KEPT, EXPECTED]);
+    }
+
+    /// Its secrets came, are forgotten, and come again when others have taken its old place.
+    #[test]
+    fn one_that_is_expected_twice_is_as_young_as_the_second_time() {
+        let mut keys = Keys::new(false);
+        let twice = ClientRandom([0xe1; 32]);
+        keys.enter(twice);
+        keys.take(key(&Label::ClientRandom, 0xe1, 1, 7, Role::Client));
+        keys.connections.remove(&twice);
+        (0..EXPECTED as u32 - 1).for_each(|number| keys.enter(random(number)));
+        keys.enter(twice);
+        keys.enter(random(u32::MAX));
         keys.take(key(&Label::Exporter, 0xe1, 1, 7, Role::Client));
         assert_eq!(keys.take_due().len(), 1);
     }

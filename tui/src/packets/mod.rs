@@ -18,6 +18,7 @@ mod keys;
 mod links;
 mod output;
 mod owner;
+mod randoms;
 mod recorder;
 pub(crate) mod recording;
 pub(crate) mod ring;

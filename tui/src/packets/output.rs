@@ -17,6 +17,8 @@ use crate::wire::Link;
 
 /// Interfaces that are told apart, also those that are gone: 10 MiB.
 const INTERFACES: usize = 65_536;
+/// Of one that is gone packets come for so long at the most.
+const GONE: Duration = Duration::from_secs(5);
 /// How long the next file is not tried again after it could not be had.
 const ROTATE_AGAIN: Duration = Duration::from_secs(10);
 
@@ -27,15 +29,23 @@ struct Known {
     link: Link,
     /// Its number in the present file.
     number: Option<u32>,
-    is_gone: bool,
+}
+
+/// What an index and a hardware type mean at present.
+struct Place {
+    /// Which interface; `None`: it is not recorded.
+    interface: Option<usize>,
+    gone: Option<Instant>,
 }
 
 /// Writes packets and secrets.
 pub struct Output {
     writer: Writer<PacketFile>,
     interfaces: Vec<Known>,
-    /// By index and hardware type; `None`: not recorded.
-    places: HashMap<(u32, u16), Option<usize>>,
+    /// By index and hardware type.
+    places: HashMap<(u32, u16), Place>,
+    /// It was told that there are too many.
+    is_limit_told: bool,
     rotate_at: Option<Instant>,
     /// The present file has packets.
     has_packets: bool,
@@ -59,6 +69,7 @@ impl Output {
             writer,
             interfaces: Vec::new(),
             places: HashMap::new(),
+            is_limit_told: false,
             rotate_at: None,
             has_packets: false,
             is_within: false,
@@ -77,8 +88,7 @@ impl Output {
         name: impl Fn(u32) -> Option<String>,
     ) -> io::Result<()> {
         for &(index, hardware) in present.iter().filter(|(_, hardware)| link(*hardware).is_some()) {
-            let place = self.meet(index, hardware, name(index));
-            self.places.insert((index, hardware), place);
+            self.meet(index, hardware, name(index));
         }
         self.describe_all()?;
         self.file().flush()
@@ -87,10 +97,8 @@ impl Output {
     /// Describes those that are not, and are still there, at the beginning of a file: Wireshark's tools take its kind from
     /// what stands before its first other block.
     fn describe_all(&mut self) -> io::Result<()> {
-        let interfaces = &self.interfaces;
-        let is_there = |place: &usize| interfaces.get(*place).is_some_and(|known| !known.is_gone);
-        let places = self.places.values().copied().flatten();
-        let mut present: Vec<usize> = places.filter(is_there).collect();
+        let present = self.places.values().filter(|place| place.gone.is_none());
+        let mut present: Vec<usize> = present.filter_map(|place| place.interface).collect();
         present.sort_unstable();
         present.into_iter().try_for_each(|place| self.number(place).map(drop))
     }
@@ -113,18 +121,28 @@ impl Output {
     ) -> Option<(usize, Link)> {
         let key = (frame.interface, frame.hardware);
         let place = match self.places.get(&key) {
-            Some(place) => *place,
-            None if self.places.len() >= INTERFACES => None,
-            None => {
-                let place = self.meet(frame.interface, frame.hardware, name(frame.interface));
-                self.places.insert(key, place);
-                place
-            }
+            Some(place) => place.interface,
+            None => self.meet(frame.interface, frame.hardware, name(frame.interface)),
         };
         place.map(|place| (place, self.interfaces[place].link))
     }
 
     fn meet(&mut self, index: u32, hardware: u16, name: Option<String>) -> Option<usize> {
+        let is_room = self.places.len() < INTERFACES && self.interfaces.len() < INTERFACES;
+        if !is_room && !std::mem::replace(&mut self.is_limit_told, true) {
+            self.warnings.push(format!(
+                "packets of further interfaces are not recorded: there were {INTERFACES}"
+            ));
+        }
+        if !is_room {
+            return None;
+        }
+        let interface = self.add(index, hardware, name);
+        self.places.insert((index, hardware), Place { interface, gone: None });
+        interface
+    }
+
+    fn add(&mut self, index: u32, hardware: u16, name: Option<String>) -> Option<usize> {
         let Some(link) = link(hardware) else {
             let name = name.map_or_else(|| index.to_string(), |name| sanitize(&name));
             self.warnings.push(format!(
@@ -132,23 +150,21 @@ impl Output {
             ));
             return None;
         };
-        if self.interfaces.len() >= INTERFACES {
-            return None;
-        }
-        self.interfaces.push(Known { index, name, link, number: None, is_gone: false });
+        self.interfaces.push(Known { index, name, link, number: None });
         Some(self.interfaces.len() - 1)
     }
 
-    /// Interfaces changed: those that have another name now are others. Of one that is gone, packets may still come.
-    pub fn interfaces_changed(&mut self, name: impl Fn(u32) -> Option<String>) {
-        let interfaces = &mut self.interfaces;
+    /// Interfaces changed: those that have another name now are others. Of one that is gone, packets may still come for a
+    /// moment.
+    pub fn interfaces_changed(&mut self, now: Instant, name: impl Fn(u32) -> Option<String>) {
+        let interfaces = &self.interfaces;
         self.places.retain(|(index, _), place| {
-            let Some(known) = place.and_then(|place| interfaces.get_mut(place)) else {
-                return true;
+            let Some(present) = name(*index) else {
+                return *place.gone.get_or_insert(now) + GONE > now;
             };
-            let now = name(*index);
-            known.is_gone = now.is_none();
-            known.is_gone || known.name == now
+            place.gone = None;
+            let known = place.interface.and_then(|at| interfaces.get(at));
+            known.is_none_or(|known| known.name.as_ref() == Some(&present))
         });
     }
 
@@ -260,6 +276,26 @@ mod tests {
         }
     }
 
+    impl Output {
+        fn replaced(&mut self) -> io::Result<()> {
+            self.file().replace_earlier();
+            Ok(())
+        }
+    }
+
+    /// A packet of an interface like the loopback, as the kernel gives it.
+    fn loopback() -> Frame<'static> {
+        Frame {
+            time: Time(0),
+            interface: 1,
+            hardware: libc::ARPHRD_LOOPBACK,
+            is_outgoing: false,
+            original_len: 100,
+            vlan: None,
+            bytes: &[0; 100],
+        }
+    }
+
     /// The kinds of the blocks of a file: section, interface, secrets (key), packet.
     fn blocks(path: &Path) -> String {
         let bytes = fs::read(path).unwrap();
@@ -298,7 +334,9 @@ mod tests {
         let mut output = output(&folder.path().join("p.pcapng"), 1);
         output.describe(&[(2, libc::ARPHRD_ETHER)], |_| Some("veth".to_owned())).unwrap();
         output.packet(&packet(), None).unwrap();
-        output.interfaces_changed(|index| (index == 1).then(|| "lo".to_owned()));
+        let only_loopback = |index| (index == 1).then(|| "lo".to_owned());
+        let now = Instant::now();
+        output.interfaces_changed(now, only_loopback);
         output.packet(&packet(), None).unwrap();
         // One of its packets comes late.
         output.packet(&Held { interface: 1, ..packet() }, None).unwrap();
@@ -306,6 +344,52 @@ mod tests {
         let files = ["p.pcapng", "p-1.pcapng", "p-2.pcapng"];
         let kinds = files.map(|name| blocks(&folder.path().join(name)));
         assert_eq!(kinds, ["siip", "sip", "siip"]);
+        // The kernel is asked for it no more once none can come.
+        output.interfaces_changed(now + GONE, only_loopback);
+        output.interfaces_changed(now + GONE, |index| {
+            assert_eq!(index, 1);
+            only_loopback(index)
+        });
+    }
+
+    #[test]
+    fn interfaces_that_there_is_no_room_for_are_told_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut output = output(&folder.path().join("p.pcapng"), 1 << 20);
+        let known: Vec<bool> = (1..=INTERFACES as u32 + 2)
+            .map(|index| {
+                let frame = Frame { interface: index, ..loopback() };
+                output.place(&frame, |index| Some(format!("veth{index}"))).is_some()
+            })
+            .collect();
+        assert_eq!(known.iter().position(|known| !known), Some(INTERFACES));
+        let [warning] = &output.take_warnings()[..] else { panic!("not once") };
+        assert!(warning.contains("not recorded"), "{warning}");
+    }
+
+    #[test]
+    fn an_earlier_recording_stays_until_there_is_something_to_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.pcapng");
+        let lines = [key(&Label::Exporter, 1, 1, 7, Role::Client).line];
+        type Begin<'a> = &'a dyn Fn(&mut Output) -> io::Result<()>;
+        let begins: [(Begin<'_>, &str); 3] = [
+            (&|output| output.packet(&packet(), None), "sip"),
+            (&|output| output.secrets(&lines), "sik"),
+            (&|output| output.replaced(), "si"),
+        ];
+        for (begin, expected) in begins {
+            let mut earlier = output(&path, 1 << 20);
+            (0..9).for_each(|_| earlier.packet(&packet(), None).unwrap());
+            earlier.file().flush().unwrap();
+            drop(earlier);
+            let mut output = output(&path, 1 << 20);
+            output.file().flush().unwrap();
+            assert_eq!(blocks(&path), "sippppppppp");
+            begin(&mut output).unwrap();
+            output.file().flush().unwrap();
+            assert_eq!(blocks(&path), expected);
+        }
     }
 
     #[test]

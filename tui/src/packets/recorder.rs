@@ -78,6 +78,8 @@ struct Shared {
     is_ending: AtomicBool,
     /// The thread has come to its end, and did not break off.
     is_done: AtomicBool,
+    /// Nothing is to be recorded after all.
+    is_abandoned: AtomicBool,
     /// Something for the thread to look at.
     bell: Bell,
 }
@@ -124,6 +126,7 @@ impl Recorder {
             told: Mutex::default(),
             is_ending: AtomicBool::new(false),
             is_done: AtomicBool::new(false),
+            is_abandoned: AtomicBool::new(false),
             bell: Bell::new().map_err(RecorderError::Thread)?,
         });
         let (keys, inbox) = sync_channel(KEYS);
@@ -189,6 +192,12 @@ impl Recorder {
         self.ends_within(Duration::ZERO) && !self.shared.is_done.load(Ordering::Relaxed)
     }
 
+    /// Lets it end, since the capture cannot begin: an earlier recording that nothing was written over stays.
+    pub fn abandon(&mut self) {
+        self.shared.is_abandoned.store(true, Ordering::Relaxed);
+        self.stop();
+    }
+
     /// Whether it has ended, or does so within `limit`.
     pub fn ends_within(&self, limit: Duration) -> bool {
         self.ended.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected)
@@ -206,10 +215,12 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(10);
 
-    fn spawn(path: &Path) -> (Recorder, Result<PathBuf, RecorderError>) {
+    fn spawn(path: &Path, replaces: bool) -> (Recorder, Result<PathBuf, RecorderError>) {
         let (tell, told) = sync_channel(1);
         let told_once = move |begun| tell.send(begun).unwrap();
-        let recorder = Recorder::spawn(plan(path), Owner::of_this_run(), told_once).unwrap();
+        let recorder =
+            Recorder::spawn(Plan { replaces, ..plan(path) }, Owner::of_this_run(), told_once)
+                .unwrap();
         (recorder, told.recv_timeout(LONG).unwrap())
     }
 
@@ -244,10 +255,10 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.pcapng");
-        let (mut first, began) = spawn(&path);
+        let (mut first, began) = spawn(&path, false);
         assert_eq!(began.unwrap(), path);
         assert!(!first.ends_within(Duration::ZERO));
-        let (mut second, began) = spawn(&path);
+        let (mut second, began) = spawn(&path, false);
         assert_eq!(began.unwrap(), folder.path().join("p-2.pcapng"));
         for recorder in [&mut first, &mut second] {
             recorder.stop();
@@ -255,8 +266,35 @@ mod tests {
         }
         assert!(fs::metadata(&path).unwrap().len() > 0);
 
-        let (refused, began) = spawn(Path::new("/nonexistent/p.pcapng"));
+        let (refused, began) = spawn(Path::new("/nonexistent/p.pcapng"), false);
         assert!(matches!(began, Err(RecorderError::File(_))));
         assert!(refused.ends_within(LONG) && !refused.has_broken_off());
+    }
+
+    #[test]
+    fn an_earlier_recording_is_replaced_at_the_end_and_stays_when_nothing_begins() {
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("skipped: not root");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.pcapng");
+        let (mut recorder, _) = spawn(&path, false);
+        recorder.stop();
+        assert!(recorder.ends_within(LONG));
+        drop(recorder);
+        let file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        let earlier = file.metadata().unwrap().len() + 100;
+        file.set_len(earlier).unwrap();
+        for stays in [true, false] {
+            let (mut recorder, began) = spawn(&path, true);
+            assert_eq!(began.unwrap(), path);
+            if stays {
+                recorder.abandon();
+            } else {
+                recorder.stop();
+            }
+            assert!(recorder.ends_within(LONG));
+            assert_eq!(fs::metadata(&path).unwrap().len() == earlier, stays);
+        }
     }
 }

@@ -11,7 +11,7 @@ use super::keys::Keys;
 use super::ring::RETIRE_MS;
 use crate::model::{PacketKey, Time};
 use crate::tls::{ClientRandom, KeyLine};
-use crate::wire::{Handshakes, Limits, Link, Seen, Segment, segment};
+use crate::wire::{Dropped, Handshakes, Limits, Link, Seen, Segment, segment};
 
 /// How long a packet may come after another one that is younger: as long as the kernel keeps a block, and a little more.
 const SETTLE: Duration = Duration::from_millis(RETIRE_MS as u64 + 10);
@@ -82,10 +82,13 @@ pub struct Counts {
     pub secrets: u64,
     /// Connections whose packets could not wait any longer, since too many others did.
     pub hurried: u64,
-    /// Packets that were dropped since the disk took nothing for too long.
+    /// Packets that there was no room for: the disk took nothing for too long, or it was not known yet whether they are
+    /// wanted. A connection that is wanted and had to be forgotten counts as one.
     pub dropped: u64,
     /// Secrets that were forgotten before their packets came, or that the disk did not take.
     pub lost: u64,
+    /// ClientHellos that were not kept: as far as is known, nothing in the file needs the secrets of such a connection.
+    pub hellos: u64,
 }
 
 /// How much is kept.
@@ -122,6 +125,28 @@ struct Wait {
     random: ClientRandom,
 }
 
+/// What is done with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Write,
+    /// It is not known yet whether it is wanted.
+    Wait,
+    /// It is not wanted.
+    Leave,
+    /// It is not known whether it is wanted, and it can wait no longer.
+    Drop,
+}
+
+/// How urgent that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hurry {
+    No,
+    /// There is no room for more.
+    Full,
+    /// Nothing comes any more.
+    End,
+}
+
 impl Recording {
     /// Nothing yet.
     pub fn new(terms: Terms) -> Self {
@@ -138,7 +163,20 @@ impl Recording {
 
     /// What was counted.
     pub fn counts(&self) -> Counts {
-        Counts { lost: self.counts.lost + self.keys.forgotten, ..self.counts }
+        let counts = &self.counts;
+        let gone = match self.terms.scope {
+            // What is forgotten is not known by its process any more, but written.
+            Scope::All => 0,
+            Scope::Attached => self.connections.forgotten,
+        };
+        // A ClientHello is enough.
+        let Dropped { connections, unanswered, segments, hellos } = self.handshakes.dropped();
+        Counts {
+            lost: counts.lost + self.keys.forgotten,
+            dropped: counts.dropped + gone,
+            hellos: connections - unanswered + segments + hellos,
+            ..*counts
+        }
     }
 
     /// Whether a packet waits to be written.
@@ -156,8 +194,8 @@ impl Recording {
         let Caught { time, interface, link, original_length, bytes } = caught;
         let segment = segment(link, bytes);
         let (connection, begins) = segment.map_or((None, None), |segment| self.see(time, &segment));
-        let fate = connection.map_or(Fate::Unwanted, |serial| self.connections.fate(serial));
-        if self.terms.scope == Scope::Attached && fate == Fate::Unwanted {
+        let fate = connection.and_then(|serial| self.connections.fate(serial));
+        if self.terms.scope == Scope::Attached && matches!(fate, None | Some(Fate::Unwanted)) {
             return;
         }
         let begins = begins.map(Box::new);
@@ -208,27 +246,33 @@ impl Recording {
                 self.waits.pop_front();
                 continue;
             }
-            let fate = match front.connection {
-                _ if self.terms.scope == Scope::All => Fate::Wanted,
-                None => Fate::Unwanted,
-                Some(serial) => self.decide(serial, now, end || is_full),
+            let hurry = match (end, is_full) {
+                (true, _) => Hurry::End,
+                (_, true) => Hurry::Full,
+                _ => Hurry::No,
             };
-            match fate {
-                Fate::Undecided(_) => return Ok(()),
-                Fate::Unwanted => drop(self.backlog.pop()),
+            let connection = front.connection;
+            match self.judge(connection, now, hurry) {
+                Verdict::Wait => return Ok(()),
+                Verdict::Leave => drop(self.backlog.pop()),
+                Verdict::Drop => {
+                    self.counts.dropped += 1;
+                    self.backlog.pop();
+                }
                 // The secrets of the handshake that begins with it come first.
-                Fate::Wanted if self.enter() => {}
-                Fate::Wanted => self.write(sink)?,
+                Verdict::Write if self.enter() => {}
+                Verdict::Write => self.write(sink)?,
             }
         }
     }
 
     /// Drops the oldest packets that there is no room for, while the disk takes nothing.
-    pub fn drop_excess(&mut self) {
+    pub fn drop_excess(&mut self, now: Time) {
         while self.backlog.bytes() > self.terms.held
             && let Some(packet) = self.backlog.pop()
         {
-            self.counts.dropped += 1;
+            let verdict = self.judge(packet.connection, now, Hurry::Full);
+            self.counts.dropped += u64::from(verdict != Verdict::Leave);
             // For what is gone nobody waits.
             let Some(random) = packet.begins else { continue };
             let first = self.waits.partition_point(|wait| wait.from < packet.time);
@@ -252,9 +296,26 @@ impl Recording {
 
     /// Gives up what could not be written at the end.
     pub fn give_up(&mut self) {
-        self.counts.dropped += self.backlog.len() as u64;
+        while let Some(packet) = self.backlog.pop() {
+            let verdict = self.judge(packet.connection, packet.time, Hurry::End);
+            self.counts.dropped += u64::from(verdict != Verdict::Leave);
+        }
         self.counts.lost += self.keys.take_due().len() as u64;
-        (self.backlog, self.waits) = (Backlog::default(), VecDeque::new());
+        self.waits = VecDeque::new();
+    }
+
+    /// Whether a packet that is not taken any more would be in the file, as far as that is known.
+    pub fn is_missed(&self, link: Link, bytes: &[u8]) -> bool {
+        let fate = |segment: Segment<'_>| {
+            let serial = self.connections.newest(Ends::of(&segment))?;
+            Some((self.connections.fate(serial)?, self.connections.random(serial)))
+        };
+        self.terms.scope == Scope::All
+            || match segment(link, bytes).and_then(fate) {
+                Some((Fate::Wanted, _)) => true,
+                Some((Fate::Undecided(_), Some(random))) => self.keys.has(&random),
+                _ => false,
+            }
     }
 
     fn write(&mut self, sink: &mut impl Sink) -> io::Result<()> {
@@ -262,7 +323,11 @@ impl Recording {
         let random = packet.connection.and_then(|serial| self.connections.random(serial));
         self.counts.packets += 1;
         self.counts.bytes += packet.bytes.len() as u64;
-        sink.packet(&packet, random.and_then(|random| self.keys.who(&random)))
+        let who = random.and_then(|random| self.keys.who(&random));
+        if let Some(serial) = packet.connection.filter(|_| who.is_some()) {
+            self.connections.decide(serial, Fate::Wanted);
+        }
+        sink.packet(&packet, who)
     }
 
     /// Ends the waits of connections that can be decrypted, and those that took too long.
@@ -289,21 +354,39 @@ impl Recording {
         self.keys.are_due()
     }
 
-    /// Whether a connection is one of those that are captured, with its secrets there.
-    fn decide(&mut self, serial: Serial, now: Time, must: bool) -> Fate {
-        let Fate::Undecided(since) = self.connections.fate(serial) else {
-            return self.connections.fate(serial);
+    /// What is done with a packet of this connection.
+    fn judge(&mut self, connection: Option<Serial>, now: Time, hurry: Hurry) -> Verdict {
+        let serial = match connection {
+            _ if self.terms.scope == Scope::All => return Verdict::Write,
+            None => return Verdict::Leave,
+            Some(serial) => serial,
         };
-        let random = self.connections.random(serial);
-        let is_late = must || self.is_late(since, now);
-        let fate = match random {
+        match self.decide(serial, now, hurry) {
+            Some(Fate::Wanted) => Verdict::Write,
+            Some(Fate::Unwanted) => Verdict::Leave,
+            Some(Fate::Undecided(_)) if hurry == Hurry::No => Verdict::Wait,
+            Some(Fate::Undecided(_)) | None => Verdict::Drop,
+        }
+    }
+
+    /// Whether a connection is one of those that are captured, with its secrets there; `None` when it is forgotten. Where
+    /// there is only no room, those that come later are still wanted.
+    fn decide(&mut self, serial: Serial, now: Time, hurry: Hurry) -> Option<Fate> {
+        let fate = self.connections.fate(serial)?;
+        let Fate::Undecided(since) = fate else { return Some(fate) };
+        let is_late = hurry == Hurry::End || self.is_late(since, now);
+        let decided = match self.connections.random(serial) {
             Some(random) if self.keys.is_complete(&random) => Fate::Wanted,
             Some(random) if is_late && self.keys.has(&random) => Fate::Wanted,
+            Some(random) if hurry == Hurry::Full && self.keys.has(&random) => {
+                self.counts.hurried += 1;
+                Fate::Wanted
+            }
             _ if is_late => Fate::Unwanted,
-            _ => return Fate::Undecided(since),
+            _ => return Some(fate),
         };
-        self.connections.decide(serial, fate);
-        fate
+        self.connections.decide(serial, decided);
+        Some(decided)
     }
 }
 

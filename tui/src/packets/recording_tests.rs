@@ -93,6 +93,15 @@ impl Scene {
         self.packet(&frame(client, 5000, false, &[23, 3, 3, 0, 1, 9]));
     }
 
+    /// A reset of its own or a forged one, whose number is far away.
+    fn reset(&mut self, client: u16) {
+        let builder = PacketBuilder::ipv4([192, 0, 2, 9], [192, 0, 2, 1], 9);
+        let mut bytes = Vec::new();
+        let builder = builder.tcp(client, SERVER, 0x7000_0000, 512).rst();
+        builder.write(&mut bytes, &[]).unwrap();
+        self.packet(&bytes);
+    }
+
     fn secret(&mut self, random: u8) {
         self.recording.key(key(&Label::ClientRandom, random, 1, 7, Role::Client));
     }
@@ -263,7 +272,7 @@ fn while_the_disk_takes_nothing_what_is_kept_is_bounded() {
     let mut scene = Scene::open(Scope::All, HELD);
     for number in 0..2000 {
         scene.hello(1000 + number, number as u8);
-        scene.recording.drop_excess();
+        scene.recording.drop_excess(scene.now);
     }
     assert!(scene.recording.backlog.bytes() <= HELD);
     let waiting = scene.recording.waits.len();
@@ -335,4 +344,100 @@ fn what_the_disk_never_takes_is_dropped() {
     let counts = scene.recording.counts();
     assert_eq!((counts.packets, counts.dropped), (2, 3));
     assert!(!scene.recording.is_waiting());
+}
+
+/// Those of a captured process that come after a while are wanted as those that come at once.
+#[test]
+fn without_room_packets_that_nobody_knows_yet_are_dropped_and_what_follows_is_written() {
+    const HELD: usize = 20_000;
+    let mut scene = Scene::open(Scope::Attached, HELD);
+    scene.syn(1);
+    scene.hello(1, 0xa1);
+    for number in 0..150 {
+        scene.hello(1000 + number, number as u8);
+        assert_eq!(scene.release(), []);
+        assert!(scene.recording.kept().bytes <= HELD);
+    }
+    let dropped = scene.recording.counts().dropped;
+    assert!(dropped > 2, "{dropped}");
+    scene.secret(0xa1);
+    scene.data(1);
+    scene.after(WAIT);
+    assert_eq!(scene.release(), [of_curl(1)]);
+    // The others were not wanted: that they are left out is no loss.
+    assert_eq!(scene.recording.counts().dropped, dropped);
+    // With a part of its secrets one is known to be wanted.
+    scene.recording.key(key(&Label::ClientTraffic0, 0xa2, 1, 7, Role::Client));
+    scene.hello(2, 0xa2);
+    (0..150).for_each(|number| scene.hello(2000 + number, number as u8));
+    assert_eq!(scene.release()[..2], [Secrets(1), of_curl(2)]);
+    assert_eq!(scene.recording.counts().hurried, 1);
+}
+
+/// While the disk takes nothing, and at the end.
+#[test]
+fn what_would_have_been_left_out_is_not_counted_as_dropped() {
+    const HELD: usize = 20_000;
+    let mut scene = Scene::open(Scope::Attached, HELD);
+    for number in 0..150 {
+        scene.hello(1000 + number, number as u8);
+        scene.after(WAIT);
+        scene.recording.drop_excess(scene.now);
+    }
+    let kept = scene.recording.kept();
+    assert!(kept.packets < 150 && kept.bytes <= HELD, "{kept:?}");
+    assert_eq!(scene.recording.counts().dropped, 0);
+    scene.hello(1, 0xa1);
+    scene.secret(0xa1);
+    let mut is_missed = |client| {
+        let bytes = frame(client, 5000, false, b"more");
+        scene.recording.is_missed(Link::Ip, &bytes)
+    };
+    assert_eq!([1, 1149, 7].map(&mut is_missed), [true, false, false]);
+    scene.recording.give_up();
+    assert_eq!(scene.recording.counts().dropped, 1);
+    assert!(!scene.recording.is_waiting());
+}
+
+/// With other connections as many as one likes, in between and afterwards.
+#[test]
+fn a_connection_that_is_captured_is_written_whatever_others_there_are() {
+    let mut scene = Scene::open(Scope::Attached, usize::MAX);
+    scene.syn(1);
+    scene.hello(1, 0xa1);
+    let flood = |scene: &mut Scene| {
+        for number in 0..70_000u32 {
+            let [_, high, middle, low] = number.to_be_bytes();
+            let builder = PacketBuilder::ipv4([10, high, middle, low], [192, 0, 2, 1], 9);
+            let mut bytes = Vec::new();
+            builder.tcp(7, SERVER, 0, 512).syn().write(&mut bytes, &[]).unwrap();
+            scene.now = scene.now + Duration::from_micros(1);
+            let (time, interface, link) = (scene.now, 0, Link::Ip);
+            let original_length = bytes.len() as u32;
+            let bytes = &bytes[..];
+            scene.recording.packet(Caught { time, interface, link, original_length, bytes });
+        }
+    };
+    flood(&mut scene);
+    scene.secret(0xa1);
+    assert_eq!(scene.settled(), [of_curl(1), Secrets(1), of_curl(1)]);
+    flood(&mut scene);
+    scene.data(1);
+    scene.after(WAIT);
+    assert_eq!(scene.release(), [of_curl(1)]);
+}
+
+#[test]
+fn a_hello_that_is_cut_off_is_told() {
+    let mut scene = Scene::open(Scope::All, usize::MAX);
+    let hello = records(&client_hello(0xa1, 32), 16384);
+    scene.syn(1);
+    scene.packet(&frame(1, 1, false, &hello[..50]));
+    scene.reset(1);
+    scene.packet(&frame(1, 51, false, &hello[50..]));
+    scene.secret(0xa1);
+    scene.after(WAIT);
+    assert_eq!(scene.release().len(), 4);
+    let counts = scene.recording.counts();
+    assert_eq!((counts.secrets, counts.hellos), (0, 1));
 }

@@ -137,6 +137,11 @@ impl Machine {
         self.recording.stop();
     }
 
+    /// Lets the recorder end without what it has, since the capture cannot begin.
+    pub fn abandon_recording(&mut self) {
+        self.recording.abandon();
+    }
+
     /// Whether the wire is looked at.
     pub fn has_wire(&self) -> bool {
         self.wire.is_some()

@@ -69,6 +69,13 @@ impl Recording {
         None
     }
 
+    /// Lets the recorder end without what it has.
+    pub fn abandon(&mut self) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.abandon();
+        }
+    }
+
     /// Lets the recorder write what it has, and end. `Some`: there is none.
     pub fn stop(&mut self) -> Option<Msg> {
         let Some(recorder) = &mut self.recorder else {

@@ -37,9 +37,12 @@ impl Default for Limits {
 pub struct Dropped {
     /// Connections that gave way to newer ones with one hello, or a part of one. Those without are any connections.
     pub connections: u64,
+    /// Of these, such whose ClientHello was whole.
+    pub unanswered: u64,
     /// Segments that came too far ahead of what was missing, or in too many pieces.
     pub segments: u64,
-    /// Hellos that were too long, or could not be read.
+    /// Hellos that were too long, could not be read, or were cut off: by a reset, or by another connection between the
+    /// same addresses.
     pub hellos: u64,
 }
 
@@ -126,11 +129,11 @@ impl Handshakes {
         let mut seen = SmallVec::new();
         let known = self.connections.get(&key);
         if segment.flags.rst {
-            seen.extend(self.remove(&key));
+            seen.extend(self.cut_off(&key));
             return seen;
         }
         if begins && known.is_some_and(|connection| connection.is_another(side, segment)) {
-            seen.extend(self.remove(&key));
+            seen.extend(self.cut_off(&key));
         }
         if begins && !self.connections.contains_key(&key) {
             self.insert(key);
@@ -162,6 +165,14 @@ impl Handshakes {
         self.connections.insert(key, connection);
     }
 
+    /// Removes one in the middle of what it may still say.
+    fn cut_off(&mut self, key: &Key) -> Option<Seen> {
+        let known = self.connections.get(key);
+        let is_half = known.is_some_and(|known| known.stage == Stage::Silent && known.has_hello());
+        self.dropped.hellos += u64::from(is_half);
+        self.remove(key)
+    }
+
     fn remove(&mut self, key: &Key) -> Option<Seen> {
         let connection = self.connections.remove(key)?;
         self.order.remove(&connection.number);
@@ -175,6 +186,8 @@ impl Handshakes {
             let Some(connection) = self.connections.remove(&key) else { continue };
             self.kept -= connection.kept();
             self.dropped.connections += u64::from(connection.has_hello());
+            let is_begun = matches!(connection.stage, Stage::Begun { .. });
+            self.dropped.unanswered += u64::from(is_begun);
         }
     }
 }

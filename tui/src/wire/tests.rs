@@ -217,7 +217,21 @@ fn half_open_handshakes_are_bounded_and_the_oldest_go() {
     }
     let kept = handshakes.len() as u64;
     assert!(kept > 10);
-    assert_eq!(handshakes.dropped().connections, 100_000 - kept);
+    let expected = Dropped { connections: 100_000 - kept, ..Dropped::default() };
+    assert_eq!(handshakes.dropped(), expected);
+}
+
+#[test]
+fn of_those_that_give_way_it_is_told_how_many_had_their_first_hello() {
+    let mut handshakes = Handshakes::new(Limits { connections: 1, ..Limits::default() });
+    let hello = records(&client_hello(1, 0), 16384);
+    for (port, bytes) in [(1, &hello[..]), (2, &hello[..50]), (3, &[])] {
+        let mut segment = if bytes.is_empty() { syn() } else { from_client(0, bytes) };
+        segment.source.set_port(port);
+        handshakes.segment(Time(0), &segment);
+    }
+    let expected = Dropped { connections: 2, unanswered: 1, ..Dropped::default() };
+    assert_eq!(handshakes.dropped(), expected);
 }
 
 #[test]

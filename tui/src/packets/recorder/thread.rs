@@ -19,6 +19,7 @@ use crate::model::{PacketKey, Recorded, Time};
 use crate::packets::blocks::Contents;
 use crate::packets::file::PacketFile;
 use crate::packets::interfaces::Interfaces;
+use crate::packets::links::link;
 use crate::packets::output::Output;
 use crate::packets::recording::{Caught, Recording};
 use crate::packets::ring::{Frame, RETIRE_MS, Size};
@@ -126,6 +127,10 @@ impl Thread {
             }
         }
         self.take_keys();
+        if self.shared.is_abandoned.load(Ordering::Relaxed) && self.output.file().has_earlier() {
+            return;
+        }
+        self.output.file().replace_earlier();
         self.write(true);
         self.give_up();
         self.counted_at = None;
@@ -166,7 +171,7 @@ impl Thread {
     }
 
     fn interfaces_changed(&mut self) {
-        self.output.interfaces_changed(|index| self.interfaces.name(index));
+        self.output.interfaces_changed(Instant::now(), |index| self.interfaces.name(index));
         let chosen = self.interfaces.indexes();
         if chosen.is_some()
             && let Err(error) = self.socket.choose(chosen.as_deref())
@@ -216,20 +221,23 @@ impl Thread {
         true
     }
 
-    /// What is still in the ring and came by then: it is not recorded any more.
+    /// What is still in the ring, came by then and would be in the file: it is not recorded any more.
     fn count_rest(&mut self, last: Time) -> u64 {
         let mut rest = 0;
         for _ in 0..RING.blocks {
             let Some(block) = self.socket.next_block() else { break };
             let frames = block.frames().filter(|frame| frame.time <= last && !is_second(frame));
-            rest += frames.count() as u64;
+            let is_missed = |frame: &Frame<'_>| {
+                link(frame.hardware).is_some_and(|link| self.recording.is_missed(link, frame.bytes))
+            };
+            rest += frames.filter(is_missed).count() as u64;
         }
         rest
     }
 
     fn write(&mut self, end: bool) {
         if !end && !self.output.file().is_ready() {
-            return self.recording.drop_excess();
+            return self.recording.drop_excess(time_of_day());
         }
         let written = self.release(end);
         let failing = written.err().map(|error| error.to_string());
@@ -273,6 +281,7 @@ impl Thread {
             hurried: counts.hurried,
             lost: self.recorded.lost + counts.lost,
             dropped: self.recorded.dropped + counts.dropped,
+            hellos: counts.hellos,
             ..self.recorded.clone()
         };
     }
