@@ -1,8 +1,6 @@
 //! The lines that are in the key log, by their hashes.
 
 use std::collections::VecDeque;
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher as _;
 
 use hashbrown::HashTable;
 
@@ -17,15 +15,12 @@ pub(super) struct KnownLines {
     numbers: HashTable<u32>,
     /// The number of the oldest line.
     first: u32,
-    /// With a key of its own: who chooses client randoms must not choose where their lines go.
-    hasher: RandomState,
 }
 
 impl KnownLines {
     /// The value that a line has.
     pub fn get(&self, id: &LineId) -> Option<ValueTag> {
-        let number =
-            self.numbers.find(self.hasher.hash_one(id), |number| self.at(*number).0 == *id);
+        let number = self.numbers.find(id.hashed(), |number| self.at(*number).0 == *id);
         number.map(|number| self.at(*number).1)
     }
 
@@ -37,7 +32,7 @@ impl KnownLines {
     pub fn insert(&mut self, line: KnownLine) {
         let (lines, first) = (&mut self.lines, self.first);
         let place = |number: u32| number.wrapping_sub(first) as usize;
-        let hash = self.hasher.hash_one(line.0);
+        let hash = line.0.hashed();
         if let Some(number) = self.numbers.find(hash, |number| lines[place(*number)].0 == line.0) {
             lines[place(*number)] = line;
             return;
@@ -45,14 +40,14 @@ impl KnownLines {
         // There are never as many at a time as there are numbers.
         let number = first.wrapping_add(lines.len() as u32);
         lines.push_back(line);
-        let hash_of = |number: &u32| self.hasher.hash_one(lines[place(*number)].0);
+        let hash_of = |number: &u32| lines[place(*number)].0.hashed();
         self.numbers.insert_unique(hash, number, hash_of);
     }
 
     /// Drops the line that came first.
     pub fn forget_oldest(&mut self) {
         let Some(oldest) = self.lines.pop_front() else { return };
-        let hash = self.hasher.hash_one(oldest.0);
+        let hash = oldest.0.hashed();
         if let Ok(number) = self.numbers.find_entry(hash, |number| *number == self.first) {
             number.remove();
         }
