@@ -177,6 +177,8 @@ pub struct Session {
     pub conflicts: u32,
     /// Found again after each change: for tables of many sessions, whose secrets are far apart in memory.
     state: SecretState,
+    /// The labels of [`Label::SHOWN`] that are captured, found with the state.
+    labels: u8,
     /// Something changed since `take_changed`.
     pub(super) changed: bool,
     /// It is complete and saved, as the store has noted.
@@ -207,6 +209,7 @@ impl Session {
             duplicates: 0,
             conflicts: 0,
             state: SecretState::Waiting,
+            labels: 0,
             changed: true,
             is_done: false,
         }
@@ -237,6 +240,7 @@ impl Session {
             duplicates: 0,
             conflicts: 0,
             state: SecretState::Missing,
+            labels: 0,
             changed: true,
             is_done: false,
         };
@@ -252,7 +256,7 @@ impl Session {
         self.reason = None;
         // What the process says comes before what the wire says.
         (self.facts, self.server_name, self.peer) = (Facts::default(), None, None);
-        self.state = self.found_state();
+        self.look_again();
         self.changed = true;
     }
 
@@ -274,7 +278,7 @@ impl Session {
         self.wire = Some(Arc::clone(on_wire));
         self.changed = true;
         self.look_at_wire();
-        self.state = self.found_state();
+        self.look_again();
     }
 
     fn look_at_wire(&mut self) {
@@ -323,7 +327,7 @@ impl Session {
             Outcome::Conflict => self.conflicts = self.conflicts.saturating_add(1),
             Outcome::NotKept => {}
         }
-        self.state = self.found_state();
+        self.look_again();
         self.changed |= outcome != Outcome::Duplicate;
         outcome
     }
@@ -382,6 +386,19 @@ impl Session {
     pub fn state(&self) -> SecretState {
         debug_assert_eq!(self.state, self.found_state());
         self.state
+    }
+
+    /// How many of the labels that have a letter in the table are captured.
+    pub fn labels(&self) -> u8 {
+        self.labels
+    }
+
+    fn look_again(&mut self) {
+        let captured = |label: &&Label| {
+            self.entries.iter().any(|entry| entry.label == **label && !entry.is_null())
+        };
+        self.labels = Label::SHOWN.iter().filter(captured).count() as u8;
+        self.state = self.found_state();
     }
 
     fn found_state(&self) -> SecretState {
