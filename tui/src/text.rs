@@ -4,13 +4,15 @@ use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
 
 /// Text that another process or a file chose: a name, a path.
 ///
 /// `Display` shows it with every character that a terminal could act on replaced; [`Foreign::raw`]
-/// gives it as it is, for JSON, which escapes by itself. Bytes that are no UTF-8 became U+FFFD.
+/// gives it as it is, for JSON, which escapes by itself. Bytes that are no UTF-8 became U+FFFD. A clone is the same text
+/// in memory.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Foreign(Box<str>);
+pub struct Foreign(Arc<str>);
 
 impl Foreign {
     /// Takes bytes as they came, up to the first NUL.

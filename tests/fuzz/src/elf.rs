@@ -83,7 +83,7 @@ fn count(file: &File) {
     let mut window = Window::new(file).expect("it was just opened");
     let Ok(elf) = Elf::read(&mut window) else { return };
     let arch = Counting::default();
-    let mut program = Program { window: &mut window, elf: &elf, arch: &arch, budget: BUDGET };
+    let mut program = Program::new(&mut window, &elf, &arch, BUDGET);
     for start in elf.code().map(|code| code.address) {
         let (before, mut steps) = (program.budget, 0);
         let visit = |_: &Insn, _: &State| {

@@ -1,8 +1,6 @@
 //! The lines that are in the key log, by their hashes.
 
 use std::collections::VecDeque;
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher as _;
 
 use hashbrown::HashTable;
 
@@ -21,25 +19,18 @@ pub(super) struct KnownLines {
     numbers: [HashTable<u32>; TABLES],
     /// The number of the oldest line.
     first: u32,
-    /// With a key of its own: who chooses client randoms must not choose where their lines go.
-    hasher: RandomState,
 }
 
 impl Default for KnownLines {
     fn default() -> Self {
-        Self {
-            lines: VecDeque::new(),
-            numbers: [const { HashTable::new() }; TABLES],
-            first: 0,
-            hasher: RandomState::new(),
-        }
+        Self { lines: VecDeque::new(), numbers: [const { HashTable::new() }; TABLES], first: 0 }
     }
 }
 
 impl KnownLines {
     /// The value that a line has.
     pub fn get(&self, id: &LineId) -> Option<ValueTag> {
-        let hash = self.hasher.hash_one(id);
+        let hash = id.hashed();
         let number = self.numbers[table(hash)].find(hash, |number| self.at(*number).0 == *id);
         number.map(|number| self.at(*number).1)
     }
@@ -52,7 +43,7 @@ impl KnownLines {
     pub fn insert(&mut self, line: KnownLine) {
         let (lines, first) = (&mut self.lines, self.first);
         let place = |number: u32| number.wrapping_sub(first) as usize;
-        let hash = self.hasher.hash_one(line.0);
+        let hash = line.0.hashed();
         let numbers = &mut self.numbers[table(hash)];
         if let Some(number) = numbers.find(hash, |number| lines[place(*number)].0 == line.0) {
             lines[place(*number)] = line;
@@ -61,14 +52,14 @@ impl KnownLines {
         // There are never as many at a time as there are numbers.
         let number = first.wrapping_add(lines.len() as u32);
         lines.push_back(line);
-        let hash_of = |number: &u32| self.hasher.hash_one(lines[place(*number)].0);
+        let hash_of = |number: &u32| lines[place(*number)].0.hashed();
         numbers.insert_unique(hash, number, hash_of);
     }
 
     /// Drops the line that came first.
     pub fn forget_oldest(&mut self) {
         let Some(oldest) = self.lines.pop_front() else { return };
-        let hash = self.hasher.hash_one(oldest.0);
+        let hash = oldest.0.hashed();
         let numbers = &mut self.numbers[table(hash)];
         if let Ok(number) = numbers.find_entry(hash, |number| *number == self.first) {
             number.remove();

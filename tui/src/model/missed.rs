@@ -74,8 +74,8 @@ impl Missed {
         }
     }
 
-    /// The first secret of a session came.
-    pub(super) fn session(&mut self, event: &Captured) {
+    /// A secret came; `is_first` tells whether it is the first of its session.
+    pub(super) fn session(&mut self, event: &Captured, is_first: impl FnOnce() -> bool) {
         // A tap sees the secrets of a handshake before those that follow from them.
         let is_late =
             matches!(event.label, Label::ClientTraffic0 | Label::ServerTraffic0 | Label::Exporter);
@@ -83,7 +83,8 @@ impl Missed {
             .attached
             .get(&event.image)
             .is_some_and(|since| event.time.since(*since) < HANDSHAKE);
-        if is_late && is_new && event.method == Method::Tap && event.caught_up.is_none() {
+        let may_count = is_late && is_new && event.method == Method::Tap;
+        if may_count && event.caught_up.is_none() && is_first() {
             self.loss(&event.process.comm).handshakes += 1;
         }
     }
@@ -175,13 +176,14 @@ mod tests {
         let mut missed = Missed::default();
         let bun = fixture::process(7, "bun");
         let first = |label, at| fixture::secret(Time(at), &bun, 1, label, 2);
-        missed.session(&first(Label::ClientTraffic0, 5));
+        missed.session(&first(Label::ClientTraffic0, 5), || true);
         assert!(missed.sentences().is_empty(), "the image is attached since longer than we know");
         missed.attached(ImageId(1), Time(4));
-        missed.session(&first(Label::ClientHandshake, 5));
-        missed.session(&first(Label::ClientTraffic0, 5));
+        missed.session(&first(Label::ClientHandshake, 5), || true);
+        missed.session(&first(Label::ClientTraffic0, 5), || true);
+        missed.session(&first(Label::ClientTraffic0, 5), || false);
         assert_eq!(missed.sentences(), ["1 handshake of bun began before it was attached"]);
-        missed.session(&first(Label::ClientTraffic0, 60_000_000_000));
+        missed.session(&first(Label::ClientTraffic0, 60_000_000_000), || true);
         assert_eq!(missed.total().handshakes, 1);
     }
 }

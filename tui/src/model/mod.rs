@@ -19,6 +19,7 @@ mod recording;
 mod saving;
 pub mod selection;
 mod session;
+mod state;
 mod stats;
 mod store;
 pub mod target;
@@ -51,9 +52,8 @@ pub use msg::{Effect, KeyLogMsg, Msg};
 pub use reason::{Reason, Verdict};
 pub use recording::{PacketKey, Recorded, RecordingMsg, RecordingState, Recordings};
 pub use saving::{InFile, KnownLine, LINES_REMEMBERED, PendingLine, Saving, SavingState};
-pub use session::{
-    Captured, Entry, Facts, Method, Outcome, SecretState, Session, SessionKey, WhoIsWho,
-};
+pub use session::{Captured, Entry, Facts, Method, Outcome, Session, SessionKey, WhoIsWho};
+pub use state::SecretState;
 pub use stats::{KernelCounters, Rate, Stats};
 pub use store::{Evicted, SessionRef, Store};
 pub use time::Time;
@@ -251,9 +251,8 @@ impl Model {
             let ended = self.catching_up.saw(key, connection, self.now);
             effects.extend(ended.map(Effect::Capture));
         }
-        if self.sessions.find(&event.session_key()).is_none() {
-            self.missed.session(&event);
-        }
+        let is_first = || self.sessions.find(&event.session_key()).is_none();
+        self.missed.session(&event, is_first);
         let taken = self.sessions.take(event);
         if taken.created {
             self.stats.sessions += 1;

@@ -3,6 +3,8 @@
 use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
 
+use foldhash::fast::RandomState;
+
 use super::Time;
 use super::known_lines::KnownLines;
 use super::store::{SessionRef, Store};
@@ -217,7 +219,8 @@ impl Saving {
         if !due || self.gathers || !self.in_flight.is_empty() {
             return None;
         }
-        let mut in_batch = HashSet::new();
+        // The names of lines are hashes with a key as they are.
+        let mut in_batch: HashSet<LineId, RandomState> = HashSet::default();
         while self.in_flight.len() < BATCH {
             let Some((reference, label)) = self.queue.pop_front() else { break };
             let Some(session) = store.get(reference) else { continue };

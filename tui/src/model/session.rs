@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Time;
 use super::reason::{Reason, Verdict};
+use super::state::SecretState;
 use super::target::{ImageId, Process};
 use super::wire::OnWire;
 use crate::text::Foreign;
@@ -128,39 +129,6 @@ impl Entry {
     }
 }
 
-/// How much of a session's secrets is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum SecretState {
-    /// None yet.
-    Waiting,
-    /// Some of those with which it is complete.
-    Partial {
-        /// Captured.
-        have: u8,
-        /// Needed.
-        need: u8,
-    },
-    /// All that decrypt the traffic.
-    Complete,
-    /// Seen, and all zero.
-    Null,
-    /// The handshake was seen on the wire, and no secret came.
-    Missing,
-}
-
-impl SecretState {
-    /// As it stands in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Partial { .. } => "partial",
-            Self::Complete => "complete",
-            Self::Null => "null",
-            Self::Missing => "missing",
-        }
-    }
-}
-
 /// What became of a captured secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -207,8 +175,14 @@ pub struct Session {
     pub duplicates: u32,
     /// Values that differed, within the session or from another process's.
     pub conflicts: u32,
+    /// Found again after each change: for tables of many sessions, whose secrets are far apart in memory.
+    state: SecretState,
+    /// The labels of [`Label::SHOWN`] that are captured, found with the state.
+    labels: u8,
     /// Something changed since `take_changed`.
     pub(super) changed: bool,
+    /// It is complete and saved, as the store has noted.
+    pub(super) is_done: bool,
 }
 
 /// Values kept of a label that repeats (traffic secrets after KeyUpdate): enough to look at, and
@@ -234,7 +208,10 @@ impl Session {
             entries: Vec::new(),
             duplicates: 0,
             conflicts: 0,
+            state: SecretState::Waiting,
+            labels: 0,
             changed: true,
+            is_done: false,
         }
     }
 
@@ -262,7 +239,10 @@ impl Session {
             entries: Vec::new(),
             duplicates: 0,
             conflicts: 0,
+            state: SecretState::Missing,
+            labels: 0,
             changed: true,
+            is_done: false,
         };
         session.meet_wire(on_wire);
         session
@@ -276,6 +256,7 @@ impl Session {
         self.reason = None;
         // What the process says comes before what the wire says.
         (self.facts, self.server_name, self.peer) = (Facts::default(), None, None);
+        self.look_again();
         self.changed = true;
     }
 
@@ -297,6 +278,7 @@ impl Session {
         self.wire = Some(Arc::clone(on_wire));
         self.changed = true;
         self.look_at_wire();
+        self.look_again();
     }
 
     fn look_at_wire(&mut self) {
@@ -345,6 +327,7 @@ impl Session {
             Outcome::Conflict => self.conflicts = self.conflicts.saturating_add(1),
             Outcome::NotKept => {}
         }
+        self.look_again();
         self.changed |= outcome != Outcome::Duplicate;
         outcome
     }
@@ -401,28 +384,27 @@ impl Session {
 
     /// How much of its secrets is there.
     pub fn state(&self) -> SecretState {
-        let captured = |label: &Label| {
-            self.entries.iter().any(|entry| entry.label == *label && !entry.is_null())
+        debug_assert_eq!(self.state, self.found_state());
+        self.state
+    }
+
+    /// How many of the labels that have a letter in the table are captured.
+    pub fn labels(&self) -> u8 {
+        self.labels
+    }
+
+    fn look_again(&mut self) {
+        let captured = |label: &&Label| {
+            self.entries.iter().any(|entry| entry.label == **label && !entry.is_null())
         };
-        if self.is_missing() {
-            return SecretState::Missing;
-        }
-        if self.entries.is_empty() {
-            return SecretState::Waiting;
-        }
-        if self.is_null() {
-            return SecretState::Null;
-        }
-        if !self.facts.version.is_some_and(Version::has_traffic_secrets) {
-            return match captured(&Label::ClientRandom) {
-                true => SecretState::Complete,
-                false => SecretState::Partial { have: 0, need: 1 },
-            };
-        }
-        let need = Label::TLS13_COMPLETE.len() as u8;
-        match Label::TLS13_COMPLETE.iter().filter(|label| captured(label)).count() as u8 {
-            have if have == need => SecretState::Complete,
-            have => SecretState::Partial { have, need },
+        self.labels = Label::SHOWN.iter().filter(captured).count() as u8;
+        self.state = self.found_state();
+    }
+
+    fn found_state(&self) -> SecretState {
+        match self.is_missing() {
+            true => SecretState::Missing,
+            false => SecretState::of(&self.entries, self.facts.version),
         }
     }
 
@@ -438,7 +420,13 @@ impl Session {
 
     /// Whether it has only null secrets.
     pub fn is_null(&self) -> bool {
-        !self.entries.is_empty() && self.entries.iter().all(Entry::is_null)
+        self.state() == SecretState::Null
+    }
+
+    /// Whether [`Session::server`] says anything.
+    pub(super) fn is_named(&self) -> bool {
+        let is_on_wire = self.is_missing() && self.wire.is_some();
+        self.server_name.is_some() || self.peer.is_some() || is_on_wire
     }
 
     /// The server name, or else the peer, or the server where it is not known which end this is.

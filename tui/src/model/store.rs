@@ -2,6 +2,7 @@
 
 mod by_random;
 mod lines;
+mod names;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use self::by_random::{ByRandom, Slots};
+use self::names::Names;
 use super::reason::Verdict;
 use super::session::{Captured, Entry, Outcome, Session, SessionKey};
 use super::touched::{Touched, Watch};
@@ -39,6 +41,7 @@ pub struct Store {
     missing: BTreeSet<u64>,
     /// Number of sessions with a server name or a peer.
     named: usize,
+    names: Names,
     /// What changed or went, for who keeps rows in an order of their own.
     watch: Watch,
     limit: usize,
@@ -86,6 +89,7 @@ impl Store {
             done: BTreeSet::new(),
             missing: BTreeSet::new(),
             named: 0,
+            names: Names::default(),
             watch: Watch::default(),
             limit: limit.max(1),
             next_serial: 0,
@@ -193,13 +197,20 @@ impl Store {
     }
 
     /// Takes a secret into its session, which is made if it is new.
-    pub fn take(&mut self, event: Captured) -> Taken {
+    pub fn take(&mut self, mut event: Captured) -> Taken {
+        if let Some(name) = &mut event.ends.server_name {
+            self.names.share(name);
+        }
         let key = event.session_key();
-        let adopted = self.missing_row(&event.client_random);
-        let known = self.slot_of(&key).filter(|_| adopted.is_none());
+        let slots: Slots = self.by_random.of(&self.sessions, &key.client_random).collect();
+        let find = |wanted: &dyn Fn(&Session) -> bool| {
+            slots.iter().copied().find(|&slot| wanted(&self.sessions[slot]))
+        };
+        let adopted = find(&Session::is_missing);
+        let known = find(&|session| session.key == key).filter(|_| adopted.is_none());
         let slot = known.or(adopted).unwrap_or_else(|| self.insert(&event));
         let session = &mut self.sessions[slot];
-        let was_named = session.server().is_some();
+        let was_named = session.is_named();
         let was_changed = session.changed && known.or(adopted).is_some();
         if adopted.is_some() {
             session.adopt(&event);
@@ -211,7 +222,7 @@ impl Store {
             true => self.nulls.insert(session.serial),
             false => self.nulls.remove(&session.serial),
         };
-        let is_named = session.server().is_some();
+        let is_named = session.is_named();
         self.named = self.named + usize::from(is_named) - usize::from(was_named);
         self.watch.touch(session.serial);
         let reference = SessionRef { slot, serial: session.serial };
@@ -241,16 +252,10 @@ impl Store {
         self.by_random.of(&self.sessions, random).next().is_some()
     }
 
-    /// The row of a handshake that has no secret.
-    fn missing_row(&self, random: &ClientRandom) -> Option<usize> {
-        let mut slots = self.by_random.of(&self.sessions, random);
-        slots.find(|&slot| self.sessions[slot].is_missing())
-    }
-
     /// Adds a row for a handshake that has no secret.
     pub(super) fn miss(&mut self, random: ClientRandom, on_wire: Arc<OnWire>, verdict: Verdict) {
         let session = Session::missing_one(self.next_serial, random, &on_wire, verdict);
-        self.named += usize::from(session.server().is_some());
+        self.named += usize::from(session.is_named());
         let serial = session.serial;
         let slot = self.push(session);
         self.missing.insert(serial);
@@ -263,12 +268,12 @@ impl Store {
         let mut has_secret = false;
         for slot in self.slots_of(random) {
             let session = &mut self.sessions[slot];
-            let (was_named, was_changed) = (session.server().is_some(), session.changed);
+            let (was_named, was_changed) = (session.is_named(), session.changed);
             session.meet_wire(on_wire);
             has_secret |= session.entries.iter().any(|entry| !entry.is_null());
             let reference = SessionRef { slot, serial: session.serial };
             let is_new = session.changed && !was_changed;
-            self.named += usize::from(!was_named && session.server().is_some());
+            self.named += usize::from(!was_named && session.is_named());
             self.watch.touch(reference.serial);
             if is_new {
                 self.note_change(reference);
@@ -311,10 +316,13 @@ impl Store {
 
     /// Notes whether a session is complete and saved, after any of its entries changed.
     fn note_done(&mut self, slot: usize) {
-        let session = &self.sessions[slot];
-        match session.is_saved() && session.state() == super::SecretState::Complete {
-            true => self.done.insert(session.serial),
-            false => self.done.remove(&session.serial),
+        let session = &mut self.sessions[slot];
+        let was_done = session.is_done;
+        session.is_done = session.state() == super::SecretState::Complete && session.is_saved();
+        match (was_done, session.is_done) {
+            (false, true) => self.done.insert(session.serial),
+            (true, false) => self.done.remove(&session.serial),
+            _ => return,
         };
     }
 
@@ -372,9 +380,11 @@ impl Store {
         self.by_random.remove(&self.sessions, slot);
         let session = self.sessions.remove(slot);
         self.nulls.remove(&session.serial);
-        self.done.remove(&session.serial);
+        if session.is_done {
+            self.done.remove(&session.serial);
+        }
         self.missing.remove(&session.serial);
-        self.named -= usize::from(session.server().is_some());
+        self.named -= usize::from(session.is_named());
         self.watch.touch(session.serial);
         session.entries.iter().any(Entry::wants_saving)
     }

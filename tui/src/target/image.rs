@@ -141,7 +141,7 @@ fn plan(file: &File, path_hint: &Path, by_name: bool) -> Result<ImagePlan, PlanE
         },
         _ => Strings::default(),
     };
-    let mut program = Program { window: &mut window, elf: &elf, arch: &X86_64, budget: BUDGET };
+    let mut program = Program::new(&mut window, &elf, &X86_64, BUDGET);
     let seen = find_taps(&mut program, &labels, &strings, &dynamic, symbols, &mut plan)?;
     if walked {
         plan.evidence = evidence(&mut program, &functions, &seen.calls, &plan)?;

@@ -7,6 +7,7 @@ pub mod called;
 pub mod cgroup;
 pub mod commands;
 pub mod copies;
+mod decoded;
 pub mod dynamic;
 pub mod eh_frame;
 pub mod elf;

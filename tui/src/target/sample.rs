@@ -161,8 +161,7 @@ impl Sample {
         let mut window = Window::new(&file).unwrap();
         let elf = Elf::read(&mut window).unwrap();
         let labels = Labels::find(&mut window, &elf).unwrap();
-        let mut program =
-            Program { window: &mut window, elf: &elf, arch: &X86_64, budget: 1_000_000 };
+        let mut program = Program::new(&mut window, &elf, &X86_64, 1_000_000);
         look(&mut program, &labels)
     }
 }

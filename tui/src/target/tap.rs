@@ -82,22 +82,35 @@ fn votes(
     argument: usize,
     cut: &mut bool,
 ) -> Result<Vec<Candidate>, ElfError> {
-    // First pass: every function that is called anywhere near. Second pass: jumps to them are tail calls.
+    let argument = program.arch.arguments()[argument];
+    let mut votes = Votes::default();
+    // Every function that is called anywhere near. Jumps to them are tail calls.
     let mut functions = BTreeSet::new();
+    let mut traced = Vec::new();
     for &reference in references {
-        *cut |= trace(program, labels, reference, |insn, _| {
-            if let Flow::Call(Some(target)) = insn.flow
-                && functions.len() < MAX_TARGETS
-            {
-                functions.insert(target);
+        let mut seen = Traced { reference, ..Traced::default() };
+        *cut |= trace(program, labels, reference, |insn, state| {
+            match insn.flow {
+                Flow::Call(Some(target)) => {
+                    if functions.len() < MAX_TARGETS {
+                        functions.insert(target);
+                    }
+                    seen.calls.extend(Vote::of(labels, insn, target, state.get(argument)));
+                }
+                Flow::Jump(target) | Flow::Branch(target) => seen.jumps.push(target),
+                _ => {}
             }
             Path::On
         })?;
+        traced.push(seen);
     }
-    let mut votes: BTreeMap<u64, Candidate> = BTreeMap::new();
-    for &reference in references {
-        let argument = program.arch.arguments()[argument];
-        *cut |= trace(program, labels, reference, |insn, state| {
+    for seen in traced {
+        if !seen.jumps.iter().any(|target| functions.contains(target)) {
+            seen.calls.into_iter().for_each(|vote| votes.add(vote));
+            continue;
+        }
+        // Once more, now that the tail calls are known: they end a path.
+        *cut |= trace(program, labels, seen.reference, |insn, state| {
             let (target, end) = match insn.flow {
                 Flow::Call(Some(target)) => (target, Path::On),
                 Flow::Jump(target) | Flow::Branch(target) if functions.contains(&target) => {
@@ -105,22 +118,57 @@ fn votes(
                 }
                 _ => return Path::On,
             };
-            if let Value::Constant(address) = state.get(argument) {
-                let label = labels.at(address);
-                if label != LabelSet::default() {
-                    let vote = votes.entry(target).or_insert_with(|| Candidate {
-                        function: target,
-                        labels: LabelSet::default(),
-                        calls: BTreeSet::new(),
-                    });
-                    vote.labels.add(label);
-                    vote.calls.insert(insn.address);
-                }
+            if let Some(vote) = Vote::of(labels, insn, target, state.get(argument)) {
+                votes.add(vote);
             }
             end
         })?;
     }
-    Ok(votes.into_values().filter(|vote| program.elf.is_code(vote.function)).collect())
+    let candidates = votes.0.into_values();
+    Ok(candidates.filter(|candidate| program.elf.is_code(candidate.function)).collect())
+}
+
+/// What was seen on the way from one reference, before all functions were known.
+#[derive(Default)]
+struct Traced {
+    reference: u64,
+    calls: Vec<Vote>,
+    /// The targets of its jumps.
+    jumps: Vec<u64>,
+}
+
+/// A call or tail jump that passes a label.
+struct Vote {
+    function: u64,
+    call: u64,
+    label: LabelSet,
+}
+
+impl Vote {
+    /// If `argument` is a label.
+    fn of(labels: &Labels, insn: &Insn, function: u64, argument: Value) -> Option<Self> {
+        let Value::Constant(address) = argument else {
+            return None;
+        };
+        let label = labels.at(address);
+        (label != LabelSet::default()).then_some(Self { function, call: insn.address, label })
+    }
+}
+
+/// The votes by function.
+#[derive(Default)]
+struct Votes(BTreeMap<u64, Candidate>);
+
+impl Votes {
+    fn add(&mut self, Vote { function, call, label }: Vote) {
+        let candidate = self.0.entry(function).or_insert_with(|| Candidate {
+            function,
+            labels: LabelSet::default(),
+            calls: BTreeSet::new(),
+        });
+        candidate.labels.add(label);
+        candidate.calls.insert(call);
+    }
 }
 
 /// Addresses of instructions that load a label's address; those that load another go to `search`.

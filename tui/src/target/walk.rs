@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::arch::{Arch, Code, Flow, Insn};
+use super::decoded::Decoded;
 use super::elf::Elf;
 use super::machine::State;
 use super::window::{ReadError, Window};
@@ -37,9 +38,15 @@ pub struct Program<'a, 'f> {
     pub arch: &'a dyn Arch,
     /// Instructions that may still be walked in this file, on all walks together.
     pub budget: u32,
+    decoded: Decoded,
 }
 
-impl Program<'_, '_> {
+impl<'a, 'f> Program<'a, 'f> {
+    /// The code of the file in `window`.
+    pub fn new(window: &'a mut Window<'f>, elf: &'a Elf, arch: &'a dyn Arch, budget: u32) -> Self {
+        Self { window, elf, arch, budget, decoded: Decoded::default() }
+    }
+
     /// Shows all code to `look`, piece by piece, until that returns `false`. Each piece ends with what the longest
     /// instruction may need of the next one.
     ///
@@ -78,8 +85,15 @@ impl Program<'_, '_> {
     /// # Errors
     /// When the file cannot be read.
     pub fn decode(&mut self, address: u64) -> Result<Option<Insn>, ReadError> {
+        if let Some(insn) = self.decoded.get(address) {
+            return Ok(Some(insn));
+        }
         let arch = self.arch;
-        Ok(self.bytes_at(address)?.and_then(|bytes| arch.decode(bytes, address)))
+        let insn = self.bytes_at(address)?.and_then(|bytes| arch.decode(bytes, address));
+        if let Some(insn) = insn {
+            self.decoded.keep(insn);
+        }
+        Ok(insn)
     }
 
     /// Walks all paths from `start`. `visit` sees each instruction with the state before it, and ends paths. States

@@ -9,7 +9,11 @@ impl Store {
     /// sessions have a conflict, and the newer value is kept from the key log.
     pub fn check_other_processes(&mut self, session: SessionRef, label: &Label) -> bool {
         let Some(held) = self.get(session) else { return false };
-        let random = held.key.client_random;
+        let mut others = self.slots_of(&held.key.client_random);
+        others.retain(|slot| *slot != session.slot);
+        if others.is_empty() {
+            return false;
+        }
         let Some(value) = held.entries.iter().rfind(|entry| entry.label == *label) else {
             return false;
         };
@@ -17,7 +21,6 @@ impl Store {
         let differs = |entry: &Entry| {
             entry.label == *label && !repeats && !entry.is_null() && entry.secret != value
         };
-        let others = self.slots_of(&random).into_iter().filter(|&slot| slot != session.slot);
         let mut conflict = false;
         let mut already_saved = false;
         for slot in others {
@@ -121,6 +124,7 @@ impl Store {
         self.watch.touch_all();
         self.done.clear();
         for (_, session) in &mut self.sessions {
+            session.is_done = false;
             for entry in &mut session.entries {
                 entry.saved = false;
                 entry.shadowed = false;

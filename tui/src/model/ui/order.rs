@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 
 use crate::model::{SecretState, Session, Store};
-use crate::tls::Label;
 
 /// A column of the table of sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -175,12 +174,7 @@ impl Order {
                 SecretState::Null => 1 << 9,
                 SecretState::Missing => 1 << 10,
             }),
-            Column::Labels => {
-                let captured = |label: &&Label| {
-                    session.entries.iter().any(|e| e.label == **label && !e.is_null())
-                };
-                number(Label::SHOWN.iter().filter(captured).count() as u64)
-            }
+            Column::Labels => number(session.labels().into()),
             Column::Saved => {
                 number(u64::from(session.is_saved()) * 2 + u64::from(session.conflicts > 0))
             }

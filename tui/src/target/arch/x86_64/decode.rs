@@ -1,12 +1,19 @@
 //! From an x86-64 instruction to what is followed of it.
 
+use std::cell::RefCell;
+
 use iced_x86::{
-    Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory,
+    Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfo, InstructionInfoFactory,
     InstructionInfoOptions, Mnemonic, OpAccess, OpKind, Register,
 };
 
 use super::RSP;
 use crate::target::arch::{Effect, Flow, Insn, Place, Reg, Regs, Source};
+
+thread_local! {
+    /// Its lists of registers and places are used again for each instruction.
+    static INFO: RefCell<InstructionInfoFactory> = RefCell::new(InstructionInfoFactory::new());
+}
 
 /// Decodes the instruction at the start of `bytes`, which is at `address`.
 pub fn decode(bytes: &[u8], address: u64) -> Option<Insn> {
@@ -29,34 +36,40 @@ pub fn decode(bytes: &[u8], address: u64) -> Option<Insn> {
     };
     if matches!(insn.flow, Flow::Next) {
         insn.effect = effect(&instruction);
-        let mut factory = InstructionInfoFactory::new();
-        let info = factory.info_options(&instruction, InstructionInfoOptions::NONE);
-        insn.reads = info
-            .used_memory()
-            .iter()
-            .any(|memory| reads(memory.access()))
-            .then(|| place(&instruction))
-            .flatten();
-        for used in info.used_registers() {
-            if let Some(register) = general(used.register())
-                && writes(used.access())
-                && !follows(&insn.effect, register)
-            {
-                insn.clobbers.insert(register);
-            }
-        }
-        if info.used_memory().iter().any(|memory| writes(memory.access())) {
-            match (insn.effect, place(&instruction)) {
-                (Effect::Store(..) | Effect::Push(_), _) => {}
-                (Effect::None, Some(place)) => insn.effect = Effect::Store(place, Source::Unknown),
-                // `pop` into memory, or a place that is not followed.
-                _ => insn.writes_elsewhere = true,
-            }
-        }
+        INFO.with_borrow_mut(|factory| {
+            let info = factory.info_options(&instruction, InstructionInfoOptions::NONE);
+            add_uses(&mut insn, &instruction, info);
+        });
     } else if matches!(insn.flow, Flow::Call(_)) && has_memory(&instruction) {
         insn.reads = place(&instruction);
     }
     Some(insn)
+}
+
+/// Adds what `info` says of registers and memory beyond the effect.
+fn add_uses(insn: &mut Insn, instruction: &Instruction, info: &InstructionInfo) {
+    insn.reads = info
+        .used_memory()
+        .iter()
+        .any(|memory| reads(memory.access()))
+        .then(|| place(instruction))
+        .flatten();
+    for used in info.used_registers() {
+        if let Some(register) = general(used.register())
+            && writes(used.access())
+            && !follows(&insn.effect, register)
+        {
+            insn.clobbers.insert(register);
+        }
+    }
+    if info.used_memory().iter().any(|memory| writes(memory.access())) {
+        match (insn.effect, place(instruction)) {
+            (Effect::Store(..) | Effect::Push(_), _) => {}
+            (Effect::None, Some(place)) => insn.effect = Effect::Store(place, Source::Unknown),
+            // `pop` into memory, or a place that is not followed.
+            _ => insn.writes_elsewhere = true,
+        }
+    }
 }
 
 fn flow(instruction: &Instruction) -> Flow {
