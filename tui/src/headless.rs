@@ -87,7 +87,7 @@ pub async fn run(
     let finished = finish(&mut machine, &mut run.model, wanted).await;
     let finished = finished.map_err(HeadlessError::Unsaved);
     let printed = run.print_rest().await.map_err(HeadlessError::Stdout);
-    let recorded = run.unrecorded().map_or(Ok(()), Err);
+    let recorded = unrecorded(&run.model).map_or(Ok(()), Err);
     (run.model, ended.and(finished).and(recorded).and(printed))
 }
 
@@ -140,7 +140,7 @@ impl Run<'_> {
             // There is nothing else to do for it.
             if self.task.mode == Mode::Pcap
                 && !self.model.recording.is_on()
-                && let Some(error) = self.unrecorded()
+                && let Some(error) = unrecorded(&self.model)
             {
                 return Err(error);
             }
@@ -245,11 +245,6 @@ impl Run<'_> {
         refused.then(|| HeadlessError::KeyLog(self.model.saving.refusal().to_owned()))
     }
 
-    /// Why packets are not recorded, or were not to the end.
-    fn unrecorded(&self) -> Option<HeadlessError> {
-        self.model.recording.total()?.failing.map(HeadlessError::Packets)
-    }
-
     /// Hands changed sessions to the printer, as many as it takes now.
     fn print_changed(&mut self) -> io::Result<()> {
         let Some(printer) = &self.printer else { return Ok(()) };
@@ -312,6 +307,11 @@ pub fn say(text: &str) {
     let _ = writeln!(io::stderr(), "tlskeytop: {text}");
 }
 
+/// Why packets were not recorded, or not to the end.
+pub fn unrecorded(model: &Model) -> Option<HeadlessError> {
+    model.recording.total()?.failing.map(HeadlessError::Packets)
+}
+
 /// The last line: what was counted.
 pub fn summary(model: &Model) -> String {
     let stats = &model.stats;
@@ -341,6 +341,9 @@ pub fn summary(model: &Model) -> String {
             if index == 0 || count > 0 {
                 text.push_str(&format!(", {count} {what}"));
             }
+        }
+        if let Some(reason) = &recorded.failing {
+            text.push_str(&format!(" ({reason})"));
         }
     }
     if model.wire.view != WireView::Off {

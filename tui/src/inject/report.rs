@@ -26,8 +26,8 @@ impl Report {
 
     /// What the user should know, though it is done.
     pub fn warnings(&self) -> Vec<String> {
-        let Dropped { connections, segments, hellos, .. } = self.survey.dropped;
-        let lost = connections + hellos;
+        let Dropped { connections, cut, hellos, .. } = self.survey.dropped;
+        let lost = connections + cut + hellos;
         let mut warnings = Vec::new();
         if let Some(offset) = self.cut {
             warnings.push(format!(
@@ -38,9 +38,9 @@ impl Report {
             let beyond = self.survey.beyond;
             warnings.push(format!("{beyond} handshakes were left out: there are too many"));
         }
-        if lost > 0 || segments > 0 {
+        if lost > 0 {
             warnings.push(format!(
-                "{lost} hellos and {segments} segments were not read: too long, too many at once, or broken"
+                "{lost} hellos were not read: too long, too many at once, or broken"
             ));
         }
         warnings

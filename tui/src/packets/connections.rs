@@ -9,7 +9,7 @@ use crate::model::Time;
 use crate::tls::ClientRandom;
 use crate::wire::Segment;
 
-/// Connections of one kind that are remembered: 20 MiB.
+/// Connections of one rank that are remembered: 20 MiB.
 const KEPT: usize = 65_536;
 /// A record of a handshake (RFC 8446, 5.1), with which a connection that is TLS begins.
 const HANDSHAKE: u8 = 22;
@@ -66,7 +66,7 @@ struct Connection {
     fate: Fate,
 }
 
-/// Which connections give way to which: those of one kind take no room of another kind.
+/// Each has room of its own: those of one rank displace none of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rank {
     /// Nobody wants it, or nothing was said in it.
@@ -79,9 +79,6 @@ enum Rank {
     Wanted,
 }
 
-/// The ranks that share room; the first ones go first.
-const KINDS: [&[Rank]; 3] = [&[Rank::Passing], &[Rank::Begun], &[Rank::Ended, Rank::Wanted]];
-
 /// All of them.
 #[derive(Debug, Default)]
 pub struct Connections {
@@ -92,7 +89,7 @@ pub struct Connections {
     ranks: [BTreeMap<u64, usize>; 4],
     /// Numbers and places that were given.
     count: u64,
-    /// Wanted ones that had to go before they had ended.
+    /// Those that had to go and were wanted, and had not ended, or may have been wanted.
     pub forgotten: u64,
 }
 
@@ -165,9 +162,11 @@ impl Connections {
         let (place, ends) = (number, connection.ends);
         let slot = self.kept.insert(Connection { number, place, ..connection });
         let serial = Serial { number, slot };
-        self.newest.insert(ends, serial);
         self.ranks[rank as usize].insert(place, slot);
-        self.make_room();
+        self.make_room(rank);
+        if let Some(before) = self.newest.insert(ends, serial) {
+            self.change(before, |before| before.has_ended = [true; 2]);
+        }
         serial
     }
 
@@ -183,7 +182,7 @@ impl Connections {
             self.count += 1;
             known.place = self.count;
             self.ranks[rank as usize].insert(known.place, serial.slot);
-            self.make_room();
+            self.make_room(rank);
         }
     }
 
@@ -192,20 +191,17 @@ impl Connections {
         self.count
     }
 
-    fn make_room(&mut self) {
-        for kind in KINDS {
-            let count: usize = kind.iter().map(|rank| self.ranks[*rank as usize].len()).sum();
-            if count <= KEPT {
-                continue;
-            }
-            let oldest = kind.iter().find_map(|rank| self.ranks[*rank as usize].pop_first());
-            let Some(gone) = oldest.and_then(|(_, slot)| self.kept.try_remove(slot)) else {
-                continue;
-            };
-            self.forgotten += u64::from(gone.rank() == Rank::Wanted);
-            if self.newest.get(&gone.ends).is_some_and(|newest| newest.number == gone.number) {
-                self.newest.remove(&gone.ends);
-            }
+    /// Lets the oldest one of a rank go that has one too many.
+    fn make_room(&mut self, rank: Rank) {
+        let places = &mut self.ranks[rank as usize];
+        if places.len() <= KEPT {
+            return;
+        }
+        let oldest = places.pop_first();
+        let Some(gone) = oldest.and_then(|(_, slot)| self.kept.try_remove(slot)) else { return };
+        self.forgotten += u64::from(matches!(rank, Rank::Wanted | Rank::Begun));
+        if self.newest.get(&gone.ends).is_some_and(|newest| newest.number == gone.number) {
+            self.newest.remove(&gone.ends);
         }
     }
 }
@@ -359,7 +355,7 @@ mod tests {
             connections.begin(ends(u32::MAX), random(number as u8), AT);
         }
         assert_eq!((connections.newest.len(), connections.len()), (1, KEPT));
-        assert_eq!(connections.forgotten, 0, "none of them was wanted");
+        assert_eq!(connections.forgotten, KEPT as u64 + 1, "each may have been wanted");
     }
 
     #[test]
@@ -382,29 +378,30 @@ mod tests {
     }
 
     #[test]
-    fn of_those_that_are_wanted_the_ended_ones_go_first_and_others_are_counted() {
+    fn wanted_ones_that_do_not_end_take_no_place_of_short_ones() {
         let mut connections = Connections::default();
-        let serials = [1, 2, 3].map(|port| {
+        make(&mut connections, KEPT, Fate::Wanted, true);
+        let [reset, forged] = [2, 3].map(|port| {
             let serial = see(&mut connections, &segment(port, true, 4, &[])).unwrap();
-            connections.decide(serial, Fate::Wanted);
-            serial
-        });
-        for (port, forged) in [(2, true), (3, false)] {
             let mut last = segment(port, false, 5, &[]);
             last.flags.rst = true;
             see(&mut connections, &last);
-            if forged {
-                see(&mut connections, &segment(port, false, 5, &[HANDSHAKE]));
-            }
-        }
-        make(&mut connections, KEPT - 2, Fate::Wanted, true);
-        let is_known =
-            |connections: &Connections| serials.map(|serial| connections.fate(serial).is_some());
-        assert_eq!(is_known(&connections), [true, true, false]);
-        assert_eq!(connections.forgotten, 0);
-        let one_more = see(&mut connections, &segment(9, true, 4, &[])).unwrap();
-        connections.decide(one_more, Fate::Wanted);
-        assert_eq!(is_known(&connections), [false, true, false]);
-        assert_eq!((connections.len(), connections.forgotten), (KEPT, 1));
+            serial
+        });
+        see(&mut connections, &segment(3, false, 5, &[HANDSHAKE]));
+        // It ended before its first packet could be judged.
+        connections.decide(reset, Fate::Wanted);
+        assert_eq!((connections.fate(reset), connections.forgotten), (Some(Fate::Wanted), 0));
+        // One that says more after a reset has not ended.
+        connections.decide(forged, Fate::Wanted);
+        assert_eq!((connections.fate(forged), connections.forgotten), (Some(Fate::Wanted), 1));
+        // Another one between the same ends ends the one before.
+        let again = see(&mut connections, &segment(3, true, 9, &[])).unwrap();
+        connections.decide(again, Fate::Wanted);
+        assert_eq!(connections.fate(forged), Some(Fate::Wanted));
+        assert_eq!(connections.forgotten, 1, "it took the place of the one before");
+        make(&mut connections, KEPT, Fate::Wanted, true);
+        assert_eq!(connections.fate(again), None);
+        assert_eq!(connections.fate(forged), Some(Fate::Wanted));
     }
 }

@@ -83,7 +83,7 @@ pub struct Counts {
     /// Connections whose packets could not wait any longer, since too many others did.
     pub hurried: u64,
     /// Packets that there was no room for: the disk took nothing for too long, or it was not known yet whether they are
-    /// wanted. A connection that is wanted and had to be forgotten counts as one.
+    /// wanted. A connection that had to be forgotten, and is or may be wanted, counts as one.
     pub dropped: u64,
     /// Secrets that were forgotten before their packets came, or that the disk did not take.
     pub lost: u64,
@@ -170,11 +170,11 @@ impl Recording {
             Scope::Attached => self.connections.forgotten,
         };
         // A ClientHello is enough.
-        let Dropped { connections, unanswered, segments, hellos } = self.handshakes.dropped();
+        let Dropped { connections, cut, unanswered, hellos } = self.handshakes.dropped();
         Counts {
             lost: counts.lost + self.keys.forgotten,
             dropped: counts.dropped + gone,
-            hellos: connections - unanswered + segments + hellos,
+            hellos: connections + cut - unanswered + hellos,
             ..*counts
         }
     }
@@ -365,7 +365,9 @@ impl Recording {
             Some(Fate::Wanted) => Verdict::Write,
             Some(Fate::Unwanted) => Verdict::Leave,
             Some(Fate::Undecided(_)) if hurry == Hurry::No => Verdict::Wait,
-            Some(Fate::Undecided(_)) | None => Verdict::Drop,
+            Some(Fate::Undecided(_)) => Verdict::Drop,
+            // It is counted where it was forgotten.
+            None => Verdict::Leave,
         }
     }
 

@@ -210,7 +210,10 @@ fn capture_logged(
                 // Nobody would see it any more.
                 machine.signal_command(Signal::TERM);
                 let finished = finish(&mut machine, &mut model, |_, _| true).await;
-                ended.map_err(anyhow::Error::from).and(finished.map_err(anyhow::Error::from))
+                let recorded = headless::unrecorded(&model).map_or(Ok(()), Err);
+                (ended.map_err(anyhow::Error::from))
+                    .and(finished.map_err(anyhow::Error::from))
+                    .and(recorded.map_err(anyhow::Error::from))
             }
             None => {
                 let result;

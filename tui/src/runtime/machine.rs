@@ -216,7 +216,11 @@ impl Machine {
 
     /// Ends the recorder, but does not wait longer than `limit` for its disk, and tells what it has done.
     pub fn end_recorder(&mut self, limit: Duration, into: &mut Vec<Msg>) {
-        self.recording.end(limit, into);
+        let mut last = Vec::new();
+        self.recording.end(limit, &mut last);
+        // What it said itself comes first: that it has begun, for one.
+        into.extend(std::iter::from_fn(|| self.replies.try_recv().ok()).take(REPLIES));
+        into.append(&mut last);
     }
 
     /// Waits for what the threads have to say, but no longer than `limit`.

@@ -206,7 +206,7 @@ impl Thread {
         let dropped = self.handshakes.dropped();
         let lost = Lost {
             packets: self.untold.lost.packets + packets,
-            hellos: dropped.connections + dropped.segments + dropped.hellos + self.untold.left_out,
+            hellos: dropped.connections + dropped.cut + dropped.hellos + self.untold.left_out,
         };
         self.untold.lose(lost);
     }

@@ -37,10 +37,10 @@ impl Default for Limits {
 pub struct Dropped {
     /// Connections that gave way to newer ones with one hello, or a part of one. Those without are any connections.
     pub connections: u64,
-    /// Of these, such whose ClientHello was whole.
+    /// Connections with segments that came too far ahead of what was missing, or in too many pieces.
+    pub cut: u64,
+    /// Of these two, such whose ClientHello was whole.
     pub unanswered: u64,
-    /// Segments that came too far ahead of what was missing, or in too many pieces.
-    pub segments: u64,
     /// Hellos that were too long, could not be read, or were cut off: by a reset, or by another connection between the
     /// same addresses.
     pub hellos: u64,
@@ -84,6 +84,8 @@ struct Connection {
     /// In the order of the key.
     sides: [Side; 2],
     stage: Stage,
+    /// Some of it was not kept.
+    is_cut: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +144,10 @@ impl Handshakes {
         self.kept -= connection.kept();
         connection.begin(side, segment);
         let is_room = connection.add(side, segment, self.limits.pieces);
-        self.dropped.segments += u64::from(!is_room);
+        if !is_room && !std::mem::replace(&mut connection.is_cut, true) {
+            self.dropped.cut += 1;
+            self.dropped.unanswered += u64::from(connection.is_begun());
+        }
         let over = connection.advance(key, at, &self.limits, &mut seen);
         self.kept += connection.kept();
         match over {
@@ -161,7 +166,8 @@ impl Handshakes {
         let number = self.count;
         self.count += 1;
         self.order.insert(number, key);
-        let connection = Connection { number, sides: Default::default(), stage: Stage::Silent };
+        let (sides, stage) = (Default::default(), Stage::Silent);
+        let connection = Connection { number, sides, stage, is_cut: false };
         self.connections.insert(key, connection);
     }
 
@@ -186,8 +192,7 @@ impl Handshakes {
             let Some(connection) = self.connections.remove(&key) else { continue };
             self.kept -= connection.kept();
             self.dropped.connections += u64::from(connection.has_hello());
-            let is_begun = matches!(connection.stage, Stage::Begun { .. });
-            self.dropped.unanswered += u64::from(is_begun);
+            self.dropped.unanswered += u64::from(connection.is_begun());
         }
     }
 }
@@ -202,6 +207,11 @@ impl Connection {
 
     fn kept(&self) -> usize {
         self.sides.iter().map(Side::kept).sum()
+    }
+
+    /// Whether the client's hello was whole, and the server's is still to come.
+    fn is_begun(&self) -> bool {
+        matches!(self.stage, Stage::Begun { .. })
     }
 
     /// Whether it has a hello, or a part of one, and the other is still to come.
