@@ -199,7 +199,8 @@ impl Connections {
         }
         let oldest = places.pop_first();
         let Some(gone) = oldest.and_then(|(_, slot)| self.kept.try_remove(slot)) else { return };
-        self.forgotten += u64::from(matches!(rank, Rank::Wanted | Rank::Begun));
+        let has_ended = gone.has_ended == [true; 2];
+        self.forgotten += u64::from(matches!(rank, Rank::Wanted | Rank::Begun) && !has_ended);
         if self.newest.get(&gone.ends).is_some_and(|newest| newest.number == gone.number) {
             self.newest.remove(&gone.ends);
         }
@@ -374,7 +375,7 @@ mod tests {
         let fates = [wanted, begun].map(|serial| connections.fate(serial));
         assert_eq!(fates, [Some(Fate::Wanted), None]);
         assert_eq!(see(&mut connections, &segment(1, false, 5, &[HANDSHAKE])), Some(wanted));
-        assert_eq!((connections.len(), connections.forgotten), (2 * KEPT + 1, 0));
+        assert_eq!((connections.len(), connections.forgotten), (2 * KEPT + 1, 1));
     }
 
     #[test]
