@@ -308,7 +308,7 @@ pub fn say(text: &str) {
 }
 
 /// Why packets were not recorded, or not to the end.
-pub fn unrecorded(model: &Model) -> Option<HeadlessError> {
+fn unrecorded(model: &Model) -> Option<HeadlessError> {
     model.recording.total()?.failing.map(HeadlessError::Packets)
 }
 

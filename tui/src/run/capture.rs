@@ -210,7 +210,9 @@ fn capture_logged(
                 // Nobody would see it any more.
                 machine.signal_command(Signal::TERM);
                 let finished = finish(&mut machine, &mut model, |_, _| true).await;
-                let recorded = headless::unrecorded(&model).map_or(Ok(()), Err);
+                // Of those that ended before, the interface has told.
+                let failing = model.recording.current.failing.clone();
+                let recorded = failing.map(headless::HeadlessError::Packets).map_or(Ok(()), Err);
                 (ended.map_err(anyhow::Error::from))
                     .and(finished.map_err(anyhow::Error::from))
                     .and(recorded.map_err(anyhow::Error::from))
