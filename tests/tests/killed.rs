@@ -1,10 +1,10 @@
 //! SIGKILL at the worst moment: of a target in the middle of a handshake, and of tlskeytop in the middle of saving.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use rustix::process::Signal;
 use tlskeytop_tests::{
     Bench, Held, KeyLog, Lab, Makers, Open, PYTHON, Peer, Process, Protocol, Summary, Tlskeytop,
@@ -83,15 +83,14 @@ fn targets_at_full_speed() -> Result<()> {
     held.is_gone(pid)
 }
 
-/// Where eBPF objects are pinned (bpf(2)).
-const PINNED: &str = "/sys/fs/bpf";
-
-/// What is pinned on this machine, in every folder.
-fn pinned() -> Result<usize> {
-    let file_system = rustix::fs::statfs(PINNED).context(PINNED)?;
-    // BPF_FS_MAGIC of linux/magic.h.
-    ensure!(file_system.f_type == 0xcafe_4a11, "no file system for eBPF is mounted at {PINNED}");
-    count(Path::new(PINNED))
+/// What is pinned on this machine: how much is in each file system for eBPF (bpf(2)) that is mounted and not empty. A bare
+/// machine has none.
+fn pinned() -> Result<Vec<(PathBuf, usize)>> {
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let is_bpf = |mount: &&str| mount.split(' ').nth(2) == Some("bpf");
+    let folders = mounts.lines().filter(is_bpf).filter_map(|mount| mount.split(' ').nth(1));
+    let counted = folders.map(|folder| Ok((folder.into(), count(Path::new(folder))?)));
+    counted.filter(|pinned| !matches!(pinned, Ok((_, 0)))).collect()
 }
 
 fn count(folder: &Path) -> Result<usize> {
