@@ -10,6 +10,7 @@ mod facts;
 mod lifecycle;
 mod look;
 mod maps;
+mod openings;
 mod owners;
 mod packets;
 mod record;

@@ -6,7 +6,7 @@ use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use tlskeytop_common::{
-    COUNTERS as COUNTER_COUNT, Counter, Flow, KernelLayout, Opened, Owner, PidRule, RecordConfig,
+    COUNTERS as COUNTER_COUNT, Counter, KernelLayout, Opened, Owner, PidRule, RecordConfig,
     Settings, TAP_SLOTS, TapConfig, TokenConfig, WALK_SLOTS, WalkConfig,
 };
 
@@ -77,10 +77,6 @@ pub static GREETED: Array<u32> = Array::with_max_entries(GREETED_PIDS, 0);
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_COUNT, 0);
 
-/// Connections whose handshake is not over, for the socket filter.
-#[map]
-pub static FLOWS: LruHashMap<Flow, Opening> = LruHashMap::with_max_entries(16_384, 0);
-
 /// Sockets (`struct sock`) that are connecting, and who they belong to.
 #[map]
 pub static CONNECTING: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(16_384, 0);
@@ -88,18 +84,6 @@ pub static CONNECTING: LruHashMap<u64, Owner> = LruHashMap::with_max_entries(16_
 /// Connections that were opened on this machine, in whatever network namespace, and by whom.
 #[map]
 pub static OWNERS: LruHashMap<Opened, Owner> = LruHashMap::with_max_entries(65_536, 0);
-
-/// What is known of a connection whose handshake is not over.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct Opening {
-    /// The number of the client's first byte; 0 where its SYN was not seen.
-    pub first: u32,
-    /// Bytes that still pass.
-    pub left: u32,
-    /// 1 once a side's first byte is that of a handshake.
-    pub has_begun: u32,
-}
 
 /// An object of a softoken.
 #[derive(Clone, Copy)]

@@ -7,7 +7,7 @@ use aya_ebpf::macros::socket_filter;
 use aya_ebpf::programs::SkBuffContext;
 use tlskeytop_common::{Flow, mapped};
 
-use crate::maps::{FLOWS, Opening};
+use crate::openings::{self, Opening};
 
 /// Bytes of a packet that are kept: all.
 const ALL: i64 = 1 << 18;
@@ -25,6 +25,8 @@ const TAGS: [u16; 2] = [0x8100u16.to_be(), 0x88a8u16.to_be()];
 const AFTER_ADDRESSES: u32 = 12;
 const TAG: u32 = 4;
 const TCP: u8 = 6;
+/// Bytes of an IPv4 header without options.
+const PLAIN: u32 = 20;
 /// Extension headers of IPv6 that can stand before TCP (RFC 8200, 4), and how many are looked through.
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
@@ -63,10 +65,17 @@ pub fn handshakes(ctx: SkBuffContext) -> i64 {
 #[inline(always)]
 fn read<const N: usize>(ctx: &SkBuffContext, at: u32) -> Option<[u8; N]> {
     let mut bytes = [0; N];
+    fill(ctx, at, &mut bytes)?;
+    Some(bytes)
+}
+
+/// The same for what is too large to be moved: all programs' frames together have 512 bytes.
+#[inline(always)]
+fn fill<const N: usize>(ctx: &SkBuffContext, at: u32, bytes: &mut [u8; N]) -> Option<()> {
     let to = bytes.as_mut_ptr().cast();
     // SAFETY: `bytes` has room for N bytes, and the helper checks that the packet has them.
     let failed = unsafe { bpf_skb_load_bytes(ctx.as_ptr(), at, to, N as u32) };
-    (failed == 0).then_some(bytes)
+    (failed == 0).then_some(())
 }
 
 /// The start of the IP header, which is in the packet's first piece.
@@ -79,7 +88,7 @@ fn read_ip(ctx: &SkBuffContext) -> Option<[u8; 16]> {
     (failed == 0).then_some(bytes)
 }
 
-/// A TCP segment.
+/// A TCP segment that has data, or begins or ends something.
 struct Segment {
     flow: Flow,
     sequence: u32,
@@ -98,18 +107,21 @@ fn kept(ctx: &SkBuffContext) -> Option<i64> {
     if interface == LOOPBACK && kind == OUTGOING {
         return None;
     }
-    let segment = segment(ctx, network(ctx, protocol as u16)?)?;
+    let segment = segment(ctx, network(ctx, interface, protocol as u16)?)?;
     Some(pass(ctx, &segment))
 }
 
 /// Where the IP header is: behind VLAN tags, behind an Ethernet header, or at the start, as with tunnels. The kernel tells it
 /// only to what cannot read further than the packet's first piece.
 #[inline(always)]
-fn network(ctx: &SkBuffContext, protocol: u16) -> Option<u32> {
+fn network(ctx: &SkBuffContext, interface: u32, protocol: u16) -> Option<u32> {
     if TAGS.contains(&protocol) {
         let inner: [u8; 2] = read(ctx, AFTER_ADDRESSES + TAG)?;
         let tags = if TAGS.contains(&u16::from_ne_bytes(inner)) { 2 } else { 1 };
         return Some(AFTER_ADDRESSES + TAG * tags + 2);
+    }
+    if interface == LOOPBACK {
+        return Some(ETHERNET);
     }
     let header = read_ip(ctx)?;
     if read(ctx, ETHERNET) == Some(header) {
@@ -120,33 +132,37 @@ fn network(ctx: &SkBuffContext, protocol: u16) -> Option<u32> {
 
 #[inline(always)]
 fn segment(ctx: &SkBuffContext, ip: u32) -> Option<Segment> {
-    let [first]: [u8; 1] = read(ctx, ip)?;
+    // The whole header of IPv6, and what IPv4 and TCP have at the least: each read is a call.
+    let mut start = [0; 40];
+    fill(ctx, ip, &mut start)?;
     let (client, server, at, end);
-    if first >> 4 == 4 {
-        let header: [u8; 20] = read(ctx, ip)?;
+    if start[0] >> 4 == 4 {
         // Not the first fragment.
-        let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x1fff;
-        if header[9] != TCP || fragment != 0 {
+        let fragment = u16::from_be_bytes([start[6], start[7]]) & 0x1fff;
+        if start[9] != TCP || fragment != 0 {
             return None;
         }
-        client = mapped([header[12], header[13], header[14], header[15]]);
-        server = mapped([header[16], header[17], header[18], header[19]]);
-        at = (first & 15) as u32 * 4;
-        end = u16::from_be_bytes([header[2], header[3]]) as u32;
-    } else if first >> 4 == 6 {
-        let [len0, len1, next]: [u8; 3] = read(ctx, ip + 4)?;
-        client = read(ctx, ip + 8)?;
-        server = read(ctx, ip + 24)?;
-        at = behind_extensions(ctx, ip, next)?;
-        let len = u16::from_be_bytes([len0, len1]) as u32;
+        client = mapped([start[12], start[13], start[14], start[15]]);
+        server = mapped([start[16], start[17], start[18], start[19]]);
+        at = (start[0] & 15) as u32 * 4;
+        end = u16::from_be_bytes([start[2], start[3]]) as u32;
+    } else if start[0] >> 4 == 6 {
+        client = part::<8, 16>(&start);
+        server = part::<24, 16>(&start);
+        at = behind_extensions(ctx, ip, start[6])?;
+        let len = u16::from_be_bytes([start[4], start[5]]) as u32;
         end = if len == 0 { 0 } else { 40 + len };
     } else {
         return None;
     }
-    let header: [u8; 14] = read(ctx, ip + at)?;
+    let header: [u8; 14] = if at == PLAIN { part::<20, 14>(&start) } else { read(ctx, ip + at)? };
     let payload = at + (header[12] >> 4) as u32 * 4;
     // Packets of more than 64 KiB, which are none yet on the wire, have the length 0.
     let len = if end == 0 { REST } else { end.saturating_sub(payload) };
+    let flags = header[13];
+    if len == 0 && flags & (SYN | FIN | RST) == 0 {
+        return None;
+    }
     Some(Segment {
         flow: Flow {
             client,
@@ -155,10 +171,17 @@ fn segment(ctx: &SkBuffContext, ip: u32) -> Option<Segment> {
             server_port: [header[2], header[3]],
         },
         sequence: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
-        flags: header[13],
+        flags,
         payload: ip + payload,
         len,
     })
+}
+
+/// `N` bytes from `AT` on.
+#[inline(always)]
+fn part<const AT: usize, const N: usize>(bytes: &[u8; 40]) -> [u8; N] {
+    const { assert!(AT + N <= 40) }
+    core::array::from_fn(|at| bytes[AT + at])
 }
 
 /// Where TCP begins in an IPv6 packet.
@@ -192,29 +215,31 @@ fn pass(ctx: &SkBuffContext, segment: &Segment) -> i64 {
     let flow = &segment.flow;
     if segment.flags & (SYN | ACK) == SYN {
         let first = segment.sequence.wrapping_add(1);
-        let _ = FLOWS.insert(flow, Opening { first, left: SILENT, has_begun: 0 }, 0);
+        openings::insert(flow, Opening { first, left: SILENT, has_begun: 0 });
         return ALL;
     }
-    if let Some(opening) = FLOWS.get_ptr_mut(flow) {
-        // SAFETY: the kernel gave a valid pointer to the element; another CPU changes its fields as a whole.
-        return unsafe { from_client(ctx, segment, opening) };
-    }
-    let reversed = flow.reversed();
-    if let Some(opening) = FLOWS.get_ptr_mut(&reversed) {
-        // SAFETY: as above.
-        return unsafe { from_server(ctx, segment, &reversed, opening) };
+    if openings::may_have(flow) {
+        if let Some(opening) = openings::get(flow) {
+            // SAFETY: the kernel gave a valid pointer to the element; another CPU changes its fields as a whole.
+            return unsafe { from_client(ctx, segment, opening) };
+        }
+        let reversed = flow.reversed();
+        if let Some(opening) = openings::get(&reversed) {
+            // SAFETY: as above.
+            return unsafe { from_server(ctx, segment, &reversed, opening) };
+        }
     }
     // The start was not seen, or was something else: it may be one in the middle of a connection.
     if !matches!(read(ctx, segment.payload), Some([HANDSHAKE, 3, _, _, _, CLIENT_HELLO])) {
         return 0;
     }
-    let _ = FLOWS.insert(flow, Opening { first: 0, left: BUDGET, has_begun: 1 }, 0);
+    openings::insert(flow, Opening { first: 0, left: BUDGET, has_begun: 1 });
     ALL
 }
 
 /// # Safety
 ///
-/// `opening` must point to the element of `FLOWS` for the segment's flow.
+/// `opening` must point to the element of `openings` for the segment's flow.
 #[inline(always)]
 unsafe fn from_client(ctx: &SkBuffContext, segment: &Segment, opening: *mut Opening) -> i64 {
     // SAFETY: by this function's contract.
@@ -229,7 +254,7 @@ unsafe fn from_client(ctx: &SkBuffContext, segment: &Segment, opening: *mut Open
 
 /// # Safety
 ///
-/// `opening` must point to the element of `FLOWS` for `flow`.
+/// `opening` must point to the element of `openings` for `flow`.
 #[inline(always)]
 unsafe fn from_server(
     ctx: &SkBuffContext,
@@ -253,7 +278,7 @@ unsafe fn from_server(
         if kind == HANDSHAKE && major == 3 && message == SERVER_HELLO && random != RETRY {
             let record = 5 + u16::from_be_bytes([len0, len1]) as u32;
             if record <= segment.len {
-                let _ = FLOWS.remove(flow);
+                openings::remove(flow);
                 return ALL;
             }
             // SAFETY: by this function's contract.
@@ -268,7 +293,7 @@ unsafe fn from_server(
 ///
 /// # Safety
 ///
-/// `opening` must point to the segment's element of `FLOWS`.
+/// `opening` must point to the segment's element of `openings`.
 #[inline(always)]
 unsafe fn begins(ctx: &SkBuffContext, segment: &Segment, opening: *mut Opening) -> bool {
     if !matches!(read(ctx, segment.payload), Some([HANDSHAKE])) {
@@ -287,7 +312,7 @@ unsafe fn begins(ctx: &SkBuffContext, segment: &Segment, opening: *mut Opening) 
 /// The connection begins with something else. A handshake may follow, which begins with a segment of its own.
 #[inline(always)]
 fn other(segment: &Segment, flow: &Flow) -> i64 {
-    let _ = FLOWS.remove(flow);
+    openings::remove(flow);
     i64::from(segment.payload + OTHER)
 }
 
@@ -295,14 +320,14 @@ fn other(segment: &Segment, flow: &Flow) -> i64 {
 ///
 /// # Safety
 ///
-/// `opening` must point to the element of `FLOWS` for `flow`.
+/// `opening` must point to the element of `openings` for `flow`.
 #[inline(always)]
 unsafe fn spend(segment: &Segment, flow: &Flow, opening: *mut Opening) -> i64 {
     // SAFETY: by this function's contract.
     let left = unsafe { (*opening).left };
     let cost = if segment.len < LEAST { LEAST } else { segment.len };
     if segment.flags & (FIN | RST) != 0 || (segment.len > 0 && cost >= left) {
-        let _ = FLOWS.remove(flow);
+        openings::remove(flow);
         return ALL;
     }
     if segment.len == 0 {
