@@ -9,6 +9,8 @@ pub struct Effort {
     pub alternations: usize,
     /// Seconds of a measured section.
     pub section: f64,
+    /// Sections of each of two processes, in turn, for one ratio.
+    pub turns: usize,
     /// Seconds at the highest rate.
     pub load: u32,
     /// Seconds of a steady rate.
@@ -28,11 +30,12 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// For a verdict: about a quarter of an hour.
+    /// For a verdict: about half an hour.
     pub const FULL: Self = Self {
         pairs: 20,
         alternations: 40,
-        section: 0.5,
+        section: 0.1,
+        turns: 5,
         load: 60,
         steady: 10,
         samples: 5,
@@ -48,6 +51,7 @@ impl Effort {
         pairs: 1,
         alternations: 2,
         section: 0.1,
+        turns: 1,
         load: 1,
         steady: 1,
         samples: 1,

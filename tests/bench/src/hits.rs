@@ -202,7 +202,7 @@ pub fn counts(lab: &Lab, program: &Program, effort: &Effort) -> Result<Vec<Row>>
     let works = [Work::handshakes("1.3"), Work::handshakes("1.2"), loopback, Work::Bulk(1024)];
     for work in works {
         let before = ours.runs()?;
-        let section = workload.work(work, effort.section)?;
+        let section = workload.work(work, effort.sample)?;
         let Runs { count, nanoseconds } = ours.runs()?.since(before);
         let each = count as f64 / section.count as f64;
         rows.push(Row::one(format!("{work}: hits for each"), Unit::Count, Goal::None, each));

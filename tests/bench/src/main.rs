@@ -18,6 +18,7 @@ mod report;
 mod row;
 mod sample;
 mod tool;
+mod twins;
 mod wire;
 mod workload;
 

@@ -1,4 +1,5 @@
-//! Work without a tool, with it, and without it again: what each tool leaves of the rates, and who leaves more.
+//! Work without a tool, with it, and without it again, each time beside a process that no tool looks at: what each tool
+//! leaves of the rates, and who leaves more.
 
 use std::collections::VecDeque;
 
@@ -9,7 +10,8 @@ use crate::effort::Effort;
 use crate::row::{Goal, Row, Unit};
 use crate::sample::Sample;
 use crate::tool::Tool;
-use crate::workload::{Program, Work, Workload};
+use crate::twins::Twins;
+use crate::workload::{Program, Work};
 
 /// What is compared, and what tlskeytop is to leave of each.
 const WORKS: [(Work, f64); 6] = [
@@ -24,19 +26,25 @@ const WORKS: [(Work, f64); 6] = [
 /// One figure for each of [`WORKS`].
 type Each = [f64; WORKS.len()];
 
-/// Rates, or ratios of them.
+/// The target's rates through those of the process beside it, or ratios of that.
 #[derive(Clone, Copy)]
 struct Rates {
-    /// In a second of the clock on the wall.
+    /// By the clock on the wall.
     wall: Each,
-    /// In a second of the target's own on a processor: others may have had it meanwhile.
+    /// By their own time on a processor.
     own: Each,
+    /// In a second, of the process beside it.
+    beside: Each,
 }
 
 impl Rates {
     fn each(self, other: Self, of: fn(f64, f64) -> f64) -> Self {
         let each = |one: Each, other: Each| std::array::from_fn(|at| of(one[at], other[at]));
-        Self { wall: each(self.wall, other.wall), own: each(self.own, other.own) }
+        Self {
+            wall: each(self.wall, other.wall),
+            own: each(self.own, other.own),
+            beside: each(self.beside, other.beside),
+        }
     }
 }
 
@@ -56,12 +64,12 @@ struct Measured {
     failed: usize,
 }
 
-/// All tools, measured round by round at the same work in the same process.
+/// All tools, measured round by round at the same work in the same processes.
 pub struct Pairs(Vec<Measured>);
 
 impl Pairs {
-    /// In each round a new process works without a tool, with the first one, without it, with the next one... What fails
-    /// is told, and tried once more.
+    /// In each round a new process works without a tool, with the first one, without it, with the next one..., and another
+    /// one beside it. What fails is told, and tried once more.
     pub fn measure(lab: &Lab, program: &Program, tools: &[Tool], effort: &Effort) -> Self {
         let new = |&tool| Measured {
             tool,
@@ -202,7 +210,7 @@ impl Measured {
                 rows.push(row(what, Unit::Ratio, Goal::None, drift));
                 let of = if matches!(work, Work::Bulk(_)) { "records" } else { "rate" };
                 let what = format!("{work}: the {of} itself, not attached");
-                let rates = Sample::of(self.rates.iter().map(|rates| rates.wall[at]));
+                let rates = Sample::of(self.rates.iter().map(|rates| rates.beside[at]));
                 rows.push(row(what, Unit::PerSecond, Goal::None, rates));
             } else {
                 let what = format!("{work}: with {} / without", self.tool.name());
@@ -235,13 +243,12 @@ fn chain(
     effort: &Effort,
     mut taken: impl FnMut(Tool, Pair),
 ) -> Result<()> {
-    let mut workload = program.start(lab, "own")?;
-    // Its memory and caches, and the processor's clock.
-    workload.work(Work::handshakes("1.3"), effort.section)?;
-    let mut before = rates(&mut workload, effort)?;
+    let mut twins = Twins::start(lab, program)?;
+    twins.warm_up()?;
+    let mut before = rates(&mut twins, effort)?;
     while let Some(&tool) = left.front() {
-        let attached = tool.attach(lab, &mut workload)?;
-        let with = rates(&mut workload, effort)?;
+        let attached = tool.attach(lab, &mut twins.target)?;
+        let with = rates(&mut twins, effort)?;
         if !tool.detaches() {
             drop(attached);
             taken(tool, Pair { without: before, with, drift: None });
@@ -251,8 +258,8 @@ fn chain(
                 false => chain(lab, program, left, effort, taken),
             };
         }
-        attached.detach(&mut workload)?;
-        let after = rates(&mut workload, effort)?;
+        attached.detach(&mut twins.target)?;
+        let after = rates(&mut twins, effort)?;
         let without = before.each(after, |before, after| (before + after) / 2.0);
         let drift = Some(after.each(before, |after, before| after / before));
         taken(tool, Pair { without, with, drift });
@@ -262,11 +269,13 @@ fn chain(
     Ok(())
 }
 
-fn rates(workload: &mut Workload, effort: &Effort) -> Result<Rates> {
-    let mut rates = Rates { wall: [0.0; WORKS.len()], own: [0.0; WORKS.len()] };
+fn rates(twins: &mut Twins, effort: &Effort) -> Result<Rates> {
+    let none = [0.0; WORKS.len()];
+    let mut rates = Rates { wall: none, own: none, beside: none };
     for (at, (work, _)) in WORKS.into_iter().enumerate() {
-        let section = workload.work(work, effort.section)?;
-        (rates.wall[at], rates.own[at]) = (section.rate(), 1.0 / section.cost());
+        let compared = twins.compare(work, effort)?;
+        (rates.wall[at], rates.own[at]) = (compared.wall, compared.own);
+        rates.beside[at] = compared.rate;
     }
     Ok(rates)
 }
@@ -277,7 +286,8 @@ mod tests {
 
     fn measured(tool: Tool, ratios: &[f64], failed: usize) -> Measured {
         let each = |ratio: &f64| [*ratio; WORKS.len()];
-        let ratios = ratios.iter().map(|ratio| Rates { wall: each(ratio), own: each(ratio) });
+        let ratios =
+            ratios.iter().map(each).map(|each| Rates { wall: each, own: each, beside: each });
         let ratios = ratios.enumerate().collect();
         Measured { tool, ratios, rates: Vec::new(), drifts: Vec::new(), failed }
     }

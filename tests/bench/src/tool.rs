@@ -81,8 +81,12 @@ impl Tool {
     fn begin(self, lab: &Lab, workload: &mut Workload) -> Result<Attached> {
         let pid = workload.pid().to_string();
         match self {
-            Self::Tlskeytop => Tlskeytop::keylog_to(lab, &fresh(lab, "captured")?, ["--pid", &pid])
-                .map(Attached::Tlskeytop),
+            Self::Tlskeytop => {
+                // No probe in the process beside it, as the others have none there.
+                let chosen = ["--pid", &pid, "--no-children"];
+                let keylog = fresh(lab, "captured")?;
+                Tlskeytop::keylog_to(lab, &keylog, chosen).map(Attached::Tlskeytop)
+            }
             Self::OwnLog => workload.log(Log::File).map(|()| Attached::OwnLog),
             Self::Bpftrace => with_bpftrace(&pid, workload),
             Self::FriTap => with_fritap(lab, &pid, workload),

@@ -1,18 +1,23 @@
-//! What the wire view takes: tlskeytop with it and without it in turn, beside traffic over the loopback.
+//! What the wire view takes: tlskeytop with it and without it in turn, beside traffic over the loopback; and what a packet
+//! socket takes that takes no packet, which is the least.
 
 use anyhow::{Context as _, Result, ensure};
+use tlskeytop::packets::{Size, Socket};
 use tlskeytop_tests::{Lab, Tlskeytop};
 
 use crate::effort::Effort;
 use crate::own::{processor, quiet};
 use crate::row::{Goal, Row, Unit};
 use crate::sample::Sample;
-use crate::workload::{Program, Section, Work, Workload};
+use crate::twins::Twins;
+use crate::workload::{Program, Section, Work};
 
 /// Resumed, so that one process makes as many.
 const HANDSHAKES: Work =
     Work::Handshakes { version: "1.2", loopback: true, resumed: true, rate: 1000 };
 const STREAM: Work = Work::Stream(16384);
+/// A ring that gets no packet.
+const SMALL: Size = Size { blocks: 1, block: 256 << 10 };
 
 /// How tlskeytop runs.
 #[derive(Clone, Copy, PartialEq)]
@@ -23,7 +28,7 @@ enum Way {
     Rows,
 }
 
-/// What one of them left of the stream's rate, and took for itself at the handshakes.
+/// What one of them left of the stream's rate, through that of another process, and took for itself at the handshakes.
 #[derive(Clone, Copy)]
 struct Taken {
     stream: f64,
@@ -37,15 +42,16 @@ struct Taken {
 /// # Errors
 /// When tlskeytop does not come up, or does not see all handshakes on the wire.
 pub fn rows(lab: &Lab, program: &Program, effort: &Effort) -> Result<Vec<Row>> {
-    let mut workload = program.start(lab, "own")?;
     let (mut ratios, mut shares, mut rates) = (Vec::new(), Vec::new(), Vec::new());
-    let mut row_shares = Vec::new();
+    let (mut row_shares, mut least) = (Vec::new(), Vec::new());
     for round in 0..effort.pairs {
+        let mut twins = Twins::start(lab, program)?;
+        twins.warm_up()?;
         // Each is the first in turn.
         let first = round % 2 == 0;
         let mut pair = |way| -> Result<[Taken; 2]> {
-            let one = measure(lab, &mut workload, way, first, effort)?;
-            let other = measure(lab, &mut workload, way, !first, effort)?;
+            let one = measure(lab, &mut twins, way, first, effort)?;
+            let other = measure(lab, &mut twins, way, !first, effort)?;
             Ok(if first { [one, other] } else { [other, one] })
         };
         let [with, without] = pair(Way::Rows)?;
@@ -54,28 +60,29 @@ pub fn rows(lab: &Lab, program: &Program, effort: &Effort) -> Result<Vec<Row>> {
         ratios.push(with.stream / without.stream);
         shares.push(with.share - without.share);
         rates.push(with.handshakes);
+        let before = twins.compare(STREAM, effort)?.wall;
+        let nothing = Socket::open(SMALL, Some(&[])).context("a packet socket")?;
+        let beside = twins.compare(STREAM, effort)?.wall;
+        drop(nothing);
+        least.push(beside / f64::midpoint(before, twins.compare(STREAM, effort)?.wall));
     }
     let sample = |figures: Vec<f64>| Sample::of(figures).context("no rounds");
     let rate = sample(rates)?.median();
     let ratio = format!("{STREAM}: with the wire view / without");
     let share = format!("the wire view's share of a processor at {rate:.0} handshakes/s");
+    let socket = format!("{STREAM}: with a packet socket that takes nothing / without");
     let row_share = format!("{share} without a secret, with their rows in JSON");
     Ok(vec![
         Row::median(ratio, Unit::Ratio, Goal::AtLeast(0.97), &sample(ratios)?),
+        Row::median(socket, Unit::Ratio, Goal::None, &sample(least)?),
         Row::median(share, Unit::Percent, Goal::AtMost(2.0), &sample(shares)?),
         Row::median(row_share, Unit::Percent, Goal::None, &sample(row_shares)?),
     ])
 }
 
-fn measure(
-    lab: &Lab,
-    workload: &mut Workload,
-    way: Way,
-    is_on: bool,
-    effort: &Effort,
-) -> Result<Taken> {
+fn measure(lab: &Lab, twins: &mut Twins, way: Way, is_on: bool, effort: &Effort) -> Result<Taken> {
     let wire = if is_on { &[][..] } else { &["--no-wire"] };
-    let pid = workload.pid().to_string();
+    let pid = twins.target.pid().to_string();
     let mut tlskeytop = match way {
         Way::Secrets => Tlskeytop::keylog_to(lab, "wire", ["--all"].iter().chain(wire))?,
         Way::Rows => {
@@ -84,9 +91,9 @@ fn measure(
         }
     };
     quiet(tlskeytop.process.pid())?;
-    let stream = workload.work(STREAM, effort.section)?;
+    let stream = twins.compare(STREAM, effort)?;
     let before = processor(tlskeytop.process.pid())?;
-    let handshakes = workload.work(HANDSHAKES, effort.sample)?;
+    let handshakes = twins.target.work(HANDSHAKES, effort.sample)?;
     let busy = processor(tlskeytop.process.pid())? - before;
     let ended = tlskeytop.interrupt()?;
     ensure!(ended.code() == Some(0), "tlskeytop: {}", ended.stderr);
@@ -97,7 +104,7 @@ fn measure(
         prove(&ended.stderr, &handshakes, way)?;
     }
     Ok(Taken {
-        stream: stream.rate(),
+        stream: stream.wall,
         handshakes: handshakes.rate(),
         share: 100.0 * busy / handshakes.seconds,
     })

@@ -152,10 +152,25 @@ impl Program {
     /// # Errors
     /// When it does not come up.
     pub fn start(&self, lab: &Lab, keylog: &str) -> Result<Workload> {
+        self.start_by(Command::new("setsid"), lab, keylog)
+    }
+
+    /// The same in a network namespace of its own.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub fn start_apart(&self, lab: &Lab, keylog: &str) -> Result<Workload> {
+        const APART: &str = r#"ip link set lo up && exec "$@""#;
+        let mut command = Command::new("setsid");
+        command.args(["unshare", "--net", "sh", "-c", APART, "apart"]);
+        self.start_by(command, lab, keylog)
+    }
+
+    /// By a command that takes the program and its arguments.
+    fn start_by(&self, mut command: Command, lab: &Lab, keylog: &str) -> Result<Workload> {
         let keylog = lab.path(keylog);
         // In a session of its own, as from another terminal than the tools: the kernel divides the processors among sessions
         // first (sched(7), autogroup).
-        let mut command = Command::new("setsid");
         command
             .arg(&self.0)
             .arg(&lab.certificate.certificate)

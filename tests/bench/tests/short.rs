@@ -8,7 +8,7 @@ use tlskeytop::preflight::release;
 use tlskeytop_tests::{Process, Tlskeytop, require_live};
 
 /// What its rows begin with, and how many do. Other tools may be missing.
-const ROWS: [(&str, usize); 34] = [
+const ROWS: [(&str, usize); 35] = [
     ("handshakes, TLS 1.3: attached / not attached", 1),
     ("handshakes, TLS 1.2: attached / not attached", 1),
     ("handshakes, TLS 1.3, over the loopback: attached / not attached", 1),
@@ -32,6 +32,7 @@ const ROWS: [(&str, usize); 34] = [
     ("resident memory, no sessions", 2),
     ("packets of 1,500 bytes recorded", 3),
     ("bulk over the loopback, 16 KiB: with the wire view / without", 1),
+    ("bulk over the loopback, 16 KiB: with a packet socket that takes nothing / without", 1),
     ("the wire view's share of a processor at ", 2),
     ("memory of 500 sessions in the model", 2),
     ("memory of 500 sessions in the model, all of them saved", 1),

@@ -36,4 +36,5 @@ pub use hellos::Hellos;
 pub use owner::{Opener, Owners};
 pub use recorder::{Plan, Recorder, RecorderError};
 pub use recording::{Scope, Terms};
-pub use socket::{Statistics, advice};
+pub use ring::Size;
+pub use socket::{Socket, Statistics, advice};
