@@ -1,6 +1,6 @@
 """A handshake and a request in VLAN 7, both ends in this process: tagged.py INTERFACE CERT KEY KEYLOG.
 
-Each flight is a TCP segment in a tagged frame. Prints `waiting`, waits for a line, and prints `done` at the end.
+Each flight is a TCP segment in a tagged frame; the server's packets have options of IPv4. Prints `waiting`, waits for a line, and prints `done` at the end.
 """
 import socket
 import ssl
@@ -20,8 +20,10 @@ sequence = {CLIENT: 1, SERVER: 1}
 def put(source, flags, payload=b""):
     target = SERVER if source == CLIENT else CLIENT
     ethernet = b"\x02" + bytes(5) + b"\x02" + bytes(4) + b"\1" + TAG
-    length = 40 + len(payload)
-    ip = struct.pack(">BBHIBBH", 0x45, 0, length, 0, 64, 6, 0) + source[0] + target[0]
+    options = b"\1" * 4 if source == SERVER else b""  # four times No Operation (RFC 791, 3.1)
+    length = 40 + len(options) + len(payload)
+    size = 0x45 + len(options) // 4
+    ip = struct.pack(">BBHIBBH", size, 0, length, 0, 64, 6, 0) + source[0] + target[0] + options
     seen = sequence[target] if flags & ACK else 0
     tcp = struct.pack(">HHIIBBHI", source[1], target[1], sequence[source], seen, 0x50, flags, 512, 0)
     packets.send(ethernet + ip + tcp + payload)

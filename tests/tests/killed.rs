@@ -86,11 +86,20 @@ fn targets_at_full_speed() -> Result<()> {
 /// What is pinned on this machine: how much is in each file system for eBPF (bpf(2)) that is mounted and not empty. A bare
 /// machine has none.
 fn pinned() -> Result<Vec<(PathBuf, usize)>> {
-    let mounts = fs::read_to_string("/proc/self/mounts")?;
-    let is_bpf = |mount: &&str| mount.split(' ').nth(2) == Some("bpf");
-    let folders = mounts.lines().filter(is_bpf).filter_map(|mount| mount.split(' ').nth(1));
-    let counted = folders.map(|folder| Ok((folder.into(), count(Path::new(folder))?)));
-    counted.filter(|pinned| !matches!(pinned, Ok((_, 0)))).collect()
+    // BPF_FS_MAGIC of linux/magic.h: not where another file system is mounted over it.
+    let is_there =
+        |folder| rustix::fs::statfs(folder).is_ok_and(|system| system.f_type == 0xcafe_4a11);
+    let mut found = Vec::new();
+    for mount in fs::read_to_string("/proc/self/mounts")?.lines() {
+        let mut fields = mount.split(' ').skip(1);
+        if let (Some(folder), Some("bpf")) = (fields.next(), fields.next())
+            && is_there(folder)
+        {
+            found.push((PathBuf::from(folder), count(Path::new(folder))?));
+        }
+    }
+    found.retain(|(_, count)| *count > 0);
+    Ok(found)
 }
 
 fn count(folder: &Path) -> Result<usize> {

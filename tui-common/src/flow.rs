@@ -30,6 +30,18 @@ impl Flow {
         }
     }
 
+    /// One of [`PLACES`], the same for both directions: how connections are spread over a table of counts.
+    #[inline(always)]
+    pub fn place(&self) -> u32 {
+        let [.., a, b, c, d] = self.client;
+        let [.., e, f, g, h] = self.server;
+        let addresses = u32::from_ne_bytes([a, b, c, d]) ^ u32::from_ne_bytes([e, f, g, h]);
+        let ports = u16::from_ne_bytes(self.client_port) ^ u16::from_ne_bytes(self.server_port);
+        // Fibonacci hashing: the upper bits depend on all.
+        let spread = (addresses ^ u32::from(ports)).wrapping_mul(0x9e37_79b1);
+        spread >> (u32::BITS - PLACES.ilog2())
+    }
+
     /// Whether it stays within one network namespace, of which each has a loopback of its own.
     #[inline(always)]
     pub fn is_on_loopback(&self) -> bool {
@@ -38,6 +50,9 @@ impl Flow {
         [a, b, c, d] == [0, 0xff, 0xff, 127] || self.server == LOOPBACK
     }
 }
+
+/// Places of [`Flow::place`], a power of two.
+pub const PLACES: u32 = 1 << 16;
 
 /// An IPv4 address as an IPv6 one (RFC 4291, 2.5.5.2).
 #[inline(always)]
@@ -71,3 +86,25 @@ pub struct Owner {
 }
 
 const _: () = assert!(size_of::<Owner>() == 16);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_directions_have_one_place_and_connections_are_spread() {
+        let mut taken = [false; PLACES as usize];
+        for port in 32_768..60_999u16 {
+            let flow = Flow {
+                client: mapped([127, 0, 0, 1]),
+                server: mapped([10, 0, 0, 7]),
+                client_port: port.to_be_bytes(),
+                server_port: 443u16.to_be_bytes(),
+            };
+            assert_eq!(flow.place(), flow.reversed().place());
+            taken[flow.place() as usize] = true;
+        }
+        let places = taken.iter().filter(|taken| **taken).count();
+        assert!(places > 20_000, "{places} places of 28,231 connections");
+    }
+}

@@ -21,7 +21,7 @@ pub use ends::{
     INIT_TO_NUM, NAME_ROOM, NAMES, NameAt, SocketLinks, SocketNames,
 };
 pub use facts::{CIPHER_FOLLOWS, CIPHERS, CipherAt, FACTS, FactsConfig, NUMBERS, NumberAt};
-pub use flow::{Flow, Opened, Owner, mapped};
+pub use flow::{Flow, Opened, Owner, PLACES, mapped};
 pub use kernel::KernelLayout;
 pub use operand::{FOLLOWS, Operand, REGISTERS, RecordConfig, TokenConfig};
 pub use rule::{PidRule, Settings};

@@ -2,10 +2,10 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
-use aya_ebpf::bindings::{BPF_EXIST, BPF_NOEXIST};
+use aya_ebpf::bindings::{BPF_ANY, BPF_EXIST, BPF_NOEXIST};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap};
-use tlskeytop_common::Flow;
+use tlskeytop_common::{Flow, PLACES};
 
 /// What is known of a connection whose handshake is not over.
 #[derive(Clone, Copy)]
@@ -23,21 +23,27 @@ pub struct Opening {
 #[map]
 static FLOWS: LruHashMap<Flow, Opening> = LruHashMap::with_max_entries(16_384, 0);
 
-/// Entries of `PLACES`, as a power of two.
-const PLACE_BITS: u32 = 12;
-
-/// How many of `FLOWS` belong to each place, by [`place`]. It is never less than there are: one that made room for another
-/// stays counted, and what falls on its place is looked up in vain from then on.
+/// How many of `FLOWS` belong to each place ([`Flow::place`]). It is never less than there are, unless somebody forges 2^32
+/// beginnings at one place. One that made room for another stays counted, and what falls on its place is looked up in vain
+/// from then on: where very many connections are begun and never answered, the look-ups come back with time.
 #[map]
-static PLACES: Array<u32> = Array::with_max_entries(1 << PLACE_BITS, 0);
+static COUNTS: Array<u32> = Array::with_max_entries(PLACES, 0);
+
+/// What takes one away when it is added.
+const MINUS_ONE: u32 = u32::MAX;
 
 /// A connection begins, or begins anew.
 #[inline(always)]
 pub fn insert(flow: &Flow, opening: Opening) {
-    add(flow, 1);
-    if FLOWS.insert(flow, opening, BPF_NOEXIST.into()).is_err() {
-        add(flow, NONE_LESS_ONE);
-        let _ = FLOWS.insert(flow, opening, BPF_EXIST.into());
+    change(flow, 1);
+    if FLOWS.insert(flow, opening, BPF_NOEXIST.into()).is_ok() {
+        return;
+    }
+    if FLOWS.insert(flow, opening, BPF_EXIST.into()).is_ok() {
+        change(flow, MINUS_ONE);
+    } else {
+        // It ended in between. Counted too often is harmless.
+        let _ = FLOWS.insert(flow, opening, BPF_ANY.into());
     }
 }
 
@@ -51,7 +57,7 @@ pub fn get(flow: &Flow) -> Option<*mut Opening> {
 #[inline(always)]
 pub fn remove(flow: &Flow) {
     if FLOWS.remove(flow).is_ok() {
-        add(flow, NONE_LESS_ONE);
+        change(flow, MINUS_ONE);
     }
 }
 
@@ -59,27 +65,13 @@ pub fn remove(flow: &Flow) {
 #[inline(always)]
 pub fn may_have(flow: &Flow) -> bool {
     // SAFETY: the kernel gave a valid pointer to one number, which is read as a whole.
-    PLACES.get_ptr(place(flow)).is_some_and(|count| unsafe { count.read_volatile() } != 0)
+    COUNTS.get_ptr(flow.place()).is_some_and(|count| unsafe { count.read_volatile() } != 0)
 }
 
-/// Added to a number it takes one away.
-const NONE_LESS_ONE: u32 = u32::MAX;
-
 #[inline(always)]
-fn add(flow: &Flow, number: u32) {
-    if let Some(count) = PLACES.get_ptr_mut(place(flow)) {
+fn change(flow: &Flow, by: u32) {
+    if let Some(count) = COUNTS.get_ptr_mut(flow.place()) {
         // SAFETY: the kernel gave a valid pointer to one number, which only additions change.
-        unsafe { atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(count, number) };
+        unsafe { atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(count, by) };
     }
-}
-
-/// The same for both directions.
-#[inline(always)]
-fn place(flow: &Flow) -> u32 {
-    let [.., a, b, c, d] = flow.client;
-    let [.., e, f, g, h] = flow.server;
-    let addresses = u32::from_ne_bytes([a, b, c, d]) ^ u32::from_ne_bytes([e, f, g, h]);
-    let ports = u16::from_ne_bytes(flow.client_port) ^ u16::from_ne_bytes(flow.server_port);
-    // Fibonacci hashing: the upper bits depend on all.
-    (addresses ^ ports as u32).wrapping_mul(0x9e37_79b1) >> (u32::BITS - PLACE_BITS)
 }

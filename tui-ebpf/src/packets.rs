@@ -69,7 +69,7 @@ fn read<const N: usize>(ctx: &SkBuffContext, at: u32) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// The same for what is too large to be moved: all programs' frames together have 512 bytes.
+/// The same for what is too large to be moved: a program's stack has 512 bytes.
 #[inline(always)]
 fn fill<const N: usize>(ctx: &SkBuffContext, at: u32, bytes: &mut [u8; N]) -> Option<()> {
     let to = bytes.as_mut_ptr().cast();
@@ -120,6 +120,7 @@ fn network(ctx: &SkBuffContext, interface: u32, protocol: u16) -> Option<u32> {
         let tags = if TAGS.contains(&u16::from_ne_bytes(inner)) { 2 } else { 1 };
         return Some(AFTER_ADDRESSES + TAG * tags + 2);
     }
+    // Its packets have an Ethernet header, always.
     if interface == LOOPBACK {
         return Some(ETHERNET);
     }

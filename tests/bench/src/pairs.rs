@@ -33,7 +33,9 @@ struct Rates {
     wall: Each,
     /// By their own time on a processor.
     own: Each,
-    /// In a second, of the process beside it.
+    /// The target's own, in a second of the clock on the wall.
+    rate: Each,
+    /// The other's.
     beside: Each,
 }
 
@@ -43,6 +45,7 @@ impl Rates {
         Self {
             wall: each(self.wall, other.wall),
             own: each(self.own, other.own),
+            rate: each(self.rate, other.rate),
             beside: each(self.beside, other.beside),
         }
     }
@@ -208,9 +211,12 @@ impl Measured {
                 let what = format!("{work}: not attached, after / before");
                 let drift = Sample::of(self.drifts.iter().map(|drifts| drifts.wall[at]));
                 rows.push(row(what, Unit::Ratio, Goal::None, drift));
+                let what = format!("{work}: the process beside it, attached / not attached");
+                let beside = Sample::of(self.ratios.iter().map(|(_, ratios)| ratios.beside[at]));
+                rows.push(row(what, Unit::Ratio, Goal::None, beside));
                 let of = if matches!(work, Work::Bulk(_)) { "records" } else { "rate" };
                 let what = format!("{work}: the {of} itself, not attached");
-                let rates = Sample::of(self.rates.iter().map(|rates| rates.beside[at]));
+                let rates = Sample::of(self.rates.iter().map(|rates| rates.rate[at]));
                 rows.push(row(what, Unit::PerSecond, Goal::None, rates));
             } else {
                 let what = format!("{work}: with {} / without", self.tool.name());
@@ -244,7 +250,6 @@ fn chain(
     mut taken: impl FnMut(Tool, Pair),
 ) -> Result<()> {
     let mut twins = Twins::start(lab, program)?;
-    twins.warm_up()?;
     let mut before = rates(&mut twins, effort)?;
     while let Some(&tool) = left.front() {
         let attached = tool.attach(lab, &mut twins.target)?;
@@ -260,7 +265,7 @@ fn chain(
         }
         attached.detach(&mut twins.target)?;
         let after = rates(&mut twins, effort)?;
-        let without = before.each(after, |before, after| (before + after) / 2.0);
+        let without = before.each(after, f64::midpoint);
         let drift = Some(after.each(before, |after, before| after / before));
         taken(tool, Pair { without, with, drift });
         left.pop_front();
@@ -271,11 +276,11 @@ fn chain(
 
 fn rates(twins: &mut Twins, effort: &Effort) -> Result<Rates> {
     let none = [0.0; WORKS.len()];
-    let mut rates = Rates { wall: none, own: none, beside: none };
+    let mut rates = Rates { wall: none, own: none, rate: none, beside: none };
     for (at, (work, _)) in WORKS.into_iter().enumerate() {
         let compared = twins.compare(work, effort)?;
         (rates.wall[at], rates.own[at]) = (compared.wall, compared.own);
-        rates.beside[at] = compared.rate;
+        (rates.rate[at], rates.beside[at]) = (compared.rate, compared.beside);
     }
     Ok(rates)
 }
@@ -286,8 +291,12 @@ mod tests {
 
     fn measured(tool: Tool, ratios: &[f64], failed: usize) -> Measured {
         let each = |ratio: &f64| [*ratio; WORKS.len()];
-        let ratios =
-            ratios.iter().map(each).map(|each| Rates { wall: each, own: each, beside: each });
+        let ratios = ratios.iter().map(each).map(|each| Rates {
+            wall: each,
+            own: each,
+            rate: each,
+            beside: each,
+        });
         let ratios = ratios.enumerate().collect();
         Measured { tool, ratios, rates: Vec::new(), drifts: Vec::new(), failed }
     }

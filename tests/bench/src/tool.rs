@@ -82,7 +82,7 @@ impl Tool {
         let pid = workload.pid().to_string();
         match self {
             Self::Tlskeytop => {
-                // No probe in the process beside it, as the others have none there.
+                // Not the other libssl of the process beside it: the other tools have no probe there.
                 let chosen = ["--pid", &pid, "--no-children"];
                 let keylog = fresh(lab, "captured")?;
                 Tlskeytop::keylog_to(lab, &keylog, chosen).map(Attached::Tlskeytop)

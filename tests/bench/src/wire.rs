@@ -31,7 +31,8 @@ enum Way {
 /// What one of them left of the stream's rate, through that of another process, and took for itself at the handshakes.
 #[derive(Clone, Copy)]
 struct Taken {
-    stream: f64,
+    /// Not measured without secrets.
+    stream: Option<f64>,
     handshakes: f64,
     /// Hundredths of a processor.
     share: f64,
@@ -46,7 +47,6 @@ pub fn rows(lab: &Lab, program: &Program, effort: &Effort) -> Result<Vec<Row>> {
     let (mut row_shares, mut least) = (Vec::new(), Vec::new());
     for round in 0..effort.pairs {
         let mut twins = Twins::start(lab, program)?;
-        twins.warm_up()?;
         // Each is the first in turn.
         let first = round % 2 == 0;
         let mut pair = |way| -> Result<[Taken; 2]> {
@@ -57,7 +57,8 @@ pub fn rows(lab: &Lab, program: &Program, effort: &Effort) -> Result<Vec<Row>> {
         let [with, without] = pair(Way::Rows)?;
         row_shares.push(with.share - without.share);
         let [with, without] = pair(Way::Secrets)?;
-        ratios.push(with.stream / without.stream);
+        let streams = with.stream.zip(without.stream);
+        ratios.extend(streams.map(|(with, without)| with / without));
         shares.push(with.share - without.share);
         rates.push(with.handshakes);
         let before = twins.compare(STREAM, effort)?.wall;
@@ -91,7 +92,10 @@ fn measure(lab: &Lab, twins: &mut Twins, way: Way, is_on: bool, effort: &Effort)
         }
     };
     quiet(tlskeytop.process.pid())?;
-    let stream = twins.compare(STREAM, effort)?;
+    let stream = match way {
+        Way::Secrets => Some(twins.compare(STREAM, effort)?.wall),
+        Way::Rows => None,
+    };
     let before = processor(tlskeytop.process.pid())?;
     let handshakes = twins.target.work(HANDSHAKES, effort.sample)?;
     let busy = processor(tlskeytop.process.pid())? - before;
@@ -103,11 +107,7 @@ fn measure(lab: &Lab, twins: &mut Twins, way: Way, is_on: bool, effort: &Effort)
     if is_on {
         prove(&ended.stderr, &handshakes, way)?;
     }
-    Ok(Taken {
-        stream: stream.wall,
-        handshakes: handshakes.rate(),
-        share: 100.0 * busy / handshakes.seconds,
-    })
+    Ok(Taken { stream, handshakes: handshakes.rate(), share: 100.0 * busy / handshakes.seconds })
 }
 
 /// Only what looked at each handshake can be measured.

@@ -8,10 +8,14 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tlskeytop_tests::{KeyLog, Lab, Process, build_workload};
+use tlskeytop_tests::{KeyLog, Lab, Process, build_workload, private_libssl};
 
 /// The built program.
-pub struct Program(PathBuf);
+pub struct Program {
+    file: PathBuf,
+    /// A folder with a libssl of its own.
+    libssl: PathBuf,
+}
 
 /// What it does in a section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,6 +82,18 @@ pub struct Section {
 }
 
 impl Section {
+    /// Nothing, in no time.
+    pub const NONE: Self = Self { count: 0, seconds: 0.0, cpu: 0.0 };
+
+    /// Both as one.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            count: self.count + other.count,
+            seconds: self.seconds + other.seconds,
+            cpu: self.cpu + other.cpu,
+        }
+    }
+
     /// How many in a second.
     pub fn rate(&self) -> f64 {
         self.count as f64 / self.seconds
@@ -139,12 +155,13 @@ impl Program {
     /// # Errors
     /// When there is no compiler, or no libssl-dev.
     pub fn build(lab: &Lab) -> Result<Self> {
-        Ok(Self(build_workload(lab, "workload")?))
+        let libssl = private_libssl(lab, "libssl-apart")?;
+        Ok(Self { file: build_workload(lab, "workload")?, libssl })
     }
 
     /// Its file.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.file
     }
 
     /// Starts one, whose key log has this name in the lab, and waits until it waits.
@@ -155,7 +172,8 @@ impl Program {
         self.start_by(Command::new("setsid"), lab, keylog)
     }
 
-    /// The same in a network namespace of its own.
+    /// The same in a network namespace of its own, and with a libssl of its own: what is attached to the other one has no probe
+    /// there.
     ///
     /// # Errors
     /// As for [`Self::start`].
@@ -163,6 +181,7 @@ impl Program {
         const APART: &str = r#"ip link set lo up && exec "$@""#;
         let mut command = Command::new("setsid");
         command.args(["unshare", "--net", "sh", "-c", APART, "apart"]);
+        command.env("LD_LIBRARY_PATH", &self.libssl);
         self.start_by(command, lab, keylog)
     }
 
@@ -172,7 +191,7 @@ impl Program {
         // In a session of its own, as from another terminal than the tools: the kernel divides the processors among sessions
         // first (sched(7), autogroup).
         command
-            .arg(&self.0)
+            .arg(&self.file)
             .arg(&lab.certificate.certificate)
             .arg(&lab.certificate.key)
             .arg(&keylog);

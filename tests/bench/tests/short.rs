@@ -8,7 +8,7 @@ use tlskeytop::preflight::release;
 use tlskeytop_tests::{Process, Tlskeytop, require_live};
 
 /// What its rows begin with, and how many do. Other tools may be missing.
-const ROWS: [(&str, usize); 35] = [
+const ROWS: [(&str, usize); 36] = [
     ("handshakes, TLS 1.3: attached / not attached", 1),
     ("handshakes, TLS 1.2: attached / not attached", 1),
     ("handshakes, TLS 1.3, over the loopback: attached / not attached", 1),
@@ -17,6 +17,7 @@ const ROWS: [(&str, usize); 35] = [
     ("bulk, 16 KiB: attached / not attached", 1),
     ("handshakes, TLS 1.3: the same by the target's time on a processor", 1),
     ("handshakes, TLS 1.3: not attached, after / before", 1),
+    ("handshakes, TLS 1.3: the process beside it, attached / not attached", 1),
     ("pairs with tlskeytop that failed", 1),
     ("handshakes, TLS 1.3: with own SSLKEYLOGFILE / without", 1),
     ("handshakes, TLS 1.3, at the highest rate for 1 s: ", 4),

@@ -42,7 +42,7 @@ const LIFECYCLE: [(&str, &str); 2] =
     [("process_exec", "sched_process_exec"), ("process_exit", "sched_process_exit")];
 
 /// The maps of the programs for the wire view, which take no memory without it.
-const WIRE_MAPS: [&str; 4] = ["FLOWS", "PLACES", "CONNECTING", "OWNERS"];
+const WIRE_MAPS: [&str; 4] = ["FLOWS", "COUNTS", "CONNECTING", "OWNERS"];
 
 /// Why capture failed.
 #[derive(Debug, thiserror::Error)]

@@ -18,7 +18,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Opens one with a ring of this size; `interfaces` as in [`filter::program`].
+    /// Opens one with a ring of this size, for the packets of these interfaces, or of all.
     ///
     /// # Errors
     ///
