@@ -372,6 +372,10 @@ impl Options {
             Some(ModeArg::Pcap) => Mode::Pcap,
             // The terminal is the command's.
             None if terminal && self.run.is_empty() => Mode::Tui,
+            // What is named is what is made.
+            None if self.packets.has_file() && !self.save && self.keylog_file.is_none() => {
+                Mode::Pcap
+            }
             None => Mode::Keylog,
         };
         if mode == Mode::Tui && !terminal {

@@ -115,7 +115,7 @@ pub fn session(session: &Session, targets: &Targets, reveal: bool) -> String {
         comm: session.pid().map(|_| session.process.comm.raw()),
         exe: session.process.exe.as_ref().map(Foreign::raw),
         place: Place::of(Some(&session.process)),
-        library: image.and_then(library).or_else(|| runtime(session)),
+        library: image.and_then(library).or_else(|| unsupported(session)),
         image: image.map(|image| image.path.raw()),
         method: session.entries.first().map(|entry| entry.method.as_str()),
         role: session.facts.role.map(Role::as_str),
@@ -131,12 +131,9 @@ pub fn session(session: &Session, targets: &Targets, reveal: bool) -> String {
     })
 }
 
-/// The runtime that brings TLS of its own, where that is why there is no secret.
-fn runtime(session: &Session) -> Option<String> {
-    match &session.reason {
-        Some(Reason::Unsupported(name)) => name.as_deref().map(str::to_owned),
-        _ => None,
-    }
+/// The library that is why there is no secret.
+fn unsupported(session: &Session) -> Option<String> {
+    session.reason.as_ref().and_then(Reason::library).map(str::to_owned)
 }
 
 /// The label, with a number where it comes again: an object has each name once.

@@ -84,7 +84,7 @@ const VIEWS: &[Context] = &[Sessions, Detail, Picker, Images];
 #[rustfmt::skip]
 const DEFAULTS: &[Default] = &[
     bind(&[Picker], &[key(KeyCode::Enter)], Action::Confirm, "attach", "Attach to what is marked, or to the row under the cursor"),
-    bind(&[Picker], &[ch(' ')], Action::Mark, "mark", "Mark or unmark a process, or everything; Enter then attaches and detaches"),
+    bind(&[Picker], &[ch(' ')], Action::Mark, "mark", "Mark or unmark a process, or everything, for Enter"),
     bind(&[Picker], &[ch('/')], Action::Search, "search", "Search among the processes; empty shows all"),
     bind(&[Picker], &[ch('t')], Action::Tree, "tree", "Show the processes as a tree, or by their ids"),
     bind(&[Picker], &[key(KeyCode::Tab), ch('p')], Action::Processes, "sessions", "Go to the sessions"),
@@ -92,9 +92,9 @@ const DEFAULTS: &[Default] = &[
     bind(&[Picker], &[key(KeyCode::Esc)], Action::Back, "", "Show all again; then forget the marks, and go to the sessions"),
     bind(&[Sessions], &[key(KeyCode::Enter)], Action::Open, "open", "Look at the session: each secret, and where it came from"),
     bind(&[Sessions, Detail], &[ch('p'), key(KeyCode::Tab)], Action::Processes, "processes", "Choose the processes to attach to"),
-    bind(&[Sessions], &[ch('/')], Action::Filter, "filter", "Show some sessions only: text, or words like tls:1.2 and !pid:7"),
+    bind(&[Sessions], &[ch('/')], Action::Filter, "filter", "Show some sessions only: text, or words like tls:1.2"),
     bind(VIEWS, &[ch('w')], Action::Save, "save", "Turn saving to the key log on or off"),
-    bind(VIEWS, &[ch('P')], Action::Record, "", "Record packets and their secrets to a new pcapng file, or end that"),
+    bind(VIEWS, &[ch('P')], Action::Record, "", "Record packets with their secrets to a file, or end that"),
     bind(&[Sessions], &[ch('y')], Action::CopyLine, "copy", "Copy a key line of the session; of several, choose one"),
     bind(&[Detail], &[ch('y')], Action::CopyLine, "copy", "Copy the key line under the cursor"),
     bind(&[Sessions, Detail], &[ch('Y')], Action::CopyLines, "copy all", "Copy all key lines of the session"),

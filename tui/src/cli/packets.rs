@@ -92,6 +92,11 @@ impl PacketOptions {
         Ok(Recordings { first, later })
     }
 
+    /// Whether a file is named.
+    pub fn has_file(&self) -> bool {
+        self.pcap_file.is_some()
+    }
+
     /// An option that says how to record.
     fn given(&self) -> Option<&'static str> {
         let given = [

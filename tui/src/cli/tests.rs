@@ -80,6 +80,16 @@ fn children_follow_and_excludes_add_up() {
 }
 
 #[test]
+fn who_names_a_recording_alone_wants_no_key_log() {
+    let mode = |args: &[&str]| parse(args).unwrap().mode;
+    assert_eq!(mode(&["--pcap-file", "x.pcapng", "--", "curl"]), Mode::Pcap);
+    assert_eq!(mode(&["--pcap-file", "x.pcapng"]), Mode::Pcap);
+    assert_eq!(mode(&["--pcap-file", "x.pcapng", "-k", "y", "--", "curl"]), Mode::Keylog);
+    assert_eq!(mode(&["--pcap-file", "x.pcapng", "-s", "--", "curl"]), Mode::Keylog);
+    assert!(!parse(&["--pcap-file", "x.pcapng", "--", "curl"]).unwrap().save);
+}
+
+#[test]
 fn a_command_is_captured_alone_and_headless() {
     let task = parse(&["-s", "--", "curl", "-k", "--all", "--", "x"]).unwrap();
     assert_eq!(task.command, ["curl", "-k", "--all", "--", "x"]);

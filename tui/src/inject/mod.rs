@@ -48,6 +48,9 @@ pub enum InjectError {
         /// What happened.
         source: io::Error,
     },
+    /// The key log has no secret.
+    #[error("{0}: no line of a key log in it; name the file with the secrets (SSLKEYLOGFILE)")]
+    NoKeys(Foreign),
     /// The capture cannot be read.
     #[error("{path}: {source}")]
     Capture {
@@ -82,9 +85,12 @@ pub fn inject(injection: &Injection) -> Result<Report, InjectError> {
         _ => InjectError::Write { path: shown(output), source },
     };
     let keys_file = open(keys)?;
+    let keys_len = keys_file.metadata().map_or(0, |file| file.len());
     let mut survey = Survey::of(open(input)?).map_err(capture)?;
     let mut lines: Vec<(u32, KeyLine)> = Vec::new();
+    let mut found = false;
     let read = keylog::keys(keys_file, |line| {
+        found = true;
         if lines.len() < MOST_LINES
             && let Some(section) = survey.claim(&line)
         {
@@ -92,6 +98,9 @@ pub fn inject(injection: &Injection) -> Result<Report, InjectError> {
         }
     });
     read.map_err(|source| InjectError::Read { path: shown(keys), source })?;
+    if !found && keys_len > 0 {
+        return Err(InjectError::NoKeys(shown(keys)));
+    }
     // In the order of the key log, section by section.
     lines.sort_by_key(|(section, _)| *section);
     let mut reader = Reader::new(open(input)?).map_err(capture)?;

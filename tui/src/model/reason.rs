@@ -48,6 +48,14 @@ impl Reason {
         }
     }
 
+    /// The library, or the runtime that brings one, that cannot be captured.
+    pub fn library(&self) -> Option<&str> {
+        match self {
+            Self::Unsupported(name) => name.as_deref(),
+            _ => None,
+        }
+    }
+
     /// For the user: what it means.
     pub fn text(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {

@@ -8,9 +8,9 @@ use super::Look;
 use super::paint::{clip, line, put, width};
 use super::session_lines::{Content, content};
 use super::session_row::{pid, state};
+use super::wire_lines::library;
 use crate::action::{Action, Context};
 use crate::model::Session;
-use crate::model::target::Image;
 use crate::model::ui::App;
 
 /// How many lines there are below those that are shown when the cursor is on the last label.
@@ -90,7 +90,7 @@ fn draw_title(buf: &mut Buffer, area: Rect, session: &Session, app: &App, look: 
         "{} ({})  {}  {}",
         session.process.comm,
         pid(session),
-        image.map_or_else(|| "unknown library".to_owned(), Image::library),
+        library(session, image).unwrap_or_else(|| "unknown library".to_owned()),
         state(session.state()),
     );
     put(buf, area, 0, 0, &clip(&title, x.saturating_sub(2)), look.theme.heading);

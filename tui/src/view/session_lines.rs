@@ -11,10 +11,10 @@ use super::Look;
 use super::detail::{in_full, saved, value};
 use super::paint::{clip, width};
 use super::session_row::{local_time, pid};
-use super::wire_lines::{reason, wire_fields};
+use super::wire_lines::wire_fields;
 use crate::action::{Action, Context};
 use crate::model::ui::{App, CommandLine, Secrets, detail_rows};
-use crate::model::{Entry, Method, Session, Time};
+use crate::model::{Entry, Method, Reason, Session, Time};
 use crate::text::sanitize;
 
 /// A text in a line. It may be a secret.
@@ -211,7 +211,8 @@ impl Page<'_> {
     fn capture(&mut self, session: &Session, app: &App) {
         self.heading("CAPTURE", "");
         if session.is_missing() {
-            self.styled_field("no secret", &reason(session), self.look.theme.caution);
+            let reason = session.reason.as_ref().map(Reason::text).unwrap_or_default();
+            self.styled_field("no secret", &reason, self.look.theme.caution);
         }
         let Some(image) = app.model.targets.images.get(&session.image) else {
             let none = match session.is_missing() {

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::Look;
 use super::columns::Column as Slot;
+use super::wire_lines::library;
 use crate::model::target::Targets;
 use crate::model::ui::{App, Column};
 use crate::model::{Entry, SecretState, Session, Time};
@@ -94,10 +95,10 @@ pub(super) fn text<'a>(
         Column::Process => session.process.comm.shown(),
         Column::Role => session.facts.role.map_or("?", |role| role.as_str()).into(),
         Column::Server => session.server().unwrap_or("?".into()),
-        Column::Library => match targets.images.get(&session.image) {
-            Some(image) => image.library().into(),
-            None => "?".into(),
-        },
+        Column::Library => {
+            let image = targets.images.get(&session.image);
+            library(session, image).map_or("?".into(), Cow::Owned)
+        }
         Column::Version => session.facts.version.map_or("?", |version| version.short()).into(),
         Column::Cipher => match session.facts.cipher {
             // Every name begins so: what tells them apart is behind it.

@@ -4,8 +4,10 @@ use insta::assert_snapshot;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
+use super::legend::legend;
+use super::paint::width;
 use super::*;
-use crate::action::Action;
+use crate::action::{Action, Context};
 use crate::model::fixture::{self, add_many, add_sessions, at, everything};
 use crate::model::target::Selection;
 use crate::model::{KernelCounters, KeyLogMsg, Model, Msg};
@@ -121,6 +123,21 @@ fn help() {
     let mut app = fixture::app(Selection::default());
     app.act(at(1), Action::Help);
     snapshots("help_processes", &mut app);
+}
+
+/// What a key does and what a symbol means stands there whole, on the smallest usual terminal too.
+#[test]
+fn no_line_of_the_help_is_cut() {
+    for context in [Context::Sessions, Context::Detail, Context::Picker, Context::Images] {
+        let app = fixture::app(Selection::default());
+        let keys = app.keymap.bindings(context).map(|binding| (binding.key_list(), binding.about));
+        let legend = legend(context).map(|(name, about)| (name.to_owned(), about));
+        let lines: Vec<_> = keys.chain(legend).filter(|(_, about)| !about.is_empty()).collect();
+        let names = lines.iter().map(|(name, _)| width(name)).max().unwrap_or(0);
+        for (name, about) in lines {
+            assert!(names + 2 + width(about) <= 76, "{context:?}: {name}: {about}");
+        }
+    }
 }
 
 /// The footer: what matters least is shown where there is room.

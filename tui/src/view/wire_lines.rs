@@ -1,7 +1,8 @@
 //! What the wire showed of a handshake, in words.
 
-use crate::model::{OnWire, Session};
-use crate::text::Foreign;
+use crate::model::target::Image;
+use crate::model::{OnWire, Reason, Session};
+use crate::text::{Foreign, sanitize};
 use crate::tls::Version;
 
 /// Why there is no secret.
@@ -10,6 +11,12 @@ pub(super) fn reason(session: &Session) -> String {
         Some(reason) => format!("no secret: {}", reason.text()),
         None => String::new(),
     }
+}
+
+/// The library that made a session: that of its image, or the one that cannot be captured.
+pub(super) fn library(session: &Session, image: Option<&Image>) -> Option<String> {
+    let unsupported = || session.reason.as_ref().and_then(Reason::library).map(sanitize);
+    image.map(Image::library).or_else(unsupported)
 }
 
 /// Names and values; none for a session that was not seen on the wire.

@@ -46,6 +46,9 @@ impl App {
         match lines(session) {
             Some((text, 1)) => vec![Effect::Copy { text: text.into(), what: "key line" }],
             Some((text, _)) => vec![Effect::Copy { text: text.into(), what: "key lines" }],
+            None if session.entries.is_empty() => {
+                self.nothing(now, "the session has no secret to copy: none was captured")
+            }
             None => self.nothing(now, "the session has no secret to copy: all are null"),
         }
     }
