@@ -12,7 +12,7 @@ use super::paint::{clear, put, width};
 use crate::model::ui::App;
 
 /// Room for the longest line of the help.
-const WIDTH: u16 = 78;
+const WIDTH: u16 = 80;
 /// Less than this beside it is no margin, but looks like a mistake.
 const MARGIN: u16 = 2;
 
