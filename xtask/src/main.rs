@@ -43,7 +43,7 @@ enum Task {
         #[arg(last = true)]
         tlskeytop: Vec<std::ffi::OsString>,
     },
-    /// Measure what tlskeytop costs its targets and itself, as root: ten minutes, and nothing else should run
+    /// Measure what tlskeytop costs its targets and itself, as root: half an hour, and nothing else should run
     Bench {
         /// Write the figures to BENCHMARKS.md
         #[arg(long)]
