@@ -109,7 +109,7 @@ struct Options {
     reveal: bool,
     #[command(flatten)]
     packets: packets::PacketOptions,
-    /// What to show; without a terminal the default is keylog
+    /// What to show; without a terminal the default is keylog, with --pcap-file and no key log pcap
     #[arg(long, help_heading = "What to show", value_enum, value_name = "MODE")]
     mode: Option<ModeArg>,
     /// Do not look at the handshakes on the network: which of them have no secret, and server name,
@@ -148,8 +148,8 @@ struct Options {
     /// Run this command once everything is attached, and capture it and all its descendants
     ///
     /// It runs as the user behind sudo, and its exit code is passed on (128 and its number for a signal; 127 when
-    /// there is no such program, 126 when it cannot be run). The default mode is then keylog, and the terminal is the
-    /// command's; the end of the command is the end of the capture, also of children that outlive it. With --duration
+    /// there is no such program, 126 when it cannot be run). The default mode is then that without a terminal, since the
+    /// terminal is the command's; the end of the command is the end of the capture, also of children that outlive it. With --duration
     /// and --count the capture may end before: then the command goes on. With --mode tui the command has no terminal
     /// and its output is not shown; the interface stays when the command has ended, and leaving it ends the command.
     #[arg(last = true, num_args = 1.., value_name = "COMMAND", help_heading = "What to capture")]
