@@ -9,8 +9,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tlskeytop_tests::{
-    Bench, CClient, Ended, KeyLog, Lab, Linked, PYTHON, Peer, Process, Protocol, Screen, Sessions,
-    Summary, Tlskeytop, check_capture, curl, peer_script, program, until,
+    Bench, CClient, Ended, KeyLog, Lab, Linked, PYTHON, Peer, Process, Protocol, Recording, Screen,
+    Sessions, Summary, Tlskeytop, check_capture, curl, peer_script, program, until,
 };
 
 /// Runs of each command, one after the other: a first handshake that is missed now and then shows up.
@@ -82,6 +82,24 @@ fn quoted(command: &Command) -> String {
 #[test]
 fn curl_again_and_again() -> Result<()> {
     nothing_is_missed(1, |bench, peer, _| Ok(curl(&bench.lab, peer.port(), "")))
+}
+
+/// The README's two minutes: packets and the secrets that decrypt them in one file, and no other file of secrets.
+#[test]
+fn a_recording_alone_makes_no_key_log() -> Result<()> {
+    let Some(bench) = Bench::open(Protocol::Http)? else {
+        return Ok(());
+    };
+    for (number, peer) in bench.peers.iter().enumerate() {
+        let file = format!("{number}.pcapng");
+        let command = curl(&bench.lab, peer.port(), "alone");
+        let ended = run(&bench.lab, &["--pcap-file", &file], &command)?;
+        ensure!(ended.code() == Some(0), "{}\n{}", ended.status, ended.stderr);
+        let requests = Recording::at(bench.lab.path(&file)).requests(&[peer.port()])?;
+        ensure!(requests == ["GET /alone"], "{requests:?}\n{}", ended.stderr);
+    }
+    ensure!(!bench.lab.path("tlskeytop.keylog").exists(), "a key log that nobody asked for");
+    Ok(())
 }
 
 #[test]
