@@ -78,6 +78,15 @@ impl Screen {
         found.with_context(|| format!("the screen was\n{last}"))
     }
 
+    /// Waits for the exit code that a command line ending with `echo exit=$?` prints. The line itself stands on the screen too,
+    /// and may be broken right before that.
+    ///
+    /// # Errors
+    /// As for [`Self::wait_for`].
+    pub fn exit_code(&self) -> Result<u8> {
+        self.wait_for("exit code", |line| line.strip_prefix("exit=")?.trim().parse().ok())
+    }
+
     /// Types text as it is.
     ///
     /// # Errors

@@ -370,9 +370,8 @@ fn ctrl_c_in_a_terminal() -> Result<()> {
     screen.type_line(&format!("{} -k captured -- sh script; echo exit=$?", binary.display()))?;
     screen.wait_for("the command", |line| (line == "waits").then_some(()))?;
     screen.press("C-c")?;
-    let code =
-        screen.wait_for("exit code", |line| line.strip_prefix("exit=").map(str::to_owned))?;
-    ensure!(code.trim() == "9", "exit code {code}");
+    let code = screen.exit_code()?;
+    ensure!(code == 9, "exit code {code}");
     check_capture(&KeyLog::strict(&bench.lab.path("captured"))?, &peer.whole_truth(1)?)
 }
 
@@ -398,9 +397,8 @@ fn in_the_interface() -> Result<()> {
     ensure!(text.lines().any(|line| line.contains("curl") && line.contains("complete")), "{text}");
     ensure!(!text.contains("NOT SHOWN"), "{text}");
     screen.press("q")?;
-    let code =
-        screen.wait_for("exit code", |line| line.strip_prefix("exit=").map(str::to_owned))?;
-    ensure!(code.trim() == "5", "exit code {code}");
+    let code = screen.exit_code()?;
+    ensure!(code == 5, "exit code {code}");
     check_capture(&KeyLog::strict(&bench.lab.path("captured"))?, &peer.whole_truth(1)?)
 }
 
@@ -421,7 +419,7 @@ fn leaving_the_interface_ends_the_command() -> Result<()> {
         Ok(text.strip_suffix('\n').and_then(|pid| pid.parse().ok()))
     })?;
     screen.press("q")?;
-    screen.wait_for("exit code", |line| line.strip_prefix("exit=").map(str::to_owned))?;
+    screen.exit_code()?;
     until("the end of the command", || Ok((!is_running(pid)).then_some(())))
 }
 

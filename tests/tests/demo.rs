@@ -64,7 +64,7 @@ fn shows_a_session_within_10_s(lab: &Lab) -> Result<()> {
     // Nothing was saved, and it asks.
     screen.wait_for("question", |line| line.contains("not in the key log").then_some(()))?;
     screen.press("y")?;
-    screen.wait_for("exit code 0", |line| (line == "exit=0").then_some(()))?;
+    ensure!(screen.exit_code()? == 0, "the exit code");
     all_are_gone()
 }
 

@@ -25,10 +25,9 @@ fn start(options: &str) -> Result<Option<Started>> {
 
 impl Started {
     /// Ends it, and looks at what it leaves behind.
-    fn ends(&self, code: &str) -> Result<()> {
-        let ended = |line: &str| line.strip_prefix("exit=").map(str::to_owned);
-        let found = self.screen.wait_for("exit code", ended)?;
-        ensure!(found.trim() == code, "exit code {found}");
+    fn ends(&self, code: u8) -> Result<()> {
+        let found = self.screen.exit_code()?;
+        ensure!(found == code, "exit code {found}");
         ensure!(self.screen.is_restored()?, "the terminal is not restored");
         self.screen.type_line("echo good-bye")?;
         self.screen.wait_for("echo", |line| line.contains("echo good-bye").then_some(()))
@@ -47,7 +46,7 @@ fn it_is_left_alone_unless_it_was_asked_for() -> Result<()> {
     };
     ensure!(!tui.screen.has_mouse()?, "the mouse is taken over");
     tui.screen.press("q")?;
-    tui.ends("0")
+    tui.ends(0)
 }
 
 #[test]
@@ -60,7 +59,7 @@ fn a_click_on_a_mark_toggles_it() -> Result<()> {
     tui.screen.type_text("\x1b[<0;2;4M\x1b[<0;2;4m")?;
     tui.screen.wait_for("the mark", |line| line.contains("[x] everything").then_some(()))?;
     tui.screen.press("q")?;
-    tui.ends("0")
+    tui.ends(0)
 }
 
 #[test]
@@ -71,7 +70,7 @@ fn it_is_given_back_on_signals() -> Result<()> {
         };
         ensure!(tui.screen.has_mouse()?, "the mouse is not taken over");
         tui.signal(signal)?;
-        tui.ends("0")?;
+        tui.ends(0)?;
     }
     Ok(())
 }
@@ -102,7 +101,7 @@ fn a_mistake_in_the_configuration_is_told() -> Result<()> {
     screen.wait_for("the mistake", |line| {
         line.contains("line 3: keys.sessions.sort: key `q` is bound to `quit`").then_some(())
     })?;
-    screen.wait_for("exit code", |line| (line.trim() == "exit=2").then_some(()))?;
+    ensure!(screen.exit_code()? == 2, "the exit code");
     ensure!(screen.is_restored()?, "the terminal is not as it was");
     Ok(())
 }

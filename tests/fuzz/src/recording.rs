@@ -161,8 +161,8 @@ impl Scene {
         }
     }
 
-    /// Whatever the clock did, what is first waits for no longer than agreed. What came behind it before the clock was set
-    /// back may be due again only when it is first.
+    /// Whatever the clock did, what is first waits for no longer than agreed, once for its time and once for its connection's.
+    /// What came behind it before the clock was set back may be due again only when it is first.
     fn end(mut self) {
         self.disk.is_full = false;
         self.release();
@@ -171,8 +171,10 @@ impl Scene {
             if left.packets + left.waits == 0 {
                 break;
             }
-            self.now = self.now + (WAIT + SETTLE);
-            self.release();
+            for _ in 0..3 {
+                self.now = self.now + (WAIT + SETTLE);
+                self.release();
+            }
             let kept = self.recording.kept();
             assert!(kept.packets + kept.waits < left.packets + left.waits, "{left:?}, {kept:?}");
         }

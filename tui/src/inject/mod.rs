@@ -48,9 +48,11 @@ pub enum InjectError {
         /// What happened.
         source: io::Error,
     },
-    /// The key log has no secret.
-    #[error("{0}: no line of a key log in it; name the file with the secrets (SSLKEYLOGFILE)")]
-    NoKeys(Foreign),
+    /// What should be a key log is something else.
+    #[error(
+        "{0}: has other contents than a key log; name the file with the secrets (SSLKEYLOGFILE)"
+    )]
+    NotAKeyLog(Foreign),
     /// The capture cannot be read.
     #[error("{path}: {source}")]
     Capture {
@@ -85,21 +87,18 @@ pub fn inject(injection: &Injection) -> Result<Report, InjectError> {
         _ => InjectError::Write { path: shown(output), source },
     };
     let keys_file = open(keys)?;
-    let keys_len = keys_file.metadata().map_or(0, |file| file.len());
     let mut survey = Survey::of(open(input)?).map_err(capture)?;
     let mut lines: Vec<(u32, KeyLine)> = Vec::new();
-    let mut found = false;
     let read = keylog::keys(keys_file, |line| {
-        found = true;
         if lines.len() < MOST_LINES
             && let Some(section) = survey.claim(&line)
         {
             lines.push((section, line));
         }
     });
-    read.map_err(|source| InjectError::Read { path: shown(keys), source })?;
-    if !found && keys_len > 0 {
-        return Err(InjectError::NoKeys(shown(keys)));
+    let is_keylog = read.map_err(|source| InjectError::Read { path: shown(keys), source })?;
+    if !is_keylog {
+        return Err(InjectError::NotAKeyLog(shown(keys)));
     }
     // In the order of the key log, section by section.
     lines.sort_by_key(|(section, _)| *section);

@@ -46,18 +46,23 @@ pub(super) fn read_lines(file: &File) -> io::Result<Lines> {
     Ok(Lines { known: known.into(), needs_newline, is_other: has_others && !has_ours })
 }
 
-/// Gives each key of a key log, in its order; other lines are passed over.
+/// Gives each key of a key log, in its order; other lines are passed over. Whether it may be one: that is not so where there
+/// are lines, and none is a key or a comment.
 ///
 /// # Errors
 ///
 /// When it cannot be read.
-pub fn keys(reader: impl Read, mut each: impl FnMut(KeyLine)) -> io::Result<()> {
-    each_line(reader, |line| {
-        if let ParsedLine::Key(key) = parse_line(line) {
+pub fn keys(reader: impl Read, mut each: impl FnMut(KeyLine)) -> io::Result<bool> {
+    let (mut has_ours, mut has_others) = (false, false);
+    each_line(reader, |line| match parse_line(line) {
+        ParsedLine::Key(key) => {
+            has_ours = true;
             each(key);
         }
+        ParsedLine::Blank => has_ours |= !line.trim_ascii().is_empty(),
+        ParsedLine::Foreign => has_others = true,
     })?;
-    Ok(())
+    Ok(has_ours || !has_others)
 }
 
 /// Gives each line that is not too long, with its newline; says whether the last one lacks it.
